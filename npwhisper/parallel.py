@@ -1,0 +1,280 @@
+"""Work in blocks: pieces that stay in a processor's cache, shared among a few threads.
+
+Almost everything in Whisper treats every position alike, so it can be computed for a few hundred positions at a time:
+what is made on the way never leaves the cache, and several threads can each take the next block. The decorators here
+do this to functions that know nothing of it. NumPy computes without Python's lock, so threads really run at once; the
+library under its matrix products (BLAS) is held to one thread meanwhile, or its threads would fight with ours.
+
+    blocked     a function of x, cut along one axis of x and of the result
+    headwise    attention, one head and some queries at a time
+    outputwise  x @ weight.T, cut along the outputs: for few rows of x, where reading the weight is all the work
+
+While layers are traced, swapped or profiled, all runs in the caller's thread: functions made of layers run whole,
+single layers with the same cuts as ever, so that not a bit of the result changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from itertools import product
+from typing import Any, ParamSpec, TypeAlias
+
+import numpy as np
+
+from npwhisper.tracing import Array, is_handled
+
+P = ParamSpec("P")
+Piece: TypeAlias = Any
+
+SMALLEST_BLOCK = 64  # rows: below, BLAS spends more on rearranging the weights than on multiplying
+FEW_ROWS = 16  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
+FEW_PRODUCTS = 1200  # the largest such result (rows x outputs) for OpenBLAS
+WORTH_SHARING = 1 << 23  # multiplications: below, another thread comes too late to help
+
+# Linux takes freed memory back beyond a limit and charges for every page that is wanted again. Freeing one large array,
+# which is never touched and costs nothing, raises this limit: the encoder becomes 8 to 12 % faster. Elsewhere it is idle.
+np.empty(31 << 20, dtype=np.uint8)
+
+_threads: list[int] = []  # what set_num_threads was given last
+_is_inside: ContextVar[bool] = ContextVar("npwhisper_is_inside_a_block", default=False)
+_lock = threading.Lock()
+
+
+def get_num_threads() -> int:
+    """How many threads compute: what was set, or one for each processor, at most OMP_NUM_THREADS."""
+    if _threads:
+        return _threads[-1]
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(processors, int(wanted)) if wanted.isdecimal() and int(wanted) else processors
+
+
+def set_num_threads(n: int) -> None:
+    """Compute with `n` threads from now on, the calling one included.
+
+    Parameters
+    ----------
+    n : int
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    if n < 1:
+        raise ValueError(f"at least one thread must compute, got {n}: use 1")
+    _threads[:] = [n]
+
+
+def blocked(
+    rows: int, axis: int | None = None, composite: bool = False
+) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
+    """Compute ``f(x, ...)`` for `rows` rows of x at a time, or for as many places along `axis` of x and of the result.
+
+    Rows are all axes of x but the last: a function of (..., D) sees (rows, D).
+    """
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(x: Array, *args: Any, **kwargs: Any) -> Any:
+            n = math.prod(x.shape[:-1]) if axis is None else x.shape[axis]
+            if n <= rows or (composite and is_handled()):
+                return function(x, *args, **kwargs)
+            if axis is not None:
+                return _in_blocks(lambda block: function(block, *args, **kwargs), x, rows, axis)
+            y = _in_blocks(lambda block: function(block, *args, **kwargs), x.reshape(n, -1), rows, 0)
+            return y.reshape(*x.shape[:-1], -1)
+
+        return call
+
+    return decorate
+
+
+def _in_blocks(function: Callable[[Array], Array], x: Array, rows: int, axis: int) -> Array:
+    result: list[Array] = []
+
+    def work(part: slice) -> None:
+        y = function(_cut(x, axis, part))
+        with _lock:
+            if not result:  # only now is it known how wide the result is
+                result.append(np.empty((*y.shape[:axis], x.shape[axis], *y.shape[axis + 1 :]), dtype=y.dtype))
+        _cut(result[0], axis, part)[...] = y
+
+    _run(work, _parts(x.shape[axis], rows))
+    return result[0]
+
+
+def _cut(x: Array, axis: int, part: slice) -> Array:
+    view: Array = x.swapaxes(0, axis)[part].swapaxes(0, axis)
+    return view
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    """Cut `n` rows into equal parts of at most `size`, and at least one for each thread if they are not too small."""
+    size = min(size, max(SMALLEST_BLOCK, -(-n // get_num_threads())))
+    count = -(-n // size)
+    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
+
+
+def headwise(rows: int) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
+    """Compute ``f(q, k, v, mask)`` for one head and about `rows` queries at a time."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(q: Array, k: Array, v: Array, mask: Array | None = None) -> Any:
+            if q.shape[-2] <= FEW_ROWS or q.ndim != 4 or is_handled():
+                return function(q, k, v, mask)
+            batch, heads, length, width = q.shape
+            result = np.empty((batch, length, heads, width), dtype=q.dtype).transpose(0, 2, 1, 3)
+
+            def work(piece: tuple[int, int, slice]) -> None:
+                b, h, part = piece
+                result[b, h, part] = function(q[b, h, part], k[b, h], v[b, h], None if mask is None else mask[part])
+
+            _run(work, list(product(range(batch), range(heads), _parts(length, rows))))
+            return result
+
+        return call
+
+    return decorate
+
+
+def rowwise(rows: int) -> Callable[[Callable[[Array, Array], Array]], Callable[[Array, Array], Array]]:
+    """Compute ``f(x, y)`` of heads with the cut of `headwise`, so that attention watched is the same to the bit."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(x: Array, y: Array) -> Any:
+            if x.shape[-2] <= FEW_ROWS or x.ndim != 4:
+                return function(x, y)
+            parts = _parts(x.shape[-2], rows)
+            cut = [
+                np.concatenate([function(x[b, h, part], y[b, h]) for part in parts])
+                for b, h in np.ndindex(*x.shape[:2])
+            ]
+            return np.stack(cut).reshape(*x.shape[:3], -1)
+
+        return call
+
+    return decorate
+
+
+def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Compute ``f(x, weight)``, a product with the rows of `weight`, for some of these rows at a time if that pays."""
+
+    @functools.wraps(function)
+    def call(x: Array, weight: Array) -> Array:
+        rows, n = math.prod(x.shape[:-1]), len(weight)
+        is_large = rows * weight.size >= WORTH_SHARING
+        size = FEW_PRODUCTS // rows if 1 < rows <= FEW_ROWS else n // (2 * get_num_threads()) + 1 if is_large else n
+        if size >= n:
+            return function(x, weight)
+        y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
+
+        def work(part: slice) -> None:
+            y[..., part] = function(x, weight[part])
+
+        parts = [slice(i, i + size) for i in range(0, n, size)]
+        _run(work, parts) if is_large else _run_alone(work, parts)
+        return y
+
+    return call
+
+
+def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
+    """Do `work` for all pieces, in whatever order: in several threads, except inside a piece of other such work."""
+    if _is_inside.get() or is_handled():
+        _run_alone(work, pieces)
+        return
+    todo = iter(pieces)  # shared: every thread takes the next piece that nobody has taken
+    n = min(get_num_threads(), len(pieces)) - 1
+    token = _is_inside.set(True)
+    try:
+        with one_blas_thread():
+            futures = [_pool(n, os.getpid()).submit(copy_context().run, _drain, work, todo) for _ in range(n)]
+            try:
+                _drain(work, todo)
+            finally:
+                failures = [future.exception() for future in futures if not future.cancel()]
+    finally:
+        _is_inside.reset(token)
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+def _run_alone(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
+    for piece in pieces:
+        work(piece)
+
+
+def _drain(work: Callable[[Piece], None], todo: Iterator[Piece]) -> None:
+    """Work until nothing is left; after an error nothing is left for anybody."""
+    try:
+        for piece in todo:
+            work(piece)
+    except BaseException:
+        for _ in todo:
+            pass
+        raise
+
+
+@functools.cache
+def _pool(n: int, pid: int) -> ThreadPoolExecutor:
+    """Threads that wait for work; a process that was forked has none of its parent's, so it starts its own."""
+    return ThreadPoolExecutor(n, thread_name_prefix="npwhisper")
+
+
+class _OneBlasThread:
+    """How many calls want BLAS to use one thread, and how many threads it had before."""
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self.before: list[tuple[Callable[[int], object], int]] = []
+
+    @functools.cached_property
+    def libraries(self) -> list[Any]:
+        from threadpoolctl import ThreadpoolController
+
+        return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+    def change(self, by: int) -> None:
+        with _lock:
+            if self.wanted == 0:
+                # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores others in silence
+                setters = [getattr(x, "_real_set_num_threads", x.set_num_threads) for x in self.libraries]
+                self.before = [(set_, x.get_num_threads()) for set_, x in zip(setters, self.libraries, strict=True)]
+                for set_, _ in self.before:
+                    set_(1)
+            self.wanted += by
+            if self.wanted == 0:
+                for set_, n in self.before:
+                    set_(n)
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread inside the `with` block, unless layers are traced; afterwards it has its threads back."""
+    _one_blas_thread.change(+1)
+    try:
+        yield
+    finally:
+        _one_blas_thread.change(-1)
