@@ -1,0 +1,106 @@
+"""Torch's names for Whisper's weights, from the many ways they are spelled in the wild.
+
+Training code puts prefixes before the names (`module.`, `model.`, `_orig_mod.`); Hugging Face renamed the parts. Here
+they become openai-whisper's again. Where a file does not tell the sizes, they are read off the shapes.
+Source: the table in transformers' `convert_openai_to_hf.py`, reversed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from npwhisper.checkpoint.contents import CheckpointError, checked_dims
+from npwhisper.tracing import Array
+
+LANDMARK = "encoder.conv1.weight"
+HEAD_SIZE = 64  # of every official model
+PARTS = {
+    "self_attn.q_proj": "attn.query",
+    "self_attn.k_proj": "attn.key",
+    "self_attn.v_proj": "attn.value",
+    "self_attn.out_proj": "attn.out",
+    "self_attn_layer_norm": "attn_ln",
+    "encoder_attn.q_proj": "cross_attn.query",
+    "encoder_attn.k_proj": "cross_attn.key",
+    "encoder_attn.v_proj": "cross_attn.value",
+    "encoder_attn.out_proj": "cross_attn.out",
+    "encoder_attn_layer_norm": "cross_attn_ln",
+    "fc1": "mlp.0",
+    "fc2": "mlp.2",
+    "final_layer_norm": "mlp_ln",
+}
+WHOLE = {
+    "encoder.embed_positions.weight": "encoder.positional_embedding",
+    "decoder.embed_positions.weight": "decoder.positional_embedding",
+    "decoder.embed_tokens.weight": "decoder.token_embedding.weight",
+    "encoder.layer_norm.weight": "encoder.ln_post.weight",
+    "encoder.layer_norm.bias": "encoder.ln_post.bias",
+    "decoder.layer_norm.weight": "decoder.ln.weight",
+    "decoder.layer_norm.bias": "decoder.ln.bias",
+}
+LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def openai_names(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The same arrays under openai-whisper's names, without the tied output projection and other modules' weights."""
+    plain = {name.replace("_orig_mod.", ""): array for name, array in weights.items()}
+    prefixes = sorted({name[: -len(LANDMARK)] for name in plain if name.endswith(LANDMARK)})
+    if len(prefixes) != 1:
+        found = f"several models ({', '.join(repr(p[:40]) for p in prefixes[:5])})" if prefixes else "no Whisper model"
+        raise CheckpointError(
+            f"the file holds {found}: one tensor should be called {LANDMARK}, with or without a prefix"
+        )
+    tidy = {
+        openai_name(name[len(prefixes[0]) :]): array for name, array in plain.items() if name.startswith(prefixes[0])
+    }
+    tidy.pop("proj_out.weight", None)
+    return tidy
+
+
+def openai_name(name: str) -> str:
+    """One Hugging Face name as openai-whisper spells it; any other name as it is.
+
+    >>> openai_name("decoder.layers.3.encoder_attn.q_proj.weight")
+    'decoder.blocks.3.cross_attn.query.weight'
+    """
+    layer = LAYER.fullmatch(name)
+    if layer and layer[3] in PARTS:
+        return f"{layer[1]}.blocks.{layer[2]}.{PARTS[layer[3]]}.{layer[4]}"
+    return WHOLE.get(name, name)
+
+
+def inferred_dims(weights: Mapping[str, Array]) -> dict[str, int]:
+    """The ten sizes read off the weights' shapes; heads are taken to be 64 wide, as in every official model."""
+    audio, mels, _ = _shape(weights, LANDMARK, 3)
+    vocab, text = _shape(weights, "decoder.token_embedding.weight", 2)
+    if audio % HEAD_SIZE or text % HEAD_SIZE:
+        raise CheckpointError(
+            f"the file tells no dims, and its width {audio} is no multiple of {HEAD_SIZE}: add dims to it"
+        )
+    dims = {
+        "n_mels": mels,
+        "n_audio_ctx": _shape(weights, "encoder.positional_embedding", 2)[0],
+        "n_audio_state": audio,
+        "n_audio_head": audio // HEAD_SIZE,
+        "n_audio_layer": _count_blocks(weights, "encoder"),
+        "n_vocab": vocab,
+        "n_text_ctx": _shape(weights, "decoder.positional_embedding", 2)[0],
+        "n_text_state": text,
+        "n_text_head": text // HEAD_SIZE,
+        "n_text_layer": _count_blocks(weights, "decoder"),
+    }
+    return checked_dims(dims)
+
+
+def _shape(weights: Mapping[str, Array], name: str, ndim: int) -> tuple[int, ...]:
+    if name not in weights or weights[name].ndim != ndim:
+        raise CheckpointError(
+            f"the file tells no dims, and has no {name} with {ndim} axes to infer them from: use a whole file"
+        )
+    shape: tuple[int, ...] = weights[name].shape
+    return shape
+
+
+def _count_blocks(weights: Mapping[str, Array], half: str) -> int:
+    return len({name.split(".")[2] for name in weights if name.startswith(f"{half}.blocks.")})

@@ -1,0 +1,59 @@
+"""Writing a checkpoint: all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from npwhisper.checkpoint.contents import Checkpoint, CheckpointError
+from npwhisper.checkpoint.pt_writing import write_pt
+from npwhisper.checkpoint.safetensors_file import write_safetensors
+
+WRITERS = {".safetensors": write_safetensors, ".pt": write_pt}
+DTYPES = ("float16", "float32", None)
+
+
+def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint, dtype: str | None = "float16") -> None:
+    """Write a checkpoint as `.safetensors` (our one-file form) or `.pt` (which openai-whisper loads).
+
+    Parameters
+    ----------
+    path
+        Ends in `.safetensors` or `.pt`. An existing file is replaced only when the new one is complete.
+    checkpoint
+        What to write.
+    dtype
+        "float16", "float32", or None: half and single floats as they are, anything else as float32.
+
+    Raises
+    ------
+    CheckpointError
+        If the ending is another one, the place cannot be written, or a number is not finite in the dtype.
+    """
+    path = Path(path)
+    if path.suffix not in WRITERS or dtype not in DTYPES:
+        raise CheckpointError(
+            f"cannot write {path.name} as {dtype}: use the ending .safetensors or .pt, and one of {DTYPES}"
+        )
+    with _replacing(path) as file:
+        WRITERS[path.suffix](file, checkpoint, dtype)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path` that takes its place at the end, and vanishes if anything goes wrong before."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
+            yield file
+        os.replace(part, path)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
