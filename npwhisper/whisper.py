@@ -1,0 +1,272 @@
+"""The handle that people hold: `load_model` gives a `Whisper`, which hears, decodes and transcribes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from npwhisper import decoding, timing
+from npwhisper.decoding import DecodingResult
+from npwhisper.model import Network
+from npwhisper.options import DecodingOptions, TranscribeOptions
+from npwhisper.timing import WordTiming
+from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
+from npwhisper.tracing import Array
+from npwhisper.transcript import Transcript
+from npwhisper.transcription import Transcription
+from npwhisper.weights import EMBEDDED, load_weights
+from npwhisper.windows import Segment
+from npwhisper.writers import format_timestamp
+
+
+class Whisper(Network):
+    """A Whisper model: its `dims`, its `weights` and all that it can do.
+
+    Make one with `load_model`. It holds no state: the same object can be used for any number of recordings, and by
+    several threads at once.
+
+    Attributes
+    ----------
+    dims : ModelDimensions
+    weights : mapping from torch's names to read-only float32 arrays
+    alignment_heads : list of (layer, head)
+    is_multilingual : bool
+    num_languages : int
+    """
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, for English transcription."""
+        return get_tokenizer(self.is_multilingual, num_languages=self.num_languages, language="en", task="transcribe")
+
+    def detect_language(
+        self, mel: Array, tokenizer: Tokenizer | None = None
+    ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
+        """See `npwhisper.detect_language`."""
+        return decoding.detect_language(self, mel, tokenizer)
+
+    def decode(
+        self, mel: Array, options: DecodingOptions | None = None, **kwargs: Any
+    ) -> DecodingResult | list[DecodingResult]:
+        """See `npwhisper.decode`."""
+        return decoding.decode(self, mel, options, **kwargs)
+
+    def transcribe(self, audio: Any, *, verbose: bool | None = None, **options: Any) -> dict[str, Any]:
+        """See `npwhisper.transcribe`."""
+        stream = self.iter_segments(audio, **options)
+        segments = list(_shown(stream, verbose))
+        return Transcript(text=stream.text, segments=segments, language=stream.language)
+
+    def iter_segments(self, audio: Any, **options: Any) -> Transcription:
+        """See `npwhisper.iter_segments`."""
+        return Transcription(self, audio, TranscribeOptions.from_keywords(**options))
+
+    def align(self, audio: Any, text: str | Sequence[int], **options: Any) -> list[WordTiming]:
+        """See `npwhisper.align`."""
+        return timing.align(audio, text, self, **options)
+
+    def __repr__(self) -> str:
+        d = self.dims
+        layers = f"{d.n_audio_layer} + {d.n_text_layer} layers of {d.n_audio_state}"
+        return f"<Whisper: {layers}, {d.n_mels} mels, {d.n_vocab} tokens, {self.num_languages} languages>"
+
+
+def load_model(
+    name: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    download_root: str | None = None,
+    in_memory: bool = False,
+) -> Whisper:
+    """Load a Whisper model.
+
+    Parameters
+    ----------
+    name : str or path, optional
+        A name from `available_models`, or the path of a checkpoint: ``.safetensors``, OpenAI's ``.pt``, a directory
+        from Hugging Face, a whisper.cpp ``ggml`` file. Without one, the small model that comes with the package.
+    device : str, optional
+        Only "cpu": accepted for compatibility.
+    download_root : str, optional
+        Where official models are kept; by default ``~/.cache/whisper``, as openai-whisper does.
+    in_memory : bool
+        Accepted for compatibility.
+
+    Returns
+    -------
+    Whisper
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not the CPU.
+    CheckpointError
+        If the file is not a whole Whisper checkpoint.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> model = npwhisper.load_model()
+    >>> model.dims.n_vocab
+    51864
+    """
+    if device is not None and str(device) != "cpu":
+        raise ValueError(f"npwhisper computes on the CPU, got device {str(device)!r}: leave it out")
+    dims, weights, heads = load_weights(name, download_root)
+    return Whisper(dims, weights, heads)
+
+
+@functools.lru_cache(maxsize=1)
+def default_model() -> Whisper:
+    """The embedded model, loaded once."""
+    return load_model(EMBEDDED)
+
+
+def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
+    if isinstance(model, Whisper):
+        return model
+    if model is None:
+        return default_model()
+    if isinstance(model, (str, os.PathLike)):
+        return load_model(model)
+    raise TypeError(f"the model is a Whisper, a name or a path, got {type(model).__name__}: use load_model()")
+
+
+def transcribe(
+    audio: Any, model: Whisper | str | os.PathLike[str] | None = None, *, verbose: bool | None = None, **options: Any
+) -> dict[str, Any]:
+    """Write down what is said in a recording.
+
+    Parameters
+    ----------
+    audio : str, path, file object, bytes or array
+        A recording of any length, as `load_audio` takes it; an array is mono at 16 kHz.
+    model : Whisper, or a name or path for `load_model`, optional
+        By default the embedded model, which is small and weak: for work use an official one, such as "base.en".
+    verbose : bool, optional
+        True prints each segment as it comes, False shows a progress bar, None is silent.
+    **options
+        Those of `TranscribeOptions` and `DecodingOptions`: ``language="de"``, ``beam_size=5``,
+        ``word_timestamps=True``, ...
+
+    Returns
+    -------
+    dict
+        ``text`` (str), ``language`` (str) and ``segments``: a list of dicts with ``id seek start end text tokens
+        temperature avg_logprob compression_ratio no_speech_prob`` (and ``words``); times in seconds, `seek` in
+        hundredths of a second.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, AudioError
+        If there is no such recording, or it cannot be read.
+    ValueError, TypeError
+        If an option is out of range, or does not exist.
+
+    Notes
+    -----
+    Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> sorted(npwhisper.transcribe(npwhisper.example()))
+    ['language', 'segments', 'text']
+    """
+    return _model(model).transcribe(audio, verbose=verbose, **options)
+
+
+def iter_segments(
+    audio: Any, model: Whisper | str | os.PathLike[str] | None = None, **options: Any
+) -> Transcription:
+    """Transcribe lazily: an iterator that decodes the next window when its segments are asked for.
+
+    Parameters
+    ----------
+    audio, model, **options
+        As for `transcribe`.
+
+    Returns
+    -------
+    Transcription
+        Yields the segments that `transcribe` would list; its ``language``, ``duration`` and ``decisions`` tell more.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, AudioError, ValueError, TypeError
+        As `transcribe`, before the first segment.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> for segment in npwhisper.iter_segments(npwhisper.example()):
+    ...     print(segment["id"])
+    0
+    """
+    return _model(model).iter_segments(audio, **options)
+
+
+def align(
+    audio: Any, text: str | Sequence[int], model: Whisper | str | os.PathLike[str] | None = None, **options: Any
+) -> list[WordTiming]:
+    """Find when each word of a known text is said in a recording of at most 30 seconds.
+
+    Parameters
+    ----------
+    audio : str, path, file object, bytes or array
+        What `load_audio` takes.
+    text : str or sequence of int
+        What is said, from the beginning to the end of the audio; or its tokens.
+    model : Whisper, or a name or path for `load_model`, optional
+        By default the embedded model.
+    **options
+        Those of `npwhisper.timing.align`: ``language="de"``, ...
+
+    Returns
+    -------
+    list of WordTiming
+        With ``word``, ``start`` and ``end`` in seconds, and ``probability``.
+
+    Raises
+    ------
+    AlignmentError
+        If the audio is longer than 30 s, or the text longer than the model can read at once.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> [timing.word for timing in npwhisper.align(npwhisper.example(), "Yes, I should")]
+    [' Yes,', ' I', ' should']
+    """
+    return _model(model).align(audio, text, **options)
+
+
+def _shown(stream: Transcription, verbose: bool | None) -> Iterator[Segment]:
+    """Pass segments on, with the display that `verbose` asks for."""
+    if verbose:
+        if stream.model.is_multilingual and stream.options.decoding.language is None:
+            print(f"Detected language: {LANGUAGES[stream.language].title()}")
+        for segment in stream:
+            print(segment_line(segment), flush=True)
+            yield segment
+    elif verbose is False:
+        yield from _with_bar(stream)
+    else:
+        yield from stream
+
+
+def segment_line(segment: Segment) -> str:
+    """One segment as a line: ``[00:00.000 --> 00:02.500]  And so``."""
+    start, end = format_timestamp(segment["start"]), format_timestamp(segment["end"])
+    return f"[{start} --> {end}] {segment['text']}"
+
+
+def _with_bar(stream: Transcription) -> Iterator[Segment]:
+    from tqdm import tqdm
+
+    with tqdm(total=stream.n_frames, unit="frames") as bar:
+        for segment in stream:
+            bar.update(min(stream.seek, stream.n_frames) - bar.n)
+            yield segment
+        bar.update(stream.n_frames - bar.n)

@@ -1,0 +1,343 @@
+"""Transcripts as files: plain text, subtitles (vtt, srt), tables (tsv) and json.
+
+For each format one pure function turns a result into text (`to_srt(result)`); `get_writer` puts that text into a file
+named after the recording. Times of words, where a result has them, decide where subtitles break (`cues`).
+The texts are those of openai-whisper's ``utils.py`` with these differences:
+
+* segments without text give no empty line or cue, and segments with and without words may be mixed;
+* ``-->`` becomes ``->`` in subtitles made of words too, since it would end the line of times;
+* json is readable UTF-8 instead of ASCII escapes, takes NumPy's numbers and arrays, and writes NaN as null;
+* the folder is made if need be, files appear whole or not at all, lines end in ``\\n`` everywhere, and an unknown
+  format or option is an error instead of being passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+Result: TypeAlias = Mapping[str, Any]
+"""What `transcribe` returns: ``segments``, each with ``start``, ``end``, ``text`` and perhaps ``words``."""
+
+LONGEST_LINE = 1000  # characters of a subtitle's line when no width is asked for
+LONG_PAUSE = 3.0  # seconds of silence that end a subtitle when segments may be joined
+
+
+class WriterError(ValueError):
+    """A transcript that cannot be written as asked."""
+
+
+class Cue(NamedTuple):
+    """Text to show from `start` to `end`, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def format_timestamp(seconds: float, always_include_hours: bool = False, decimal_marker: str = ".") -> str:
+    """Write a time as subtitles do, to the millisecond.
+
+    Parameters
+    ----------
+    seconds : float
+        At least 0.
+    always_include_hours : bool
+        Whether times under an hour begin with ``00:``, as SubRip wants it.
+    decimal_marker : str
+        What stands before the milliseconds: ``"."`` in WebVTT, ``","`` in SubRip.
+
+    Raises
+    ------
+    WriterError
+        If `seconds` is negative, infinite or not a number.
+
+    Examples
+    --------
+    >>> format_timestamp(3723.4567)
+    '01:02:03.457'
+    >>> format_timestamp(1.5, always_include_hours=True, decimal_marker=",")
+    '00:00:01,500'
+    """
+    if not 0 <= seconds < math.inf:
+        raise WriterError(f"a time is a number of seconds from 0 on, got {seconds}: check the segment's start and end")
+    minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    shown_hours = f"{hours:02d}:" if hours or always_include_hours else ""
+    return f"{shown_hours}{minutes:02d}:{milliseconds // 1000:02d}{decimal_marker}{milliseconds % 1000:03d}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(float(seconds) * 1000.0)
+
+
+def cues(
+    result: Result,
+    *,
+    highlight_words: bool = False,
+    max_line_width: int | None = None,
+    max_line_count: int | None = None,
+    max_words_per_line: int | None = None,
+) -> Iterator[Cue]:
+    """Cut a result into the cues of a subtitle file.
+
+    Without word times every segment is one cue and the options have no effect.
+
+    Parameters
+    ----------
+    result : mapping
+        What `transcribe` returned.
+    highlight_words : bool
+        Give every word a cue of its own that shows the whole subtitle with this word underlined.
+    max_line_width : int, optional
+        Characters after which a line is broken, between words.
+    max_line_count : int, optional
+        Lines of one subtitle. Given together with `max_line_width`, segments no longer end a subtitle: only a full
+        one or a pause of more than 3 seconds does.
+    max_words_per_line : int, optional
+        Words after which a new subtitle begins. Without effect when the two options above are both given.
+
+    Yields
+    ------
+    Cue
+
+    Examples
+    --------
+    >>> words = [{"word": w, "start": i, "end": i + 1} for i, w in enumerate((" Ask", " not", " what"))]
+    >>> result = {"segments": [{"start": 0, "end": 3, "text": " Ask not what", "words": words}]}
+    >>> [cue.text for cue in cues(result, max_words_per_line=2)]
+    ['Ask not', 'what']
+    >>> [cue.text for cue in cues(result, max_line_width=8)]
+    ['Ask not\\nwhat']
+    """
+    segments = result["segments"]
+    if any(segment.get("words") for segment in segments):
+        show = _highlighted if highlight_words else _joined
+        subtitles = _subtitles(segments, max_line_width, max_line_count, max_words_per_line)
+        found = (cue for subtitle in subtitles for cue in show(subtitle))
+    else:
+        found = (Cue(segment["start"], segment["end"], segment["text"].strip()) for segment in segments)
+    for cue in found:
+        if cue.text.strip():
+            yield cue._replace(text=cue.text.replace("-->", "->"))
+
+
+def _subtitles(
+    segments: Sequence[Result], width: int | None, count: int | None, words_per_line: int | None
+) -> Iterator[list[Cue]]:
+    """Gather words into subtitles; a word that begins a further line of its subtitle begins with a line feed."""
+    may_join = width is not None and count is not None
+    subtitle: list[Cue] = []
+    line_length, n_lines, last_start = 0, 1, math.inf
+    for word, begins_group in _grouped_words(segments, words_per_line):
+        breaks = begins_group and bool(subtitle) and not may_join
+        pause = may_join and word.start - last_start > LONG_PAUSE
+        fits = line_length > 0 and line_length + len(word.text) <= (width or LONGEST_LINE)
+        if fits and not breaks and not pause:
+            line_length += len(word.text)
+        else:
+            text = word.text.strip()
+            if subtitle and (breaks or (count is not None and (pause or n_lines >= count))):
+                yield subtitle
+                subtitle, n_lines = [], 1
+            elif line_length > 0:
+                n_lines, text = n_lines + 1, "\n" + text
+            line_length = len(text.strip())
+            word = word._replace(text=text)
+        subtitle.append(word)
+        last_start = word.start
+    if subtitle:
+        yield subtitle
+
+
+def _grouped_words(segments: Sequence[Result], words_per_line: int | None) -> Iterator[tuple[Cue, bool]]:
+    """Every word, and whether it begins a group: a segment, or a further `words_per_line` words of it."""
+    for segment in segments:
+        for i, word in enumerate(_words(segment)):
+            yield word, i % words_per_line == 0 if words_per_line else i == 0
+
+
+def _words(segment: Result) -> list[Cue]:
+    """The words of a segment; one without word times counts as a single long word, so that no text is lost."""
+    if segment.get("words"):
+        return [Cue(word["start"], word["end"], word["word"]) for word in segment["words"]]
+    return [Cue(segment["start"], segment["end"], segment["text"])] if segment["text"].strip() else []
+
+
+def _joined(subtitle: list[Cue]) -> Iterator[Cue]:
+    yield Cue(subtitle[0].start, subtitle[-1].end, "".join(word.text for word in subtitle))
+
+
+def _highlighted(subtitle: list[Cue]) -> Iterator[Cue]:
+    """One cue for each word, underlined in its place, and one without underlining for each pause between words."""
+    texts = [word.text for word in subtitle]
+    last_end = subtitle[0].start
+    for i, word in enumerate(subtitle):
+        if _milliseconds(last_end) < _milliseconds(word.start):
+            yield Cue(last_end, word.start, "".join(texts))
+        yield word._replace(text="".join([*texts[:i], _underlined(word.text), *texts[i + 1 :]]))
+        last_end = word.end
+
+
+def _underlined(text: str) -> str:
+    visible = text.lstrip()
+    return f"{text[: len(text) - len(visible)]}<u>{visible}</u>"
+
+
+def to_txt(result: Result, **_options: object) -> str:
+    """The text of a result, one segment a line; the options of subtitles are ignored.
+
+    >>> to_txt({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]})
+    'Hello.\\n'
+    """
+    return "".join(f"{segment['text'].strip()}\n" for segment in _spoken(result))
+
+
+def to_vtt(result: Result, **options: Any) -> str:
+    """WebVTT subtitles, with the options of `cues`.
+
+    >>> print(to_vtt({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}), end="")
+    WEBVTT
+    <BLANKLINE>
+    00:00.000 --> 00:02.000
+    Hello.
+    <BLANKLINE>
+    """
+    return "WEBVTT\n\n" + "".join(
+        f"{format_timestamp(start)} --> {format_timestamp(end)}\n{text}\n\n"
+        for start, end, text in cues(result, **options)
+    )
+
+
+def to_srt(result: Result, **options: Any) -> str:
+    """SubRip subtitles, with the options of `cues`.
+
+    >>> print(to_srt({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}), end="")
+    1
+    00:00:00,000 --> 00:00:02,000
+    Hello.
+    <BLANKLINE>
+    """
+    stamp = functools.partial(format_timestamp, always_include_hours=True, decimal_marker=",")
+    return "".join(
+        f"{number}\n{stamp(cue.start)} --> {stamp(cue.end)}\n{cue.text}\n\n"
+        for number, cue in enumerate(cues(result, **options), start=1)
+    )
+
+
+def to_tsv(result: Result, **_options: object) -> str:
+    """A table of segments: start and end in whole milliseconds, then the text; the options of subtitles are ignored.
+
+    >>> to_tsv({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]})
+    'start\\tend\\ttext\\n0\\t2000\\tHello.\\n'
+    """
+    rows = ["start\tend\ttext"]
+    for segment in _spoken(result):
+        text = segment["text"].strip().replace("\t", " ")
+        rows.append(f"{_milliseconds(segment['start'])}\t{_milliseconds(segment['end'])}\t{text}")
+    return "\n".join(rows) + "\n"
+
+
+def to_json(result: Result, **_options: object) -> str:
+    """The whole result as json in readable UTF-8; the options of subtitles are ignored.
+
+    >>> to_json({"text": " Grüße", "segments": [], "language": "de"})
+    '{"text": " Grüße", "segments": [], "language": "de"}'
+    """
+    return json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+
+
+def _spoken(result: Result) -> list[Result]:
+    return [segment for segment in result["segments"] if segment["text"].strip()]
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types json knows: NumPy's become Python's, and what is no finite number becomes None."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+FORMATS: dict[str, Callable[..., str]] = {"txt": to_txt, "vtt": to_vtt, "srt": to_srt, "tsv": to_tsv, "json": to_json}
+"""The function that writes each format, by the ending of its files."""
+
+
+def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callable[..., None]:
+    """Make a function that writes results into a folder.
+
+    Parameters
+    ----------
+    output_format : str
+        ``"txt"``, ``"vtt"``, ``"srt"``, ``"tsv"``, ``"json"``, or ``"all"`` of them.
+    output_dir : path
+        Made on the first writing if it does not exist.
+
+    Returns
+    -------
+    function ``writer(result, audio_path, options=None, **kwargs)``
+        Writes ``output_dir/NAME.FORMAT``, where NAME is the audio's file name without its ending. The options are those
+        of `cues`, in a mapping (as openai-whisper has it) or as keywords.
+
+    Raises
+    ------
+    WriterError
+        If `output_format` is none of these.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> get_writer("txt", folder)({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}, "talks/first.wav")
+    >>> (Path(folder) / "first.txt").read_text()
+    'Hello.\\n'
+    """
+    names = list(FORMATS) if output_format == "all" else [output_format]
+    if names[0] not in FORMATS:
+        raise WriterError(f"unknown output format {output_format!r}: use one of {', '.join(FORMATS)} or all")
+
+    def writer(
+        result: Result,
+        audio_path: str | os.PathLike[str],
+        options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        options = {name: kwargs.get(name) or (options or {}).get(name) for name in (*(options or {}), *kwargs)}
+        for name in names:
+            _write(Path(output_dir) / f"{Path(audio_path).stem}.{name}", FORMATS[name](result, **options))
+
+    return writer
+
+
+WriteTXT = functools.partial(get_writer, "txt")
+WriteVTT = functools.partial(get_writer, "vtt")
+WriteSRT = functools.partial(get_writer, "srt")
+WriteTSV = functools.partial(get_writer, "tsv")
+WriteJSON = functools.partial(get_writer, "json")
+
+
+def _write(path: Path, text: str) -> None:
+    """Put `text` into `path` whole or not at all: into a file beside it first, which then takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
