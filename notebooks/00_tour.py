@@ -1,0 +1,284 @@
+# %% [markdown]
+# # 00 · A tour: from a sound to a sentence
+#
+# **What you will build** · Speech recognition in five lines, and then the same five lines again
+# with the lid off: you pull the sound through every stage of Whisper by hand, until the same
+# sentence comes out.
+#
+# **What you need** · NumPy: arrays, shapes, `argmax`. No knowledge of neural networks or of sound.
+#
+# **Which file this explains** · `npwhisper/whisper.py`, the handle that people hold, and the order
+# in which all other files are read.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Audio
+
+import npwhisper
+from npwhisper import plot_attention, plot_mel
+
+plt.style.use("notebook.mplstyle")
+
+# %% [markdown]
+# ## Listen, then let the machine listen
+#
+# This is a short recording that comes with the package. Play it.
+
+# %%
+samples = npwhisper.load_audio(npwhisper.example())
+Audio(filename=npwhisper.example())
+
+# %% [markdown]
+# `load_model` without a name gives the small model that is embedded in the package. It is weak,
+# but it needs no network: everything in these notebooks works on a train. With a network,
+# `npwhisper.load_model("base.en")` is a better listener and everything below stays as it is.
+
+# %%
+model = npwhisper.load_model()
+result = model.transcribe(npwhisper.example())
+print(result["text"])
+
+# %% [markdown]
+# The result is a dictionary. Apart from the whole text it has *segments*, which tell what is said
+# when.
+
+# %%
+for segment in result["segments"]:
+    print(f"{segment['start']:5.2f} s to {segment['end']:5.2f} s: {segment['text']}")
+
+# %% [markdown]
+# ## Now with the lid off
+#
+# What happened between the sound and the sentence? Four things, and each is an array you can look
+# at.
+#
+# | stage | array | in words |
+# |---|---|---|
+# | sound | `(samples,)` | air pressure, 16000 times a second |
+# | mel | `(n_mels, 3000)` | how loud each pitch is, 100 times a second: a picture of the sound |
+# | features | `(1, 1500, D)` | what the **encoder** makes of the picture: D numbers for each 20 ms |
+# | logits | `(1, T, V)` | what the **decoder** makes of features and tokens: a score for each of V tokens |
+#
+# ### Stage 1: sound to picture
+#
+# Whisper always looks at windows of exactly 30 seconds, so a short recording is padded with
+# silence.
+
+# %%
+mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n_mels)
+
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(8, 4.2), sharex=True)
+seconds = np.arange(len(samples)) / 16000
+top.plot(seconds, samples, linewidth=0.5)
+top.set(title="the sound", ylabel="pressure")
+frames = len(samples) // 160
+plot_mel(mel[:, :frames], ax=bottom)
+bottom.set_title("the same as a log-mel spectrogram: bright is loud")
+plt.show()
+
+# %% [markdown]
+# Time runs to the right in both pictures. Below, low voices are at the bottom and hisses (*s*,
+# *sh*) at the top; the stripes are the overtones of the voice. How this picture is made is the
+# story of notebook 01.
+#
+# ### Stage 2: picture to features
+#
+# The encoder reads the whole picture at once.
+
+# %%
+features = model.embed_audio(mel)
+d = model.dims
+print(f"mel {mel.shape} -> features {features.shape}")
+print(
+    f"the encoder has {d.n_audio_layer} blocks, each of which passes on {d.n_audio_state} numbers for each 20 ms"
+)
+
+# %%
+fig, ax = plt.subplots()
+heard = features[0, : frames // 2, :48]
+picture = ax.imshow(
+    (heard - heard.mean(axis=0)).T, extent=(0, frames / 100, 0, 48), vmin=-3, vmax=3
+)
+ax.set(
+    title="what the encoder heard (48 features, less their means)",
+    xlabel="time (s)",
+    ylabel="feature",
+)
+fig.colorbar(picture, ax=ax, label="value")
+plt.show()
+
+# %% [markdown]
+# You cannot read this picture, and nobody can: the network invented these features for itself. But
+# you can see that they change when the sound changes.
+#
+# ### Stage 3: one token at a time
+#
+# The decoder does one thing only: given the features and the tokens so far, it scores every
+# possible next token. A *token* is a piece of text, often a word with the space before it, and has
+# a number.
+
+# %%
+tokenizer = model.tokenizer
+tokens = tokenizer.encode(" Yes, I should like to.")
+print(tokens)
+print([tokenizer.decode([token]) for token in tokens])
+
+# %% [markdown]
+# Before the text stand *special tokens*, which tell the model what we want: here "a transcript
+# starts" and "no time stamps, please". A multilingual model is told the language and the task as
+# well.
+
+# %%
+start = list(tokenizer.sot_sequence_including_notimestamps)
+print(start, tokenizer.encoding.decode(start))
+
+# %% [markdown]
+# One step. `logits[:, -1]` are the scores after the last token; the highest is the decoder's
+# choice.
+
+# %%
+logits = model.logits(np.array([start]), features)
+print(
+    f"logits {logits.shape}: a score for each of {d.n_vocab} tokens, after each of {len(start)} tokens"
+)
+
+best = np.argsort(-logits[0, -1])[:8]
+fig, ax = plt.subplots(figsize=(8, 2.6))
+ax.barh(
+    [repr(tokenizer.encoding.decode([token])) for token in best][::-1], logits[0, -1, best][::-1]
+)
+ax.set(title="the eight tokens with the highest scores", xlabel="score (logit)")
+plt.show()
+
+# %% [markdown]
+# Now do it again with that token appended, and again, until the model says that the text ends.
+# That loop is called *greedy decoding*, and it is all there is.
+
+# %%
+tokens = list(start)
+while len(tokens) < 60:
+    logits = model.logits(np.array([tokens]), features)
+    following = int(logits[0, -1].argmax())
+    if following == tokenizer.eot:
+        break
+    tokens.append(following)
+print(tokenizer.decode(tokens[len(start) :]))
+
+# %% [markdown]
+# There it is. You have transcribed speech with a loop of eight lines.
+#
+# ## Seeing everything
+#
+# `trace` records every intermediate result inside its `with` block, under the names that PyTorch
+# gives to the parts of the same network. Nothing inside the box is hidden.
+
+# %%
+with npwhisper.trace() as acts:
+    model.logits(np.array([tokens]), features)
+print(acts)
+for name in acts.names("decoder.blocks.0*"):
+    print(f"{name:42} {acts[name].shape}")
+
+# %% [markdown]
+# One of these arrays deserves a look already now. While it writes, the decoder *attends* to the
+# recording: for each token it distributes weights over the 1500 moments of the window. Some of its
+# *heads* thereby follow the speech, without ever having been told when a word is said.
+
+# %%
+layer, head = model.alignment_heads[0]
+attention = acts[f"decoder.blocks.{layer}.cross_attn.softmax"].reshape(-1, len(tokens), 1500)[head]
+names = [tokenizer.encoding.decode([token]) for token in tokens]
+
+ax = plot_attention(attention[:, : frames // 2], queries=names)
+ax.set(
+    title=f"where head {head} of decoder block {layer} listens",
+    xlabel="time in the recording [s]",
+    ylabel="token",
+)
+plt.show()
+
+# %% [markdown]
+# In notebook 03 you build this, and in notebook 07 it becomes times for single words.
+#
+# ## The equality
+#
+# Every notebook ends with one: what we built by hand is what the library computes. `decode`
+# transcribes one window. Usually it also forbids some tokens (noises, music signs, a blank at the
+# beginning); here we switch that off, since our loop does not.
+
+# %%
+options = npwhisper.DecodingOptions(
+    without_timestamps=True, suppress_tokens=None, suppress_blank=False, sample_len=58
+)
+decoded = npwhisper.decode(model, mel, options)
+assert tokens[len(start) :] == decoded.tokens
+assert tokenizer.decode(tokens[len(start) :]).strip() == decoded.text
+print("the same:", decoded.text)
+
+# %% [markdown]
+# ## The way on
+#
+# | notebook | file that it explains |
+# |---|---|
+# | 01 sound to mel | `audio.py` |
+# | 02 layers | `layers.py`: linear, layer norm, GELU, convolution |
+# | 03 attention | `layers.py` and `model.py`: scores, masks, heads |
+# | 04 the KV cache | `cache.py` |
+# | 05 encoder and decoder | `model.py`, compared with PyTorch layer by layer |
+# | 06 decoding | `search.py` and `decoding.py` |
+# | 07 word times | `timing.py` |
+# | 08 the hot path | how the layers became fast |
+# | 09 checkpoint files | `checkpoint/`: what is inside a `.pt` file |
+# | 10 looking inside | `tracing.py`: experiments on the network |
+#
+# ## Exercises
+#
+# **1. How big is the model?** `model.weights` maps names to arrays. How many numbers are there in
+# all, and which share of them is the table of tokens (`decoder.token_embedding.weight`)?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# total = sum(array.size for array in model.weights.values())
+# table = model.weights["decoder.token_embedding.weight"].size
+# print(f"{total / 1e6:.1f} million numbers, of which {table / total:.0%} are the table of tokens")
+# assert table == model.dims.n_vocab * model.dims.n_text_state
+# ```
+#
+# In a small model most of the numbers are the table of tokens, in a large one hardly any.
+#
+# </details>
+#
+# **2. What does it hear in silence?** Decode a window of zeros. Look at `text`, and at
+# `no_speech_prob`.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), model.dims.n_mels)
+# heard = npwhisper.decode(model, silence, without_timestamps=True)
+# print(repr(heard.text), f"no_speech_prob {heard.no_speech_prob:.3f}, mean log-probability {heard.avg_logprob:.2f}")
+# ```
+#
+# A model that only ever heard speech may well invent a sentence. That is called a *hallucination*,
+# and the reason why `transcribe` looks at these two numbers before it believes a window (notebook
+# 06).
+#
+# </details>
+#
+# **3. How much faster may one speak?** Keep every sample but say that there are fewer of them:
+# resample the recording as if it had been made at 20000 samples a second
+# (`npwhisper.audio.resample(samples, 20000, 16000)`), and transcribe. Higher and faster, like a
+# record at the wrong speed. When does the text break?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for rate in (16000, 18000, 20000, 24000, 32000):
+#     quick = npwhisper.audio.resample(samples, rate, 16000)
+#     heard = npwhisper.decode(model, npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(quick), model.dims.n_mels))
+#     print(f"{rate / 16000:.2f} times faster: {heard.text}")
+# ```
+#
+# </details>

@@ -1,0 +1,278 @@
+# %% [markdown]
+# # 01 · From sound to mel: the picture that Whisper looks at
+#
+# **What you will build** · The log-mel spectrogram, from samples to the array that enters the
+# network: frames, a Fourier transform written as a matrix product, mel filters, a logarithm. At
+# the end you turn the picture back into sound, and hear what Whisper can hear, and what not.
+#
+# **What you need** · NumPy, and what sine and cosine look like.
+#
+# **Which file this explains** · `npwhisper/audio.py`
+
+# %%
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Audio
+
+import npwhisper
+from npwhisper import plot_mel
+from npwhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, hann, hz_to_mel, mel_filters, stft
+
+plt.style.use("notebook.mplstyle")
+
+# %% [markdown]
+# ## Sound is a list of numbers
+#
+# A microphone measures the air pressure. `load_audio` reads any recording as 16000 numbers a
+# second, between -1 and 1.
+
+# %%
+samples = npwhisper.load_audio(npwhisper.example())
+print(samples.shape, samples.dtype, f"{len(samples) / SAMPLE_RATE:.2f} s")
+Audio(filename=npwhisper.example())
+
+# %%
+fig, axes = plt.subplots(3, 1, figsize=(8, 5))
+for ax, (begin, end) in zip(
+    axes, [(0.0, len(samples) / SAMPLE_RATE), (1.0, 1.2), (1.05, 1.075)], strict=True
+):
+    part = slice(int(begin * SAMPLE_RATE), int(end * SAMPLE_RATE))
+    ax.plot(np.arange(len(samples))[part] / SAMPLE_RATE, samples[part], linewidth=0.8)
+    ax.set(ylabel="pressure", title=f"{1000 * (end - begin):.0f} ms")
+axes[-1].set_xlabel("time (s)")
+plt.show()
+
+# %% [markdown]
+# From far away you see words. From near, where a vowel is spoken, you see a *pattern that
+# repeats*: the vocal cords open and close a hundred or two hundred times a second. Which vowel it
+# is, is a matter of the shape of the pattern, that is, of the frequencies that are in it. So a
+# listener should look at frequencies, but only for a moment at a time, because a moment later the
+# next sound comes.
+#
+# ## Cut into frames
+#
+# Whisper looks at 25 ms at a time (400 samples), and moves on by 10 ms (160 samples). The frames
+# overlap.
+#
+# So that the first frame is *centred* on the first sample, 200 samples are mirrored at both ends.
+
+# %%
+padded = np.pad(samples, N_FFT // 2, mode="reflect")
+n_frames = len(samples) // HOP_LENGTH
+frames = np.stack([padded[i * HOP_LENGTH : i * HOP_LENGTH + N_FFT] for i in range(n_frames)])
+print(f"{n_frames} frames of {N_FFT} samples")
+
+# %% [markdown]
+# A frame begins and ends abruptly, and an abrupt end sounds like a click, which contains all
+# frequencies. So each frame is faded in and out by a bell, the *Hann window*.
+
+# %%
+frame = frames[108]
+milliseconds = np.arange(N_FFT) * 1000 / SAMPLE_RATE
+hertz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+tone = np.sin(2 * np.pi * 1020 * np.arange(N_FFT) / SAMPLE_RATE)
+
+fig, (left, right) = plt.subplots(1, 2)
+left.plot(milliseconds, frame, label="frame", linewidth=1)
+left.plot(milliseconds, frame * hann(), label="frame, faded", linewidth=1)
+left.plot(milliseconds, hann() * np.abs(frame).max(), label="bell", linewidth=1, linestyle="--")
+left.set(xlabel="time (ms)", ylabel="pressure")
+left.legend(fontsize="small")
+for window, label in ((1.0, "cut off"), (hann(), "faded")):
+    right.plot(
+        hertz, 20 * np.log10(np.abs(np.fft.rfft(tone * window)) + 1e-9), label=label, linewidth=1
+    )
+right.set(
+    title="a pure tone of 1020 Hz",
+    xlabel="frequency (Hz)",
+    ylabel="level (dB)",
+    xlim=(0, 4000),
+    ylim=(-60, 50),
+)
+right.legend()
+plt.show()
+
+# %% [markdown]
+# On the right is a pure tone, which should be one narrow peak. Cut off, it smears over all
+# frequencies; faded, it stays a peak.
+#
+# ## Which frequencies are in a frame?
+#
+# To find out whether a frame contains, say, 1000 Hz, multiply it with a sine and a cosine of 1000
+# Hz and add up. If the frame swings along, the sum is large. Do so for 0, 40, 80, ... 8000 Hz and
+# you have the *discrete Fourier transform*. It is nothing but a matrix product.
+
+# %%
+k = np.arange(N_FFT // 2 + 1)[:, None]  # the number of full swings within a frame: 0 to 200
+n = np.arange(N_FFT)[None]
+cosines, sines = np.cos(2 * np.pi * k * n / N_FFT), np.sin(2 * np.pi * k * n / N_FFT)
+
+faded = frames * hann()
+power = (cosines @ faded.T) ** 2 + (sines @ faded.T) ** 2
+print("power of each frequency in each frame:", power.shape)
+
+# %%
+fig, axes = plt.subplots(1, 2)
+for ax, values, title in (
+    (axes[0], power, "power"),
+    (axes[1], np.log10(power + 1e-10), "its logarithm"),
+):
+    picture = ax.imshow(values, extent=(0, n_frames / 100, 0, 8000))
+    ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz)")
+    fig.colorbar(picture, ax=ax)
+plt.show()
+
+# %% [markdown]
+# On the left there is hardly anything to see: the loudest moments are a million times more
+# powerful than the soft ones. Our ears do not mind, because they hear *ratios*: twice as much
+# power always sounds like the same step louder. The logarithm (right) does the same.
+#
+# The library computes the same with the *fast* Fourier transform, which gets by with far fewer
+# multiplications.
+
+# %%
+assert np.allclose(stft(padded)[:, :n_frames], power, rtol=1e-3, atol=1e-5)
+
+# %% [markdown]
+# ## Pitch as the ear hears it
+#
+# From 200 to 300 Hz is a large step for the ear, from 7200 to 7300 Hz none at all. The *mel* scale
+# numbers pitches so that equal steps sound equally large: in proportion below 1000 Hz,
+# logarithmically above.
+
+# %%
+fig, (left, right) = plt.subplots(1, 2)
+left.plot(hertz, hz_to_mel(hertz))
+left.set(xlabel="frequency (Hz)", ylabel="pitch (mel)")
+filters = mel_filters(80)
+for i in range(0, 80, 6):
+    right.plot(hertz, filters[i], linewidth=1)
+right.set(title="every sixth mel filter", xlabel="frequency (Hz)", ylabel="weight (1/Hz)")
+plt.show()
+
+# %% [markdown]
+# Place 80 triangles at equal distances on the mel scale, and let each sum up the power under it.
+# That is a matrix product again, with mostly zeros: 201 frequencies become 80 *mel bins*, narrow
+# ones for low pitches and wide ones for high ones. (The newest large models have 128 bins.)
+
+# %%
+mel_power = filters @ power
+print(f"{filters.shape} @ {power.shape} -> {mel_power.shape}")
+
+# %% [markdown]
+# ## The logarithm, and a floor
+#
+# Last come three small things: the logarithm; a floor, which lifts everything that is 80 dB (8
+# powers of ten) below the loudest, since that is only noise; and a shift and scale which bring the
+# numbers near 0, where networks like them.
+
+# %%
+log_mel = np.log10(np.maximum(mel_power, 1e-10))
+floored = np.maximum(log_mel, log_mel.max() - 8)
+mel = (floored + 4) / 4
+
+fig, ax = plt.subplots(figsize=(8, 3.2))
+picture = ax.imshow(mel, extent=(0, n_frames / 100, 0, 80))
+ax.set(title="what Whisper looks at", xlabel="time (s)", ylabel="mel bin")
+fig.colorbar(picture, ax=ax, label="log power, scaled")
+plt.show()
+
+# %% [markdown]
+# ## The equality
+#
+# Seven steps, and it is the library's spectrogram.
+
+# %%
+library = npwhisper.log_mel_spectrogram(samples, 80)
+assert library.shape == mel.shape
+assert np.abs(library - mel).max() < 1e-4
+print(f"largest difference {np.abs(library - mel).max():.1e}")
+
+# %% [markdown]
+# For the network it is then padded to 30 seconds: 3000 frames. That is the whole input. Here is a
+# longer and noisier recording, the inaugural address of a president in 1961.
+
+# %%
+jfk = npwhisper.load_audio(Path("../tests/data/jfk.flac"))
+ax = plot_mel(npwhisper.log_mel_spectrogram(jfk))
+ax.set_title("eleven seconds of J. F. Kennedy")
+plt.show()
+
+# %% [markdown]
+# ## What does Whisper hear?
+#
+# The spectrogram keeps how *loud* each pitch is, and throws away when exactly each wave swings up
+# and down (its *phase*) and everything that is finer than a mel bin. To hear what is left, take
+# noise and make each of its frequencies as loud as the picture says.
+
+
+# %%
+def resound(mel, seed=0):
+    """Shape noise like a log-mel spectrogram: (M, F) -> (160 F,)"""
+    loudness = np.sqrt(np.maximum(np.linalg.pinv(mel_filters(len(mel))) @ 10 ** (4 * mel - 4), 0)).T
+    phase = np.random.default_rng(seed).random(loudness.shape) * 2 * np.pi
+    waves = np.fft.irfft(loudness * np.exp(1j * phase), N_FFT) * hann()
+    sound = np.zeros(len(waves) * HOP_LENGTH + N_FFT)
+    for i, wave in enumerate(waves):
+        sound[i * HOP_LENGTH : i * HOP_LENGTH + N_FFT] += wave
+    return sound[N_FFT // 2 : -N_FFT // 2].astype(np.float32)
+
+
+Audio(resound(mel), rate=SAMPLE_RATE)
+
+# %% [markdown]
+# You understand every word, and the melody of the voice is nearly gone. Literally: a whisper.
+#
+# ## Exercises
+#
+# **1. Which bin?** Make one second of a pure tone of 1000 Hz, and of 4000 Hz. In which mel bin are
+# they? Predict it with `hz_to_mel` first.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for pitch in (1000, 4000):
+#     tone = np.sin(2 * np.pi * pitch * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+#     found = npwhisper.log_mel_spectrogram(tone)[:, 50].argmax()
+#     predicted = hz_to_mel(np.array(pitch)) / hz_to_mel(np.array(8000)) * 81 - 1
+#     print(f"{pitch} Hz: predicted {predicted:.1f}, found {found}")
+#     assert abs(found - predicted) <= 1
+# ```
+#
+# 80 triangles have 82 corners, so the centre of bin i stands at (i + 1) / 81 of the scale.
+#
+# </details>
+#
+# **2. Ten times louder.** Multiply the samples by 10. What happens to the spectrogram, and why is
+# that good for a network?
+#
+# <details><summary>Solution</summary>
+#
+# Ten times the pressure is 100 times the power, so the logarithm grows by 2, and a quarter of that
+# is 0.5: the whole picture is shifted by a half, floor included, and its shape stays the same.
+#
+# ```python
+# louder = npwhisper.log_mel_spectrogram(10 * samples)
+# loud_enough = library > library.min() + 1e-6
+# assert np.allclose((louder - library)[loud_enough], 0.5, atol=1e-4)
+# ```
+#
+# </details>
+#
+# **3. A coarser ear.** How few mel bins still let *you* understand the sentence? Try `resound`
+# with 40, 20, 10 and 5 bins.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for n_mels in (40, 20, 10, 5):
+#     sound = resound(npwhisper.log_mel_spectrogram(samples, n_mels))
+#     assert len(sound) == len(samples) // HOP_LENGTH * HOP_LENGTH
+# Audio(sound, rate=SAMPLE_RATE)
+# ```
+#
+# Ten bins are usually enough for people. Try it with somebody who does not know the sentence.
+#
+# </details>

@@ -1,0 +1,319 @@
+# %% [markdown]
+# # 02 · Layers: linear, layer norm, GELU, convolution
+#
+# **What you will build** · The four small functions of which nearly all of Whisper consists, each
+# first as its definition and then as one or two lines of NumPy; and from them the front end of the
+# encoder.
+#
+# **What you need** · Matrix products and broadcasting. Notebook 01 for the picture that goes in.
+#
+# **Which file this explains** · `npwhisper/layers.py`
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import npwhisper
+from npwhisper import layers
+from npwhisper.model import mlp
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+mel = npwhisper.log_mel_spectrogram(
+    npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), model.dims.n_mels
+)
+
+with npwhisper.trace("encoder*") as acts:  # so that we can play with real numbers
+    model.embed_audio(mel)
+print(acts)
+
+# %% [markdown]
+# ## A layer is a function of an input and its weights
+#
+# `f(x, w)`: nothing else. The weights are the arrays of the checkpoint, under PyTorch's names, and
+# `model.scope` nests them at the dots of their names, so that each layer can be handed its own
+# slice.
+
+# %%
+w = model.scope["encoder"]["blocks"]["0"]["mlp"]["0"]
+print(w.name, {name: array.shape for name, array in w.items()})
+
+# %% [markdown]
+# ## Linear: every output asks one question of all inputs
+#
+# A linear layer has a row of weights for each of its outputs. The output is the inner product of
+# this row with the input (*does the input look like this row?*), plus a bias (*how likely is that
+# anyway?*). As a definition:
+#
+# $$ y_o = b_o + \sum_i W_{oi}\, x_i $$
+#
+# `einsum` is this formula in NumPy, and a matrix product is the fast way to compute it. PyTorch
+# stores $W$ as (outputs, inputs), hence the transposition.
+
+# %%
+x = acts["encoder.blocks.0.mlp_ln"]  # (1, 1500, D): D numbers at each of 1500 positions
+by_definition = np.einsum("bti,oi->bto", x, w["weight"]) + w["bias"]
+by_product = x @ w["weight"].T + w["bias"]
+assert np.allclose(by_definition, by_product, atol=1e-4)
+assert np.allclose(layers.linear(x, w), by_product, atol=1e-4)
+print(f"{x.shape} -> {by_product.shape}: the same question is asked at every position")
+
+# %% [markdown]
+# ## Layer norm: bring every position to the same loudness
+#
+# Numbers that run through many layers tend to grow or to fade. A layer norm looks at the D numbers
+# of *one position*, subtracts their mean and divides by their standard deviation, and then lets
+# each feature have a scale and a shift of its own, which were learned.
+#
+# $$ y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \, w + b $$
+#
+# Two traps: the variance is the *biased* one (divide by D and not by D - 1), and $\varepsilon =
+# 10^{-5}$ stands *inside* the root.
+
+
+# %%
+def layer_norm(x, w, eps=1e-5):
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + eps) * w["weight"] + w["bias"]
+
+
+last = model.dims.n_audio_layer - 1
+before = acts[f"encoder.blocks.{last}"]
+norm = model.scope["encoder"]["ln_post"]
+after = layer_norm(before, norm)
+assert np.allclose(layers.layer_norm(before, norm), after, atol=1e-4)
+
+fig, (left, right) = plt.subplots(1, 2, sharex=True)
+for ax, values, title in ((left, before, "before"), (right, after, "after")):
+    spread = values[0, :145].std(axis=-1)
+    ax.plot(np.arange(145) / 50, values[0, :145].mean(axis=-1), label="mean")
+    ax.plot(np.arange(145) / 50, spread, label="standard deviation", linestyle="--")
+    ax.set(title=f"{title} the last layer norm", xlabel="position (s)", ylabel="over the features")
+left.legend()
+plt.show()
+
+# %% [markdown]
+# Before it, how large the numbers are depends on what is being said; after it, hardly.
+#
+# ## GELU: a bend
+#
+# Any number of linear layers one after the other is just one linear layer. Something must bend in
+# between. The simplest bend is ReLU, `max(x, 0)`: keep what is positive. GELU does this softly: it
+# multiplies x by the probability that a normally distributed number is smaller than x.
+#
+# $$ \mathrm{gelu}(x) = x \cdot \Phi(x) = \frac{x}{2} \left(1 + \mathrm{erf} \frac{x}{\sqrt 2}\right) $$
+
+
+# %%
+def gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def gelu_tanh(x):  # an approximation that other networks use: not Whisper
+    return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+t = np.linspace(-4, 4, 401)
+fig, (left, right) = plt.subplots(1, 2)
+left.plot(t, np.maximum(t, 0), label="ReLU", linestyle="--")
+left.plot(t, gelu(t), label="GELU")
+left.set(xlabel="x", ylabel="y", title="two bends")
+left.legend()
+library = layers.gelu(t.astype(np.float32))
+right.semilogy(t, np.abs(gelu_tanh(t) - gelu(t)) + 1e-9, label="tanh approximation")
+right.semilogy(t, np.abs(library - gelu(t)) + 1e-9, label="npwhisper, in float32", linestyle="--")
+right.set(xlabel="x", ylabel="error", title="distance from the definition", ylim=(1e-12, 1e-2))
+right.legend(loc="lower center")
+plt.show()
+
+# %% [markdown]
+# On the right: the well-known tanh approximation is wrong by up to 5e-4, which can change a token
+# in the end. The function of the library is a polynomial inside a tanh and wrong by less than what
+# float32 can tell apart; its coefficients were fitted, and it is many times faster than `erf`.
+
+# %%
+assert np.abs(layers.gelu(t.astype(np.float32)) - gelu(t)).max() < 1e-6
+
+# %% [markdown]
+# ## The mlp: wider, bend, back
+#
+# Linear, GELU, linear is called a *multi-layer perceptron*. It thinks about every position by
+# itself: D numbers become 4 D questions, the bend keeps the ones that were answered with yes, and
+# the answers are put back into D numbers. More than half of the weights in Whisper's blocks are in
+# these.
+
+
+# %%
+def my_mlp(x, w):
+    hidden = x @ w["0"]["weight"].T + w["0"]["bias"]
+    return gelu(hidden) @ w["2"]["weight"].T + w["2"]["bias"]
+
+
+weights = model.scope["encoder"]["blocks"]["0"]["mlp"]
+assert np.allclose(my_mlp(x[:, :50], weights), mlp(x[:, :50], weights), atol=1e-4)
+
+hidden = acts["encoder.blocks.0.mlp.gelu"][0, :145]
+fig, ax = plt.subplots()
+ax.hist(
+    acts["encoder.blocks.0.mlp.0"][0, :145].ravel(),
+    bins=100,
+    range=(-4, 4),
+    alpha=0.6,
+    label="before GELU",
+)
+ax.hist(hidden.ravel(), bins=100, range=(-4, 4), alpha=0.6, label="after GELU")
+ax.set(
+    xlabel="value",
+    ylabel="count",
+    title="the questions in the first mlp of the encoder",
+    yscale="log",
+)
+ax.legend()
+plt.show()
+print(f"answered with yes (above 0.1): {(hidden > 0.1).mean():.0%}")
+
+# %% [markdown]
+# ## Convolution: a linear layer that slides
+#
+# The encoder begins with two convolutions. A convolution of width 3 is a linear layer that sees
+# three neighbouring frames at once, and is applied at every frame. So that the ends have
+# neighbours, a frame of zeros is put before and after.
+#
+# $$ y_{o,t} = b_o + \sum_i \sum_{j=0}^{2} W_{oij}\, x_{i,\,t + j - 1} $$
+#
+# With *stride 2* only every second frame is computed. That is how 3000 frames of 10 ms become 1500
+# positions of 20 ms.
+
+
+# %%
+def conv1d(x, w, stride=1):
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1)))
+    taps = [
+        padded[:, :, j : j + x.shape[2] : stride] for j in range(3)
+    ]  # the frame before, the frame, the one after
+    return (
+        sum(np.einsum("bit,oi->bot", taps[j], w["weight"][:, :, j]) for j in range(3))
+        + w["bias"][:, None]
+    )
+
+
+encoder = model.scope["encoder"]
+mine = conv1d(mel[None], encoder["conv1"])
+assert np.allclose(mine, layers.conv1d(mel[None], encoder["conv1"]), atol=1e-4)
+print(f"conv1: {mel[None].shape} -> {mine.shape}")
+
+# %% [markdown]
+# What do the kernels of the first convolution look for? Each is a small picture, as high as the
+# spectrogram and 3 frames wide, and answers at each moment: does the spectrogram look like me
+# here?
+
+# %%
+kernels = encoder["conv1"]["weight"]
+strongest = np.argsort(-np.abs(kernels).max(axis=(1, 2)))[:16]
+strongest = strongest[
+    np.abs(kernels[strongest]).max(axis=2).argmax(axis=1).argsort()
+]  # from low to high pitch
+limit = np.abs(kernels[strongest]).max() / 2
+fig, axes = plt.subplots(1, 16, figsize=(8, 2.8), sharey=True)
+for ax, i in zip(axes, strongest, strict=True):
+    picture = ax.imshow(kernels[i], vmin=-limit, vmax=limit, cmap="PuOr")
+    ax.set(xticks=[], title=i)
+axes[0].set_ylabel("mel bin")
+fig.suptitle("sixteen kernels of the first convolution", fontsize="medium")
+fig.supxlabel("3 frames each", fontsize="medium")
+fig.colorbar(picture, ax=axes, label="weight")
+plt.show()
+
+# %% [markdown]
+# Some respond to one pitch only, some to edges in time (left dark, right bright: something
+# begins), some to edges in pitch. Nobody designed them: they were learned.
+#
+# ## The equality
+#
+# The front end of the encoder: convolution, bend, convolution with stride 2, bend. What comes out
+# goes into the blocks.
+
+# %%
+y = gelu(conv1d(mel[None, :, :400], encoder["conv1"]))
+y = gelu(conv1d(y, encoder["conv2"], stride=2))
+
+traced = layers.gelu(acts["encoder.conv2"])[
+    :, :, :195
+]  # away from the end, which we cut off at frame 400
+assert np.allclose(y[:, :, :195], traced, atol=1e-4)
+print(f"largest difference {np.abs(y[:, :, :195] - traced).max():.1e}")
+
+# %%
+fig, axes = plt.subplots(1, 2)
+for ax, values, title in zip(
+    axes,
+    (mel[:, :300], y[0, :64, :150]),
+    ("mel, every 10 ms", "convolved, every 20 ms"),
+    strict=True,
+):
+    picture = ax.imshow(values, extent=(0, 3, 0, len(values)))
+    ax.set(title=title, xlabel="time (s)", ylabel="bin or channel")
+    fig.colorbar(picture, ax=ax)
+plt.show()
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. The wrong variance.** How large is the error if a layer norm divides by D - 1 instead of D?
+# Compute it for the last layer norm, and compare with the formula $\sqrt{(D-1)/D}$.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# wrong = (before - before.mean(-1, keepdims=True)) / np.sqrt(before.var(-1, ddof=1, keepdims=True) + 1e-5)
+# right = (before - before.mean(-1, keepdims=True)) / np.sqrt(before.var(-1, keepdims=True) + 1e-5)
+# D = before.shape[-1]
+# assert np.allclose(wrong / right, math.sqrt((D - 1) / D), rtol=1e-3)
+# print(f"everything is {1 - math.sqrt((D - 1) / D):.2%} too small")
+# ```
+#
+# Small enough to be overlooked in a demonstration, large enough to fail a comparison with PyTorch.
+#
+# </details>
+#
+# **2. A convolution is a linear layer.** Write `conv1d` with one single matrix product: put the
+# three neighbouring frames side by side into one long vector first.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def conv1d_as_product(x, w, stride=1):
+#     padded = np.pad(x, ((0, 0), (0, 0), (1, 1)))
+#     columns = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=2)[:, :, ::stride]  # (B, D_in, F, 3)
+#     columns = columns.transpose(0, 2, 1, 3).reshape(len(x), -1, x.shape[1] * 3)
+#     return (columns @ w["weight"].reshape(len(w["bias"]), -1).T + w["bias"]).swapaxes(1, 2)
+#
+# with_loop = conv1d(mel[None], encoder["conv1"], 2)
+# assert np.allclose(conv1d_as_product(mel[None], encoder["conv1"], 2), with_loop, atol=1e-4)
+# ```
+#
+# </details>
+#
+# **3. Position by position.** Show that the mlp does not mix positions: change the input at
+# position 10 and see where the output changes. Then do the same with the first convolution.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# changed = x[:, :50].copy()
+# changed[0, 10] += 1
+# moved = np.abs(mlp(changed, weights) - mlp(x[:, :50], weights)).max(axis=-1)[0] > 1e-4
+# assert np.flatnonzero(moved).tolist() == [10]
+#
+# louder = mel[None].copy()
+# louder[0, :, 10] += 1
+# moved = np.abs(conv1d(louder, encoder["conv1"]) - mine).max(axis=1)[0] > 1e-4
+# assert np.flatnonzero(moved).tolist() == [9, 10, 11]
+# ```
+#
+# Far positions meet in one place only: attention, the subject of notebook 03.
+#
+# </details>

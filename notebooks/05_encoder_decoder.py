@@ -1,0 +1,346 @@
+# %% [markdown]
+# # 05 · Encoder and decoder: the whole network, beside PyTorch
+#
+# **What you will build** · The encoder and the decoder in a handful of lines, out of the layers of
+# the notebooks 02 to 04; and a comparison with PyTorch, value by value, that points at the first
+# layer which is wrong.
+#
+# **What you need** · Notebooks 02, 03 and 04. PyTorch need not be installed: what it computes was
+# written to a file.
+#
+# **Which file this explains** · `npwhisper/model.py` and `npwhisper/comparing.py`
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import npwhisper
+from npwhisper import capture_torch, compare, layers, swap
+from npwhisper.comparing import load_activations
+from npwhisper.model import cross_attention, mlp, self_attention
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+d = model.dims
+samples = npwhisper.load_audio(npwhisper.example())
+n_heard = len(samples) // 320
+mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), d.n_mels)[None]
+
+# %% [markdown]
+# ## The plan of the house
+#
+# A checkpoint is a flat list of arrays with dotted names. Nested at the dots it is the plan of the
+# network.
+
+
+# %%
+def draw(scope, indent=0):
+    for name, part in scope.items():
+        if isinstance(part, dict) and all(not isinstance(value, dict) for value in part.values()):
+            print(
+                f"{'  ' * indent}{name:22}",
+                "  ".join(f"{key} {array.shape}" for key, array in sorted(part.items())[::-1]),
+            )
+        elif isinstance(part, dict):
+            print("  " * indent + name)
+            draw(dict(list(part.items())[:1]) if name == "blocks" else part, indent + 1)
+            if name == "blocks":
+                print(f"{'  ' * (indent + 1)}... {len(part)} such blocks")
+        else:
+            print(f"{'  ' * indent}{name:22} {part.shape}")
+
+
+draw(model.scope)
+
+# %% [markdown]
+# ## The encoder: hear
+#
+# Two convolutions (notebook 02), then a table of positions, then blocks. Each block *adds* to its
+# input: first what attention found at other positions, then what the mlp made of it. So the same D
+# numbers run through the whole encoder like a stream, to which every block adds something. It is
+# called the *residual stream*.
+
+
+# %%
+def encoder_block(x, w, n_head):
+    x = x + self_attention(layers.layer_norm(x, w["attn_ln"]), w["attn"], n_head)
+    return x + mlp(layers.layer_norm(x, w["mlp_ln"]), w["mlp"])
+
+
+def encoder(mel, w, n_head):
+    x = layers.gelu(layers.conv1d(mel, w["conv1"]))
+    x = layers.gelu(layers.conv1d(x, w["conv2"], stride=2))
+    x = x.transpose(0, 2, 1) + w["positional_embedding"]
+    for block in w["blocks"].values():
+        x = encoder_block(x, block, n_head)
+    return layers.layer_norm(x, w["ln_post"])
+
+
+# %% [markdown]
+# ### The table of positions
+#
+# Attention does not know what is before and what is after (notebook 03), so each position gets a
+# pattern of its own: waves, quick ones and slow ones, like the hands of many clocks. In Whisper
+# all sines stand in the left half of the features and all cosines in the right half, and the table
+# is stored in the checkpoint.
+
+# %%
+table = model.scope["encoder"]["positional_embedding"]
+assert np.allclose(
+    table, layers.sinusoids(*table.shape), atol=2e-3
+)  # the file holds it in half precision
+
+fig, (left, right) = plt.subplots(1, 2)
+picture = left.imshow(table[:400], extent=(0, d.n_audio_state, 8, 0), origin="upper")
+left.set(title="the first eight seconds", xlabel="feature", ylabel="position (s)")
+fig.colorbar(picture, ax=left, label="value")
+alike = table[:400] @ table[200] / (d.n_audio_state / 2)
+right.plot(np.arange(400) / 50, alike)
+right.set(
+    title="likeness to the position at 4 s", xlabel="position (s)", ylabel="inner product, scaled"
+)
+plt.show()
+
+# %% [markdown]
+# Neighbours are alike, which is what makes it easy for a head to look at its neighbourhood.
+#
+# ### What each block adds
+#
+# The size of the stream, and the size of what attention and mlp add to it, where there is speech:
+
+# %%
+with npwhisper.trace("encoder.blocks.*") as acts:
+    features = model.embed_audio(mel)
+
+
+def size(name):
+    return float(np.linalg.norm(acts[name][0, :n_heard], axis=-1).mean())
+
+
+blocks = range(d.n_audio_layer)
+fig, ax = plt.subplots()
+ax.plot(
+    blocks, [size(f"encoder.blocks.{i}") for i in blocks], "o-", label="the stream after the block"
+)
+ax.plot(
+    blocks, [size(f"encoder.blocks.{i}.attn") for i in blocks], "s--", label="added by attention"
+)
+ax.plot(blocks, [size(f"encoder.blocks.{i}.mlp") for i in blocks], "^:", label="added by the mlp")
+ax.set(xlabel="encoder block", ylabel="mean length of the vectors", xticks=blocks, ylim=(0, None))
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## The decoder: say what comes next
+#
+# The decoder's stream begins with the embedding of each token plus a learned table of positions.
+# Each block looks at the text before it, then at the recording, then thinks. In the end each
+# position is compared with the embeddings of *all* tokens: the same table that turned tokens into
+# vectors turns vectors into scores. (The weights are *tied*.)
+
+
+# %%
+def decoder_block(x, w, n_head, cache):
+    x = x + self_attention(layers.layer_norm(x, w["attn_ln"]), w["attn"], n_head, cache.text)
+    x = x + cross_attention(
+        layers.layer_norm(x, w["cross_attn_ln"]), w["cross_attn"], n_head, cache.audio
+    )
+    return x + mlp(layers.layer_norm(x, w["mlp_ln"]), w["mlp"])
+
+
+def decoder(tokens, w, n_head, cache):
+    x = (
+        layers.embedding(tokens, w["token_embedding"])
+        + w["positional_embedding"][: tokens.shape[1]]
+    )
+    for block, block_cache in zip(w["blocks"].values(), cache.blocks, strict=True):
+        x = decoder_block(x, block, n_head, block_cache)
+    return layers.layer_norm(x, w["ln"]) @ w["token_embedding"]["weight"].T
+
+
+tokens = np.array(
+    [[*model.tokenizer.sot_sequence_including_notimestamps, *model.tokenizer.encode(" Yes, I")]]
+)
+logits = decoder(tokens, model.scope["decoder"], d.n_text_head, model.start_cache(features))
+print(f"{logits.shape}: a score for each of {d.n_vocab} tokens after each of {tokens.size}")
+
+# %% [markdown]
+# ## Beside PyTorch
+#
+# How do we know that all this is Whisper, and not nearly Whisper? We let openai-whisper compute
+# with the same weights, write down what every module gives, and compare. Since few people want to
+# install PyTorch for this, `data/` holds a very small network (`small.safetensors`) and what
+# PyTorch 2.13 recorded of it (`small_activations.npz`).
+
+# %%
+small = npwhisper.load_model("data/small.safetensors")
+recorded = load_activations("data/small_activations.npz")
+print(small.dims)
+print(recorded)
+
+# %%
+small_mel = np.random.default_rng(0).random((7, 24), dtype=np.float32)
+small_tokens = np.array([[3, 1, 4, 1, 5, 9]])
+
+with npwhisper.trace() as acts:
+    small(small_mel, small_tokens)
+comparison = compare(recorded, acts)
+
+
+def show_errors(ax, comparison, title, style="o"):
+    errors = [max(difference.error, 1e-9) for difference in comparison.differences]
+    ax.semilogy(errors, style, markersize=3)
+    ax.axhline(1e-4, color="#C85200", linewidth=1, linestyle="--")
+    ax.set(
+        title=title,
+        xlabel="layer, in the order of execution",
+        ylabel="error / largest value",
+        ylim=(5e-10, 10),
+    )
+
+
+fig, ax = plt.subplots(figsize=(8, 2.6))
+show_errors(ax, comparison, "each of our layers beside PyTorch's")
+ax.text(0, 2e-4, "tolerance", color="#C85200")
+plt.show()
+assert comparison, comparison.first
+print(
+    f"{len(comparison.differences)} values, the largest error is {max(x.error for x in comparison.differences):.0e}"
+)
+
+# %% [markdown]
+# That is float32's own rounding: the two add up in a different order, no more.
+#
+# ## The first layer that is wrong
+#
+# Suppose you wrote your own layer norm and divided by D - 1. `swap` puts it into the network in
+# place of the right one, and the comparison shows where things begin to go wrong.
+
+
+# %%
+def my_layer_norm(x, w, eps=1e-5):
+    variance = x.var(axis=-1, ddof=1, keepdims=True)  # the mistake
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(variance + eps) * w["weight"] + w["bias"]
+
+
+with swap({"decoder.blocks.0.mlp_ln": my_layer_norm}), npwhisper.trace() as wrong:
+    small(small_mel, small_tokens)
+comparison = compare(recorded, wrong)
+
+fig, ax = plt.subplots(figsize=(8, 2.6))
+show_errors(ax, comparison, "with a wrong layer norm in the first block of the decoder")
+first = next(i for i, difference in enumerate(comparison.differences) if difference.is_wrong)
+ax.annotate(
+    comparison.first.name,
+    (first, comparison.first.error),
+    (first - 40, 0.5),
+    arrowprops={"arrowstyle": "->"},
+)
+plt.show()
+print(comparison.first)
+
+# %% [markdown]
+# ## With a living PyTorch
+#
+# If torch and openai-whisper are installed, this cell compares the real model with them; otherwise
+# it says so.
+
+# %%
+try:
+    import torch
+    from whisper.model import ModelDimensions as TorchDimensions
+    from whisper.model import Whisper as TorchWhisper
+except ImportError:
+    print("torch and openai-whisper are not installed: the recorded values above must do")
+else:
+    theirs = TorchWhisper(TorchDimensions(**vars(d))).eval()
+    theirs.load_state_dict(
+        {name: torch.from_numpy(np.array(array)) for name, array in model.weights.items()}
+    )
+    with torch.no_grad(), capture_torch(theirs) as reference:
+        theirs(torch.from_numpy(mel), torch.from_numpy(tokens))
+    with npwhisper.trace() as ours:
+        model(mel, tokens)
+    comparison = compare(reference, ours)
+    assert comparison, comparison.first
+    print(f"{len(comparison.differences)} values beside torch {torch.__version__}: all equal")
+
+# %% [markdown]
+# ## The equality
+#
+# Our few lines are the library's encoder and decoder; and since the library is PyTorch's, so are
+# they.
+
+# %%
+ours = encoder(mel, model.scope["encoder"], d.n_audio_head)
+assert np.allclose(ours, features, atol=1e-3)
+assert np.allclose(logits, model.logits(tokens, features), atol=1e-3)
+
+w = small.scope
+heard = encoder(small_mel[None], w["encoder"], small.dims.n_audio_head)
+said = decoder(small_tokens, w["decoder"], small.dims.n_text_head, small.start_cache(heard))
+assert np.allclose(heard, recorded["encoder"], atol=1e-4)
+assert np.allclose(said, recorded["decoder"], atol=1e-4)
+print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max():.1e}")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Other mistakes.** Make other layers wrong in the small network (GELU by its tanh
+# approximation everywhere, scores without the division) and let `compare` find them. Which mistake
+# is found at the layer where it was made, and which only later? Why?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def gelu_tanh(x):
+#     return (x * 0.5 * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))).astype(np.float32)
+#
+# def unscaled(q, k):
+#     return q @ k.swapaxes(-1, -2)
+#
+# for name, function in (("gelu", gelu_tanh), ("scores", unscaled)):
+#     with swap(**{name: function}), npwhisper.trace() as wrong:
+#         small(small_mel, small_tokens)
+#     print(name, "->", compare(recorded, wrong).first.name)
+# ```
+#
+# Both are found at once: PyTorch has no module for the scores, but the recorder computes them from
+# what the attention module hands out.
+#
+# </details>
+#
+# **2. The stream.** Check that the output of the first encoder block is its input plus what `attn`
+# and `mlp` added. (The input of the second block is the output of the first.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# with npwhisper.trace("encoder.blocks.*") as acts:
+#     model.embed_audio(mel)
+# before, after = acts["encoder.blocks.0"], acts["encoder.blocks.1"]
+# added = acts["encoder.blocks.1.attn"] + acts["encoder.blocks.1.mlp"]
+# assert np.allclose(after - before, added, atol=1e-3)
+# ```
+#
+# </details>
+#
+# **3. Who sounds alike?** The last step compares a vector with all embeddings. Which tokens have
+# embeddings that are most alike (largest cosine) to that of " see"? What does that tell about the
+# mistakes the model will make?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# embeddings = model.weights["decoder.token_embedding.weight"]
+# unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+# (token,) = model.tokenizer.encode(" see")
+# likeness = unit @ unit[token]
+# nearest = np.argsort(-likeness)[:10]
+# print([model.tokenizer.encoding.decode([int(i)]) for i in nearest])
+# assert np.isclose(likeness[nearest[0]], 1, atol=1e-3)
+# ```
+#
+# Tokens that are alike get similar scores, so they are what is confused first.
+#
+# </details>

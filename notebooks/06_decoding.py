@@ -1,0 +1,384 @@
+# %% [markdown]
+# # 06 · Decoding: choosing words
+#
+# **What you will build** · Greedy search, sampling and a look at beam search as the tree that it
+# is; and a log that tells, token by token, what the network wanted, what the rules allowed, and
+# why.
+#
+# **What you need** · Notebook 00 (logits, tokens) and 04 (the cache). What a logarithm of a
+# probability is.
+#
+# **Which file this explains** · `npwhisper/search.py`, `npwhisper/rules.py`,
+# `npwhisper/decoding.py`
+
+# %%
+import itertools
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import npwhisper
+from npwhisper import layers, plot_tokens, search
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+tokenizer = model.tokenizer
+mel = npwhisper.log_mel_spectrogram(
+    npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), model.dims.n_mels
+)
+features = model.embed_audio(mel)
+start = np.array([tokenizer.sot_sequence_including_notimestamps])
+
+
+def words(tokens):
+    return [tokenizer.encoding.decode([int(token)]) for token in tokens]
+
+
+# %% [markdown]
+# ## Search knows nothing of networks
+#
+# A search is given a function `step(tokens, parents)` that returns the log-probabilities of every
+# next token, for each row of tokens. That the function asks a network is none of its business; so
+# we may just as well give it a small table. This is a language of four words:
+
+# %%
+names = ["(end)", "the", "a", "dog", "barks"]
+table = np.array(  # row: the word before; column: the next word
+    [
+        [0.00, 0.40, 0.60, 0.00, 0.00],  # at the beginning
+        [0.05, 0.00, 0.00, 0.90, 0.05],  # the
+        [0.30, 0.10, 0.00, 0.30, 0.30],  # a
+        [0.10, 0.00, 0.00, 0.00, 0.90],  # dog
+        [0.95, 0.00, 0.00, 0.00, 0.05],  # barks
+    ]
+)
+
+
+def table_step(tokens, parents):
+    return np.log(np.maximum(table[tokens[:, -1]], 1e-9))
+
+
+def show(hypothesis):
+    sentence = " ".join(names[token] for token in hypothesis.tokens)
+    return f"{sentence:14} probability {np.exp(hypothesis.sum_logprob):.3f}"
+
+
+begin = np.array([[0]])
+greedy = search.greedy_search(table_step, begin, eot=0, max_tokens=5)[0][0]
+beam = search.beam_search(table_step, begin, eot=0, max_tokens=5, beam_size=2)[0]
+print("greedy:", show(greedy))
+for hypothesis in beam:
+    print("beam:  ", show(hypothesis))
+
+# %% [markdown]
+# Greedy search takes "a", since it is the likelier beginning, and is then stuck with it. Beam
+# search keeps the two best beginnings alive and finds the better sentence. How good is the best of
+# *all* sentences? With five words we can try them all.
+
+# %%
+best = 0.0
+for length in range(1, 5):
+    for sentence in itertools.product(range(1, 5), repeat=length):
+        path = (0, *sentence, 0)
+        best = max(best, np.prod([table[a, b] for a, b in itertools.pairwise(path)]))
+print(f"the best of all sentences has probability {best:.3f}")
+assert np.isclose(np.exp(max(h.sum_logprob for h in beam)), best)
+
+# %% [markdown]
+# ## The network as a step
+#
+# Now the real thing. The cache follows the rows: `parents[i]` tells which row of the previous call
+# row i goes on from.
+
+
+# %%
+def network_step():
+    cache = model.start_cache(features)
+
+    def step(tokens, parents):
+        if parents is not None:
+            cache.reorder(parents)
+        logits = model.decoder(tokens[:, cache.length :], features, cache, at=[-1])
+        return layers.log_softmax(logits[:, -1])
+
+    return step
+
+
+greedy = search.greedy_search(network_step(), start, tokenizer.eot, max_tokens=100)[0][0]
+print(f"{tokenizer.decode(greedy.tokens)!r}, log-probability {greedy.sum_logprob:.2f}")
+
+# %% [markdown]
+# How sure was the network of each token?
+
+# %%
+logits = model.logits(np.array([[*start[0], *greedy.tokens]]), features)[0, start.shape[1] - 1 :]
+probabilities = layers.softmax(logits)
+chosen = [*greedy.tokens, tokenizer.eot]
+sure = probabilities[np.arange(len(chosen)), chosen]
+
+ax = plot_tokens(words(chosen), sure)
+ax.set_title("how sure the network was of each token")
+plt.show()
+
+# %% [markdown]
+# ## Sampling: temperature
+#
+# Instead of the best token one may *draw* one, each with its probability. Dividing the logits by a
+# temperature first makes the draw cautious (below 1) or bold. Here is the step at which the
+# network was least sure:
+
+# %%
+unsure = int(sure.argmin())
+candidates = np.argsort(-logits[unsure])[:8]
+fig, ax = plt.subplots(figsize=(8, 2.6))
+for i, temperature in enumerate((0.2, 0.6, 1.0)):
+    spread = layers.softmax(logits[unsure] / temperature)[candidates]
+    ax.bar(np.arange(8) + 0.27 * (i - 1), spread, width=0.25, label=f"temperature {temperature}")
+ax.set_xticks(range(8), words(candidates))
+ax.set(
+    ylabel="probability", xlabel="candidate", title=f"after {tokenizer.decode(chosen[:unsure])!r}"
+)
+ax.legend()
+plt.show()
+
+# %%
+rng = np.random.default_rng(0)  # each row of tokens has its own; here there is one
+for temperature in (0.2, 0.6, 1.0):
+    drawn = search.sample(
+        network_step(), start, tokenizer.eot, 60, temperature, n_samples=3, rngs=[rng]
+    )[0]
+    for hypothesis in drawn:
+        print(
+            f"{temperature:.1f}  {hypothesis.sum_logprob:7.2f}  {tokenizer.decode(hypothesis.tokens)}"
+        )
+
+# %% [markdown]
+# ## Beam search as a tree
+#
+# To see the tree, we write down what the search asks for: each call of `step` is one level, each
+# row a branch that is still alive, and `parents` are the twigs.
+
+
+# %%
+def watched(step, history):
+    def step_and_remember(tokens, parents):
+        history.append((tokens, np.zeros(len(tokens), int) if parents is None else parents))
+        return step(tokens, parents)
+
+    return step_and_remember
+
+
+def draw_tree(history, winner, n_given, ax, first=1, last=12):
+    """Branches that were alive, level by level; the winner's in orange."""
+    for level, (tokens, parents) in list(enumerate(history))[first:last]:
+        for row, parent in enumerate(parents):
+            written = tokens[row, n_given:].tolist()
+            won = written == winner[: len(written)]
+            if level > first:
+                twig = (
+                    {"color": "#C85200", "linewidth": 2.5}
+                    if won
+                    else {"color": "#898989", "linewidth": 1}
+                )
+                ax.plot([level - 1, level], [parent, row], **twig)
+            ax.text(
+                level, row, words(written[-1:])[0].strip() or "·", ha="center", va="center", fontsize="small",
+                bbox={"boxstyle": "round", "facecolor": "#FFBC79" if won else "white", "edgecolor": "#898989"},
+            )  # fmt: skip
+    ax.set(
+        xlabel="step",
+        ylabel="rank (0 is the best)",
+        yticks=range(max(len(parents) for _, parents in history)),
+    )
+    ax.invert_yaxis()
+    ax.margins(0.06, 0.15)
+
+
+history = []
+hypotheses = search.beam_search(
+    watched(network_step(), history), start, tokenizer.eot, max_tokens=100, beam_size=4
+)[0]
+best = hypotheses[search.rank(hypotheses)[0]]
+
+fig, ax = plt.subplots(figsize=(8.6, 3.4))
+draw_tree(history, best.tokens, start.shape[1], ax)
+ax.set_title("beam search with four beams: orange is what won in the end")
+plt.show()
+for i in search.rank(hypotheses):
+    print(f"{hypotheses[i].sum_logprob:7.2f}  {tokenizer.decode(hypotheses[i].tokens)}")
+
+# %% [markdown]
+# Most branches die young: all their children were worse than other branches' children. When the
+# orange path moves between ranks, the search has changed its mind, which greedy search cannot.
+#
+# In the library all this is an option of `decode`, or of a `DecodingTask`, which can be used for
+# many windows:
+
+# %%
+options = npwhisper.DecodingOptions(beam_size=5)
+result = npwhisper.DecodingTask(model, options).run(mel[None])[0]
+print(result.text)
+for text, score in result.alternatives:
+    print(f"{score:7.3f} per token  {text}")
+
+# %% [markdown]
+# (A text may be listed several times: with other time stamps.)
+#
+# Beams and independent samples exclude each other, and the library says so:
+
+# %%
+try:
+    npwhisper.DecodingTask(
+        model, npwhisper.DecodingOptions(beam_size=5, temperature=0.0, best_of=5)
+    )
+except ValueError as error:
+    print(str(error).split(";")[0])
+
+# %% [markdown]
+# ## Rules: what may not be said
+#
+# Between the network and the search stand rules. They forbid tokens by setting their logits to
+# minus infinity: signs that are not spoken; a blank at the beginning; and, when time stamps are
+# wanted, whatever would break their grammar: they stand in pairs around text, do not go back, and
+# the first is at most at one second.
+#
+# Every rule can be traced, so one run gives the whole *decision log*: what was the network's
+# favourite, and what did each rule forbid?
+
+# %%
+rules = ["suppress_blank", "suppress_tokens", "apply_timestamp_rules"]
+with npwhisper.trace("decoder.logits", *rules) as acts:
+    result = model.decode(mel)
+
+best_raw, best_allowed = [], []
+print(f"{'step':>4}  {'wanted':>14}  {'said':>14}   forbidden tokens")
+for i, raw in enumerate(acts.all("decoder.logits")):
+    before, log = raw[0, -1], []
+    for rule in rules:
+        after = acts.all(rule)[i][0]
+        log.append(f"{rule} {np.isfinite(before).sum() - np.isfinite(after).sum()}")
+        before = after
+    best_raw.append(int(raw[0, -1].argmax()))
+    best_allowed.append(int(before.argmax()))
+    mark = " " if best_raw[-1] == best_allowed[-1] else "*"
+    print(
+        f"{i:4}  {words(best_raw[-1:])[0]:>14} {mark}{words(best_allowed[-1:])[0]:>14}   {', '.join(log)}"
+    )
+assert [token for token in best_allowed if token != tokenizer.eot] == result.tokens
+
+# %% [markdown]
+# One rule is subtle: if *all time stamps together* are likelier than the best text token, then a
+# time stamp must come, even if no single one is the best. (Many stamps share the probability of
+# "now comes a stamp".)
+
+# %%
+stamps, text = [], []
+for after_suppression in acts.all("suppress_tokens"):
+    probability = layers.softmax(after_suppression)[0]
+    stamps.append(probability[tokenizer.timestamp_begin :].sum())
+    text.append(probability[: tokenizer.timestamp_begin].max())
+
+fig, ax = plt.subplots(figsize=(8, 3))
+ax.plot(stamps, "o-", label="all time stamps together")
+ax.plot(text, "s--", label="best text token")
+ax.set_xticks(
+    range(len(best_allowed)), words(best_allowed), rotation=45, ha="right", fontsize="small"
+)
+ax.set(ylabel="probability", xlabel="what was said at each step", ylim=(0, 1.05))
+ax.legend(loc="center")
+plt.show()
+
+# %% [markdown]
+# ## Doubt: what happens to a whole recording
+#
+# `transcribe` decodes window after window. If a text looks wrong (too improbable, or so repetitive
+# that zlib compresses it well), it tries again at higher temperatures. Each window's story is told
+# by `decisions`. A recording that is hard for a small model:
+
+# %%
+stream = model.iter_segments(Path("../tests/data/jfk.flac"), seed=0)
+for segment in stream:
+    print(f"{segment['start']:5.2f} {segment['end']:5.2f} {segment['text']}")
+for decision in stream.decisions:
+    print(f"\nwindow {decision.start:.2f} to {decision.end:.2f} s")
+    print(f"the next starts at {decision.next_start:.2f} s: {decision.reason}")
+    for attempt in decision.attempts:
+        why = f"failed: {', '.join(attempt.failed)}" if attempt.failed else "accepted"
+        print(
+            f"  temperature {attempt.temperature:.1f}: mean log-probability {attempt.avg_logprob:5.2f}, "
+            f"compression {attempt.compression_ratio:.2f}: {why}"
+        )
+
+# %% [markdown]
+# ## The equality
+#
+# Our step and the library's search give what `decode` gives, greedy and with beams (without rules,
+# for our step has none).
+
+# %%
+plain = npwhisper.DecodingOptions(
+    without_timestamps=True, suppress_tokens=None, suppress_blank=False, sample_len=100
+)
+assert npwhisper.decode(model, features[0], plain).tokens == greedy.tokens
+
+found = npwhisper.decode(model, features[0], plain, beam_size=4)
+assert found.tokens == best.tokens
+assert np.isclose(found.avg_logprob, best.sum_logprob / (len(best.tokens) + 1), atol=1e-4)
+print("the same:", found.text)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Greedy by hand.** Write `greedy(step, tokens, eot, max_tokens)` yourself, without the
+# library's search.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_greedy(step, tokens, eot, max_tokens):
+#     parents, text = None, []
+#     while len(text) < max_tokens:
+#         token = int(step(tokens, parents)[0].argmax())
+#         if token == eot:
+#             break
+#         text.append(token)
+#         tokens, parents = np.append(tokens, [[token]], axis=1), np.array([0])
+#     return text
+#
+# assert my_greedy(network_step(), start, tokenizer.eot, 100) == greedy.tokens
+# ```
+#
+# </details>
+#
+# **2. Long or short?** A sum of log-probabilities falls with every token, so it favours short
+# texts. `rank` divides by the length. Rank the hypotheses of the beam search by their plain sum.
+# Does the winner change? When would it?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# by_sum = max(hypotheses, key=lambda hypothesis: hypothesis.sum_logprob)
+# print("by sum:      ", tokenizer.decode(by_sum.tokens))
+# print("by mean:     ", tokenizer.decode(best.tokens))
+# assert by_sum.sum_logprob >= best.sum_logprob
+# ```
+#
+# It changes when a longer text is a little less probable as a whole, but better per token.
+#
+# </details>
+#
+# **3. Without the letter e.** Forbid all tokens that contain an e or an E (option
+# `suppress_tokens`, a list of ids) and transcribe. What does the network do in its distress? (A
+# novel by Georges Perec does without that letter for 300 pages.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# with_e = [token for token in range(tokenizer.eot) if "e" in words([token])[0].lower()]
+# lipogram = npwhisper.decode(model, mel, without_timestamps=True, suppress_tokens=with_e)
+# print(lipogram.text)
+# assert "e" not in lipogram.text.lower()
+# ```
+#
+# </details>

@@ -1,0 +1,277 @@
+# %% [markdown]
+# # 07 · When was each word said?
+#
+# **What you will build** · Word times out of attention: the scores of a few heads become a map
+# from tokens to moments, and dynamic time warping finds the path through the map. In the end you
+# cut single words out of the recording and listen to them.
+#
+# **What you need** · Notebook 03: cross-attention. Notebook 06: tokens, decoding.
+#
+# **Which file this explains** · `npwhisper/timing.py`
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Audio, display
+
+import npwhisper
+from npwhisper import layers, plot_alignment, timing
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+tokenizer = model.tokenizer
+samples = npwhisper.load_audio(npwhisper.example())
+n_frames = len(samples) // 160
+mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n_mels)
+features = model.embed_audio(mel)
+
+text = npwhisper.decode(model, features[0], without_timestamps=True)
+print(text.text)
+Audio(filename=npwhisper.example())
+
+# %% [markdown]
+# ## Listen again, with the text in hand
+#
+# The text is finished. Now the decoder runs once more, over all tokens at once, and we watch the
+# heads that follow the speech (`model.alignment_heads`; which ones do was found out after the
+# training, see notebook 10). The trace gives their *scores*: how well each token matches each of
+# the 1500 moments of 20 ms.
+
+# %%
+prefix = len(tokenizer.sot_sequence)
+tokens = np.array([[*tokenizer.sot_sequence, tokenizer.no_timestamps, *text.tokens, tokenizer.eot]])
+with npwhisper.trace("decoder.blocks.*.cross_attn.scores") as acts:
+    model.logits(tokens, features)
+
+scores = np.stack(
+    [
+        acts[f"decoder.blocks.{layer}.cross_attn.scores"].reshape(
+            model.dims.n_text_head, tokens.size, -1
+        )[head]
+        for layer, head in model.alignment_heads
+    ]
+)
+scores = scores[:, :, : n_frames // 2]  # only where there is sound
+print(f"{scores.shape}: heads, tokens, moments")
+
+# %% [markdown]
+# ## From scores to a map
+#
+# Four small steps. Look at what each does to the picture of one head.
+#
+# 1. `softmax` over time: each token distributes a weight of 1 over the moments.
+# 2. `standardise` over the tokens: some moments get attention from *every* token. What counts is
+#    which token stands out at a moment, so subtract the mean of the moment and divide by its
+#    standard deviation.
+# 3. `median_filter` over time, 7 moments wide: removes single outliers and keeps edges.
+# 4. the mean over the heads.
+
+# %%
+weights = layers.softmax(scores)
+standardised = timing.standardise(weights)
+filtered = timing.median_filter(standardised, 7)
+map_ = filtered.mean(axis=0)
+
+names = [tokenizer.encoding.decode([token]) for token in tokens[0]]
+extent = (0, n_frames / 100, len(names), 0)
+fig, axes = plt.subplots(2, 2, figsize=(8, 6), sharex=True, sharey=True)
+steps = {
+    "scores of one head": scores,
+    "softmax": weights,
+    "standardised": standardised,
+    "filtered": filtered,
+}
+for ax, (title, values) in zip(axes.flat, steps.items(), strict=True):
+    picture = ax.imshow(values[0], extent=extent, origin="upper")
+    ax.set_title(title)
+    fig.colorbar(picture, ax=ax)
+for ax in axes[:, 0]:
+    ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize="x-small")
+for ax in axes[1]:
+    ax.set_xlabel("time (s)")
+plt.show()
+
+# %%
+assert np.allclose(map_, timing.token_map(scores), atol=1e-5)
+
+# %% [markdown]
+# ## The path: dynamic time warping
+#
+# Words are said in their order, without going back. So we look for a path through the map, from
+# the upper left corner to the lower right, which only ever goes right (the token goes on), down
+# (next token) or both, and collects as much brightness as possible. There are astronomically many
+# such paths, but one need not try them: the best path to a cell comes from the best path to one of
+# its three neighbours. So one pass over the table is enough. As a definition:
+
+
+# %%
+def comes_from(cost, i, j):
+    """The cheapest neighbour; on a tie the one in the same row, as openai-whisper has it."""
+    corner, up, left = cost[i - 1, j - 1], cost[i - 1, j], cost[i, j - 1]
+    if corner < min(up, left):
+        return i - 1, j - 1
+    return (i - 1, j) if up < min(corner, left) else (i, j - 1)
+
+
+def my_dtw(x):
+    """The cheapest monotone path from corner to corner: (N, M) -> rows, columns, costs."""
+    n, m = x.shape
+    cost = np.full((n + 1, m + 1), np.inf)
+    cost[0, 0] = 0
+    for i in range(1, n + 1):
+        for j in range(1, m + 1):
+            cost[i, j] = x[i - 1, j - 1] + cost[comes_from(cost, i, j)]
+    path = [(n, m)]
+    while path[-1] != (1, 1):
+        path.append(comes_from(cost, *path[-1]))
+    rows, columns = np.array(path[::-1]).T - 1
+    return rows, columns, cost[1:, 1:]
+
+
+toy = np.array([[1, 1, 5, 6, 7, 7], [6, 5, 1, 2, 6, 7], [7, 6, 5, 4, 1, 1]], float)
+rows, columns, cost = my_dtw(toy)
+
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.2))
+for ax, values, title in (
+    (axes[0], toy, "price of each cell"),
+    (axes[1], cost, "price of the best way to each cell"),
+):
+    ax.imshow(values, origin="upper", cmap="viridis_r")
+    ax.plot(columns, rows, color="#FF800E", linewidth=3)
+    for (i, j), value in np.ndenumerate(values):
+        ax.text(
+            j,
+            i,
+            f"{value:.0f}",
+            ha="center",
+            va="center",
+            color="white" if value > values.max() / 2 else "black",
+        )
+    ax.set(title=title, xlabel="moment", ylabel="token", xticks=range(6), yticks=range(3))
+plt.show()
+
+# %% [markdown]
+# The price of a cell is *minus* its brightness, and the rows are the text with its end (without
+# the special tokens before it).
+
+# %%
+matrix = map_[prefix:-1]
+rows, columns, cost = my_dtw(-matrix)
+
+fig, ax = plt.subplots(figsize=(8, 3.6))
+extent = (0, n_frames / 100, len(matrix), 0)
+picture = ax.imshow(matrix, extent=extent, origin="upper")
+ax.step((columns + 0.5) / 50, rows + 0.5, color="#FF800E", linewidth=2.5, where="mid", label="path")
+ax.set_yticks(np.arange(len(matrix)) + 0.5, names[prefix:-1])
+ax.set(xlabel="time (s)", title="the map, and the way through it")
+ax.legend(labelcolor="white")
+fig.colorbar(picture, ax=ax, label="attention, standardised")
+plt.show()
+
+# %% [markdown]
+# Why does the first row say `<|notimestamps|>`? Each row stands for the token that is *read*,
+# while the attention serves to predict the *next* one. So the row of a token tells when its
+# successor is said.
+#
+# ## From tokens to words
+#
+# A token begins where the path enters its row. A word begins with its first token and ends where
+# the next word begins.
+
+# %%
+enters = np.flatnonzero(np.diff(rows, prepend=-1) > 0)
+times = columns[enters] / 50
+words, word_tokens = tokenizer.split_to_word_tokens([*text.tokens, tokenizer.eot])
+bounds = np.cumsum([0, *map(len, word_tokens[:-1])])
+for word, begin, end in zip(words, times[bounds[:-1]], times[bounds[1:]], strict=False):
+    print(f"{begin:5.2f} to {end:5.2f} s  {word}")
+
+# %% [markdown]
+# ## The equality
+#
+# Our path is the library's path, and our times are those of `find_alignment`.
+
+# %%
+assert np.array_equal(timing.dtw(-matrix), [rows, columns])
+
+library = timing.find_alignment(model, tokenizer, text.tokens, features[0], n_frames)
+assert [word.word for word in library] == words[:-1]
+assert np.allclose([word.start for word in library], times[bounds[:-1]])
+print(f"{len(library)} words, all at the same times")
+
+# %% [markdown]
+# With `word_timestamps=True`, `transcribe` adds a few rules of thumb: punctuation joins its word,
+# and words beside pauses are made no longer than others. Over the spectrogram:
+
+# %%
+segments = model.transcribe(npwhisper.example(), word_timestamps=True)["segments"]
+spoken = [word for segment in segments for word in segment["words"]]
+
+ax = plot_alignment(spoken, mel[:, :n_frames])
+ax.set_title("every word in its place")
+plt.show()
+
+# %% [markdown]
+# Do the times hold? Attention was never trained to tell times, so expect to be off by a tenth of a
+# second or two; the better the model, the less. Cut the longest words out and listen.
+
+# %%
+for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:
+    begin, end = (int(16000 * word[side]) for side in ("start", "end"))
+    print(
+        f"{word['word']}: {word['start']:.2f} to {word['end']:.2f} s, probability {word['probability']:.2f}"
+    )
+    display(Audio(samples[begin:end], rate=16000))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. How many paths?** Count the monotone paths from corner to corner of an N by M table (right,
+# down, or both). Use the same trick as `my_dtw`. How many are there for 3 by 6, and for our map?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def n_paths(n, m):
+#     count = [[1] * m for _ in range(n)]
+#     for i in range(1, n):
+#         for j in range(1, m):
+#             count[i][j] = count[i - 1][j - 1] + count[i - 1][j] + count[i][j - 1]
+#     return count[-1][-1]
+#
+# assert n_paths(2, 2) == 3 and n_paths(3, 6) == 61
+# print(f"{n_paths(*matrix.shape):.1e} paths through the map")
+# ```
+#
+# These are the Delannoy numbers.
+#
+# </details>
+#
+# **2. A lie.** Align a text that is *not* said in the recording:
+# `npwhisper.align(npwhisper.example(), "The weather is fine today.", model)`. Every word gets a
+# time. How can you tell that it is a lie?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for text_given in (text.text, "The weather is fine today."):
+#     aligned = npwhisper.align(npwhisper.example(), text_given, model)
+#     print(f"{np.mean([word.probability for word in aligned]):.3f}  {text_given}")
+# ```
+#
+# By the probabilities of the words: the times alone look innocent.
+#
+# </details>
+#
+# **3. Without the median filter.** How much do the word times change with `medfilt_width=1`, or
+# 21? Which words are sensitive?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for width in (1, 7, 21):
+#     found = timing.find_alignment(model, tokenizer, text.tokens, features[0], n_frames, medfilt_width=width)
+#     print(f"{width:2}", " ".join(f"{word.start:.2f}" for word in found))
+# ```
+#
+# </details>

@@ -1,0 +1,416 @@
+# %% [markdown]
+# # 08 · The hot path: the same numbers, sooner
+#
+# **What you will build** · One piece of the network, the mlp of an encoder block, eight times:
+# from loops to blocks of rows on several threads. Each version is checked against the definition
+# and timed, also those that turn out to be slower. And a map of this machine, its *roofline*,
+# which tells how much faster anything could still become.
+#
+# **What you need** · Notebook 02 (the mlp) and 03 (attention).
+#
+# **Which file this explains** · `npwhisper/parallel.py`, and why `npwhisper/layers.py` looks as it
+# does
+#
+# All times are those of the machine on which this was run last. Run it on yours.
+
+# %%
+import math
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import erf
+
+import npwhisper
+from npwhisper import layers
+from npwhisper.model import mlp
+from npwhisper.parallel import blocked, get_num_threads
+from npwhisper.profiling import measure_ceilings
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+d = model.dims
+mel = npwhisper.log_mel_spectrogram(
+    npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), d.n_mels
+)
+with npwhisper.trace("encoder.blocks.0.mlp_ln", "encoder.blocks.0.attn.split_heads") as acts:
+    features = model.embed_audio(mel)
+x = acts["encoder.blocks.0.mlp_ln"][0]
+w = model.scope["encoder"]["blocks"]["0"]["mlp"]
+flops = (
+    2 * x.size * 4 * d.n_audio_state * 2
+)  # two products; a multiplication and an addition count as two
+print(f"x {x.shape}, {flops / 1e9:.2f} billion operations, {get_num_threads()} threads")
+
+# %% [markdown]
+# ## What can this machine do?
+#
+# Two speeds are enough for a first map: how many operations a second it does in a large matrix
+# product, and how many bytes a second it moves in a large copy.
+
+# %%
+ceilings = measure_ceilings()
+print(f"{ceilings.flops / 1e9:.0f} billion operations/s, {ceilings.bytes / 1e9:.0f} GB/s")
+print(f"so the mlp can take no less than {1000 * flops / ceilings.flops:.1f} ms")
+
+# %% [markdown]
+# ## The ladder
+#
+# The definition, in double precision, is what every version must agree with. Each version is a
+# function of x and w.
+
+
+# %%
+def definition(x, w):
+    hidden = x.astype(np.float64) @ w["0"]["weight"].T.astype(np.float64) + w["0"]["bias"]
+    hidden = hidden * 0.5 * (1 + erf(hidden / math.sqrt(2)))
+    return hidden @ w["2"]["weight"].T.astype(np.float64) + w["2"]["bias"]
+
+
+right = definition(x, w)
+ladder = {}
+
+
+def climb(name, function, rows=None, repeat=5):
+    """Check a version, then time it; with few rows, the time for all is computed from theirs."""
+    part = x if rows is None else x[:rows]
+    y = function(part, w)
+    assert np.abs(y - right[: len(part)]).max() < 1e-3 * np.abs(right).max(), name
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        function(part, w)
+        times.append(time.perf_counter() - begin)
+    ladder[name] = min(times) * len(x) / len(part)
+    print(f"{name:34} {1000 * ladder[name]:10.1f} ms {flops / ladder[name] / 1e9:8.2f} billion/s")
+
+
+# %% [markdown]
+# **1. Loops.** The definition, number by number. For one single position; the time for all is
+# computed from it.
+
+
+# %%
+def with_loops(x, w):
+    def linear(row, w):
+        weight, bias = w["weight"], w["bias"]
+        return [
+            sum(a * b for a, b in zip(row, line, strict=True)) + c
+            for line, c in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+
+    def gelu(value):
+        return value * 0.5 * (1 + math.erf(value / math.sqrt(2)))
+
+    rows = [linear([gelu(value) for value in linear(row, w["0"])], w["2"]) for row in x.tolist()]
+    return np.array(rows, dtype=np.float32)
+
+
+climb("1 loops", with_loops, rows=1, repeat=1)
+
+# %% [markdown]
+# **2. einsum.** The formula as a text. Readable, and much faster, but it does not use the matrix
+# product of the machine's library (BLAS).
+
+
+# %%
+def with_einsum(x, w):
+    hidden = np.einsum("ti,oi->to", x, w["0"]["weight"]) + w["0"]["bias"]
+    hidden = (hidden * 0.5 * (1 + erf(hidden / math.sqrt(2)))).astype(np.float32)
+    return np.einsum("ti,oi->to", hidden, w["2"]["weight"]) + w["2"]["bias"]
+
+
+climb("2 einsum", with_einsum, repeat=2)
+
+# %% [markdown]
+# **3. matmul.** `x @ weight.T`: as short, and the work is done by BLAS.
+
+
+# %%
+def with_matmul(x, w):
+    hidden = x @ w["0"]["weight"].T + w["0"]["bias"]
+    hidden = hidden * np.float32(0.5) * (1 + erf(hidden / np.float32(math.sqrt(2))))
+    return hidden @ w["2"]["weight"].T + w["2"]["bias"]
+
+
+climb("3 matmul", with_matmul)
+
+# %% [markdown]
+# **4. erf without erf.** Now the bend in the middle is expensive: `erf` takes its time for every
+# number. NumPy's `tanh` is much quicker, and erf(x / √2) = tanh(x P(x²)) with a polynomial P that
+# was fitted once (notebook 02).
+
+
+# %%
+def with_quick_gelu(x, w):
+    hidden = x @ w["0"]["weight"].T + w["0"]["bias"]
+    return layers.gelu(hidden) @ w["2"]["weight"].T + w["2"]["bias"]
+
+
+climb("4 erf without erf", with_quick_gelu)
+
+# %% [markdown]
+# **5. Half the bytes?** The weights are in float16 in the file. Would it be quicker to leave them
+# so? Processors of this kind have no arithmetic for float16, so NumPy does it in software. (Few
+# rows; we do not want to wait.)
+
+
+# %%
+half = {
+    name: {key: array.astype(np.float16) for key, array in part.items()} for name, part in w.items()
+}
+
+
+def with_half_precision(x, w):
+    hidden = layers.gelu(
+        (x.astype(np.float16) @ half["0"]["weight"].T).astype(np.float32) + half["0"]["bias"]
+    )
+    return (hidden.astype(np.float16) @ half["2"]["weight"].T).astype(np.float32) + half["2"][
+        "bias"
+    ]
+
+
+begin = time.perf_counter()
+with_half_precision(x[:5], w)
+ladder["5 float16 (failed)"] = (time.perf_counter() - begin) * len(x) / 5
+print(f"{1000 * ladder['5 float16 (failed)']:.0f} ms, and less precise")
+
+# %% [markdown]
+# **6. Blocks of rows.** Between the two products stands an array that is four times as wide as x.
+# It is written to memory and read again, several times over for each step of the bend. But
+# everything here treats each row by itself: so do a few hundred rows from beginning to end, and
+# what is made on the way stays in the cache of the processor.
+
+
+# %%
+def in_blocks(x, w, rows=375):
+    return np.concatenate([with_quick_gelu(x[i : i + rows], w) for i in range(0, len(x), rows)])
+
+
+climb("6 blocks of 375 rows", in_blocks)
+
+# %% [markdown]
+# **7. Smaller blocks?** If small is good, is smaller better? For every product BLAS first
+# rearranges the weights; with few rows that is most of the work.
+
+# %%
+climb("7 blocks of 8 rows (failed)", lambda x, w: in_blocks(x, w, rows=8))
+
+# %% [markdown]
+# **8. Blocks on threads.** NumPy computes without Python's lock, so threads can each take the next
+# block, while BLAS is held to one thread (or its threads would fight with ours). `blocked` does
+# this to a function that knows nothing of it; the library's `mlp` is made in this way.
+
+# %%
+climb("8 blocks on threads", blocked(rows=375)(with_quick_gelu))
+climb("  the library", lambda x, w: mlp(x[None], w)[0])
+
+# %%
+fig, ax = plt.subplots(figsize=(8, 3.4))
+names = list(ladder)
+colours = ["#C85200" if "failed" in name else "#006BA4" for name in names]
+ax.barh(names, [1000 * ladder[name] for name in names], color=colours)
+for i, name in enumerate(names):
+    ax.text(1150 * ladder[name], i, f"{1000 * ladder[name]:,.0f} ms", va="center", fontsize="small")
+ax.axvline(1000 * flops / ceilings.flops, color="#595959", linestyle="--")
+ax.text(
+    1000 * flops / ceilings.flops,
+    -0.9,
+    " what the machine could do",
+    color="#595959",
+    fontsize="small",
+)
+ax.set(
+    xscale="log",
+    xlabel="time for one mlp (ms)",
+    ylabel="version",
+    xlim=(None, 4000 * max(ladder.values())),
+)
+ax.invert_yaxis()
+plt.show()
+
+# %% [markdown]
+# The orange ones failed. It is worth remembering them: somebody will have the same idea again.
+#
+# ## How large should a block be?
+#
+# Neither too small (rearranging) nor too large (the cache overflows). The same question for
+# attention: all heads of all queries at once need an array of H times 1500 times 1500 scores; a
+# few queries of one head need little.
+
+# %%
+sizes = [8, 32, 128, 375, 1500]
+q, k, v = (a[0] for a in acts.all("encoder.blocks.0.attn.split_heads"))
+width = q.shape[-1]
+
+
+def attend_in_blocks(rows):
+    result = np.empty_like(q)
+    for head in range(len(q)):
+        for i in range(0, len(q[head]), rows):
+            scores = (q[head, i : i + rows] * width**-0.5) @ k[head].T
+            scores -= scores.max(axis=-1, keepdims=True)
+            np.exp(scores, out=scores)
+            scores /= scores.sum(axis=-1, keepdims=True)
+            result[head, i : i + rows] = scores @ v[head]
+    return result
+
+
+def quickest(function, *arguments, repeat=3):
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        function(*arguments)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+fig, ax = plt.subplots()
+ax.plot(sizes, [1000 * quickest(in_blocks, x, w, rows) for rows in sizes], "o-", label="mlp")
+ax.plot(
+    sizes, [1000 * quickest(attend_in_blocks, rows) for rows in sizes], "s--", label="attention"
+)
+ax.set(
+    xscale="log",
+    xticks=sizes,
+    xticklabels=sizes,
+    xlabel="rows in a block",
+    ylabel="time (ms)",
+    ylim=(0, None),
+)
+ax.minorticks_off()
+ax.legend()
+plt.show()
+assert np.allclose(attend_in_blocks(128), layers.attend(q[None], k[None], v[None])[0], atol=1e-4)
+
+# %% [markdown]
+# ## The roofline
+#
+# Why is one layer limited by arithmetic and another by memory? Divide the operations that it does
+# by the bytes that it must move. Many operations a byte: arithmetic is the limit (the flat roof).
+# Few: memory is (the slope). `profile` counts both for each layer; while it does, layers run whole
+# and one by one, so these are the points *before* blocks and threads.
+
+# %%
+with npwhisper.profile() as profile:
+    cache = model.start_cache(model.embed_audio(mel))
+    for token in model.tokenizer.encode(" Ask not what your country"):
+        model.decoder(np.array([[token]]), features, cache)
+
+chosen = {
+    "encoder.conv2": "conv2",
+    "encoder.blocks.*.mlp.0": "mlp.0",
+    "encoder.blocks.*.attn.query": "query",
+    "encoder.blocks.*.attn.scores": "scores",
+    "decoder.logits": "logits, one token",
+}
+intensity = np.logspace(-1.5, 3, 100)
+fig, ax = plt.subplots(figsize=(8, 3.6))
+roof = np.minimum(ceilings.flops, ceilings.bytes * intensity) / 1e9
+ax.loglog(intensity, roof, color="#595959", label="what the machine could do")
+for (name, label), marker in zip(chosen.items(), "os^DP", strict=True):
+    cost = profile.folded()[name]
+    ax.loglog(cost.flops / cost.bytes, cost.flops / cost.seconds / 1e9, marker, label=label)
+ax.set(
+    xlabel="operations for each byte",
+    ylabel="billion operations/s",
+    title="the roofline of this machine",
+)
+ax.legend(fontsize="small")
+plt.show()
+
+# %% [markdown]
+# (A point may lie above the slope: then its arrays were still in a cache, which is quicker than
+# memory.)
+#
+# On the far left is the last step of the decoder: one token is compared with all tokens of the
+# vocabulary. Each weight is read once, used once, and that is that. No cleverness helps but
+# reading less, or using what was read more often: five beams need not cost five times as much as
+# one.
+
+# %%
+table = model.weights["decoder.token_embedding.weight"]
+rng = np.random.default_rng(0)
+for rows in (1, 5):
+    vectors = rng.standard_normal((rows, d.n_text_state)).astype(np.float32)
+    for how, function in (("x @ W.T  ", np.matmul), ("in pieces", layers.product)):
+        seconds = quickest(function, vectors, table.T if function is np.matmul else table, repeat=9)
+        speed = table.nbytes / seconds / 1e9
+        print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")
+
+# %% [markdown]
+# ## The equality
+#
+# Quick is worth nothing if it is wrong. All versions above were checked against the definition
+# while they were timed; here is the last one once more, and the whole encoder on one thread and on
+# all.
+
+# %%
+assert np.allclose(mlp(x[None], w)[0], right, atol=1e-3)
+
+n_threads = get_num_threads()
+npwhisper.set_num_threads(1)
+alone = model.embed_audio(mel)
+npwhisper.set_num_threads(n_threads)
+assert np.allclose(alone, model.embed_audio(mel), atol=1e-3)
+print("the same on one thread and on", n_threads)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Where does the time go?** Profile a whole `transcribe` and add up the own seconds of all
+# linear layers, of GELU, and of attention (`scores`, `softmax`, `attend`). Which is worth working
+# on?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# with npwhisper.profile() as whole:
+#     model.transcribe(npwhisper.example())
+# total = sum(cost.own_seconds for cost in whole.values())
+# groups = {"gelu": ("gelu",), "attention": ("scores", "softmax", "attend"), "norms": ("ln", "_ln", "ln_post")}
+# for group, endings in groups.items():
+#     own = sum(cost.own_seconds for name, cost in whole.items() if name.endswith(endings))
+#     print(f"{group:10} {own / total:.0%}")
+# ```
+#
+# Something that takes 5 % cannot make the whole more than 5 % quicker, however clever you are.
+# (That is Amdahl's law.)
+#
+# </details>
+#
+# **2. Copies.** `x @ weight.T` does not copy the transposed weight: BLAS is told to read it the
+# other way round. Does it pay to transpose the weight once, into contiguous memory? Measure it for
+# 1500 rows and for one.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# weight = w["0"]["weight"]
+# turned = np.ascontiguousarray(weight.T)
+# for rows in (1500, 1):
+#     as_it_is = quickest(lambda: x[:rows] @ weight.T, repeat=10)
+#     once = quickest(lambda: x[:rows] @ turned, repeat=10)
+#     print(f"{rows:5} rows: {1e6 * as_it_is:8.0f} µs as it is, {1e6 * once:8.0f} µs turned")
+# ```
+#
+# Usually it makes no difference worth a second copy of all weights.
+#
+# </details>
+#
+# **3. How many threads?** Time the encoder with 1, 2, ... threads (`npwhisper.set_num_threads`).
+# How many times faster is it with all? What keeps it from being n times faster?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for n in range(1, n_threads + 1):
+#     npwhisper.set_num_threads(n)
+#     print(f"{n} threads: {1000 * quickest(model.embed_audio, mel, repeat=3):.0f} ms")
+# npwhisper.set_num_threads(n_threads)
+# ```
+#
+# What cannot be shared among threads (Python between the layers), and what they must share:
+# memory, caches, and the heat that a processor may produce.
+#
+# </details>

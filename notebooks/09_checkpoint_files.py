@@ -1,0 +1,303 @@
+# %% [markdown]
+# # 09 · What is inside a `.pt` file, and why opening one can be dangerous
+#
+# **What you will build** · A reader for PyTorch's files in twenty lines, without PyTorch; and,
+# before that, a file which does something when it is opened that its reader did not want.
+#
+# **What you need** · Python; what bytes are. Nothing of the other notebooks.
+#
+# **Which file this explains** · `npwhisper/checkpoint/`: `pt.py`, `unpickle.py`,
+# `torch_globals.py`, `safetensors_file.py`
+
+# %%
+import io
+import json
+import pickle
+import pickletools
+import struct
+import tempfile
+import zipfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import npwhisper
+from npwhisper.checkpoint import CheckpointError, read_checkpoint
+from npwhisper.weights import convert, embedded_path
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+folder = tempfile.TemporaryDirectory()
+pt_file = Path(folder.name) / "model.pt"
+convert(embedded_path(), pt_file)  # the embedded model, as torch.save would write it
+print(f"{pt_file.stat().st_size / 1e6:.1f} MB")
+
+# %% [markdown]
+# ## It is a zip archive
+#
+# Since 2020 `torch.save` writes an ordinary zip archive, uncompressed.
+
+# %%
+with zipfile.ZipFile(pt_file) as archive:
+    entries = archive.infolist()
+for entry in [*entries[:5], *entries[-2:]]:
+    print(f"{entry.filename:22} {entry.file_size:10} bytes")
+print(f"... {len(entries)} entries in all")
+
+# %% [markdown]
+# Each `data/…` holds bare numbers, nothing else. What they mean, stands in `data.pkl`. Where are
+# the bytes?
+
+# %%
+with zipfile.ZipFile(pt_file) as archive:
+    shares = {"data.pkl (the names)": archive.getinfo("archive/data.pkl").file_size / 1e6}
+    for key, name in enumerate(model.weights):
+        group = ".".join(name.split(".")[:2])
+        shares[group] = (
+            shares.get(group, 0) + archive.getinfo(f"archive/data/{key}").file_size / 1e6
+        )
+
+fig, ax = plt.subplots(figsize=(8, 3.2))
+names = sorted(shares, key=shares.get)
+ax.barh(names, [shares[name] for name in names])
+ax.set(xlabel="size in the file (MB)", ylabel="part")
+plt.show()
+
+# %% [markdown]
+# ## The pickle is a program
+#
+# `data.pkl` is a *pickle*, Python's own format for objects. A pickle is not data: it is a program
+# for a small machine with a stack, and reading it means running it. Here is the pickle of
+# something harmless, as a listing:
+
+# %%
+pickletools.dis(pickletools.optimize(pickle.dumps({"n_mels": 80, "layers": (4, 2)}, protocol=2)))
+
+# %% [markdown]
+# Read it aloud: *push an empty dict; push the text n_mels; push 80; ...; make a tuple of the top
+# two; put keys and values into the dict; stop.*
+#
+# Among the instructions there are two which make the trouble. `GLOBAL` fetches **any** function of
+# **any** module by its name. `REDUCE` calls it.
+#
+# ## A harmless attack
+#
+# Any class may say how its objects are to be rebuilt: "call this function with these arguments".
+# Nobody checks what the function does. Ours only prints; it could as well delete files or send
+# your keys away.
+
+
+# %%
+class Innocent:
+    def __reduce__(self):
+        return print, ("*** this line was printed by a file that was merely opened ***",)
+
+
+poisoned = pickle.dumps({"model_state_dict": Innocent()}, protocol=2)
+pickle.loads(poisoned)
+
+# %%
+pickletools.dis(pickletools.optimize(poisoned))
+
+# %% [markdown]
+# That is all: `GLOBAL 'builtins print'` (called `__builtin__` in this old protocol), its argument,
+# `REDUCE`. A model file from a stranger that is opened with plain `pickle.load` is a program from
+# a stranger that you run. (PyTorch's `weights_only=True` is there to prevent this.)
+#
+# What does npwhisper do? It has a machine of its own, which knows a few harmless instructions and
+# a closed table of names, all of which stand for functions of ours. Any other name is refused:
+
+# %%
+evil_file = Path(folder.name) / "evil.pt"
+with zipfile.ZipFile(evil_file, "w") as archive:
+    archive.writestr("archive/data.pkl", poisoned)
+    archive.writestr("archive/version", b"3\n")
+try:
+    read_checkpoint(evil_file)
+except CheckpointError as error:
+    print(str(error).partition(": save")[0])
+
+# %% [markdown]
+# ## Reading it ourselves
+#
+# What does the pickle of a real checkpoint name? Only instructions that name something are listed,
+# each once.
+
+# %%
+with zipfile.ZipFile(pt_file) as archive:
+    program = archive.read("archive/data.pkl")
+for name in sorted(
+    {argument for opcode, argument, _ in pickletools.genops(program) if opcode.name == "GLOBAL"}
+):
+    print(name)
+
+# %% [markdown]
+# Three names. A tensor is a call of `_rebuild_tensor_v2` with
+#
+# - a *storage*: type of numbers, key of the zip entry, how many numbers (by instruction
+#   `BINPERSID`, a "persistent id"),
+# - an *offset* into it, a *size* (the shape) and a *stride*: how many numbers further the next
+#   element of each axis is.
+#
+# Python's `Unpickler` lets us answer both questions ourselves: `find_class` for names,
+# `persistent_load` for storages. Whatever is not in our dictionary does not exist.
+
+
+# %%
+def rebuild(numbers, offset, size, stride, *_):
+    """A tensor as a view of its storage; the strides of NumPy count bytes, those of torch elements."""
+    return np.lib.stride_tricks.as_strided(
+        numbers[offset:], size, [step * numbers.itemsize for step in stride]
+    )
+
+
+ALLOWED = {
+    ("torch._utils", "_rebuild_tensor_v2"): rebuild,
+    ("torch", "HalfStorage"): np.float16,
+    ("torch", "FloatStorage"): np.float32,
+    ("collections", "OrderedDict"): dict,
+}
+
+
+class Reader(pickle.Unpickler):
+    def __init__(self, archive):
+        super().__init__(io.BytesIO(archive.read("archive/data.pkl")))
+        self.archive = archive
+
+    def find_class(self, module, name):
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return ALLOWED[module, name]
+
+    def persistent_load(self, identity):
+        _, dtype, key, _, count = identity
+        return np.frombuffer(self.archive.read(f"archive/data/{key}"), dtype, count)
+
+
+with zipfile.ZipFile(pt_file) as archive:
+    content = Reader(archive).load()
+print(list(content))
+print(content["dims"])
+
+# %% [markdown]
+# (The library is stricter than these twenty lines: it also checks that a stride cannot lead
+# outside the storage, for a hostile file could otherwise show it the memory of the program; that
+# sizes are plausible; and it does not use Python's machine at all.)
+#
+# ## safetensors: a file that cannot do anything
+#
+# The newer format needs no program. Eight bytes tell the length of a header; the header is JSON:
+# name, type, shape and place of each array; after that come the numbers.
+
+# %%
+data = embedded_path().read_bytes()
+(length,) = struct.unpack("<Q", data[:8])
+header = json.loads(data[8 : 8 + length])
+metadata = header.pop("__metadata__", {})
+name = "encoder.conv1.weight"
+print(f"header of {length} bytes; {name}: {header[name]}")
+
+begin, end = header[name]["data_offsets"]
+dtype = {"F16": np.float16, "F32": np.float32}[header[name]["dtype"]]
+kernel = np.frombuffer(data[8 + length + begin : 8 + length + end], dtype).reshape(
+    header[name]["shape"]
+)
+assert np.array_equal(kernel, model.weights[name])
+
+# %% [markdown]
+# ## Half of the bits
+#
+# Both files hold the weights as float16: 16 bits instead of 32, about three decimal digits. Does
+# that matter? How far are two neighbouring float16 numbers apart, compared with how large the
+# weights are?
+
+# %%
+values = np.abs(np.concatenate([array.ravel()[::50] for array in model.weights.values()]))
+values = values[values > 1e-6]
+spacing = np.spacing(values.astype(np.float16)).astype(np.float32)
+
+fig, ax = plt.subplots(figsize=(8, 2.8))
+ax.hist(np.log10(values), bins=80, alpha=0.7, label="weights")
+ax.hist(np.log10(spacing), bins=40, alpha=0.7, label="distance to the next float16 number")
+ax.set(xlabel="size (power of ten)", ylabel="count (every 50th weight)")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# About a thousandth: much less than the weights themselves would differ if the training were
+# repeated.
+#
+# ## The equality
+#
+# What our reader took out of the `.pt` file is, array by array and bit by bit, what `load_model`
+# gives.
+
+# %%
+assert content["dims"] == vars(model.dims)
+state_dict = content["model_state_dict"]
+assert list(state_dict) == list(model.weights)
+for name, array in state_dict.items():
+    assert np.array_equal(array.astype(np.float32), model.weights[name]), name
+print(f"{len(state_dict)} arrays, all equal")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. What else could be called?** Write a class whose pickle calls `os.getcwd` when it is opened.
+# Show that plain `pickle.loads` returns your working directory, and that `Reader` would not.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# import os
+#
+# class Curious:
+#     def __reduce__(self):
+#         return os.getcwd, ()
+#
+# spy = pickle.dumps(Curious(), protocol=2)
+# assert pickle.loads(spy) == os.getcwd()
+# buffer = io.BytesIO()
+# with zipfile.ZipFile(buffer, "w") as archive:
+#     archive.writestr("archive/data.pkl", spy)
+# with zipfile.ZipFile(buffer) as archive:
+#     try:
+#         Reader(archive).load()
+#         raise AssertionError("it was opened")
+#     except pickle.UnpicklingError as error:
+#         print(error)
+# ```
+#
+# </details>
+#
+# **2. Strides.** A storage holds the numbers 0 to 11. Which tensor is it with offset 1, size (2,
+# 3) and stride (6, 2)? Which stride transposes a 3 by 4 tensor without moving a number?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# numbers = np.arange(12, dtype=np.float32)
+# assert rebuild(numbers, 1, (2, 3), (6, 2)).tolist() == [[1, 3, 5], [7, 9, 11]]
+# assert np.array_equal(rebuild(numbers, 0, (4, 3), (1, 4)), numbers.reshape(3, 4).T)
+# ```
+#
+# </details>
+#
+# **3. A lying file.** What could go wrong in `rebuild` if a file says size (1000000,) for a
+# storage of 10 numbers? Which check is missing? (Do not try it without the check.)
+#
+# <details><summary>Solution</summary>
+#
+# `as_strided` believes everything: it would show memory that does not belong to the array, with
+# whatever is there, or end the program. The last element that is used must be inside:
+#
+# ```python
+# def is_inside(numbers, offset, size, stride):
+#     return offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) < len(numbers)
+#
+# assert is_inside(np.zeros(10), 0, (10,), (1,))
+# assert not is_inside(np.zeros(10), 0, (1000000,), (1,))
+# ```
+#
+# </details>

@@ -1,0 +1,330 @@
+# %% [markdown]
+# # 10 · Looking inside: experiments on a network
+#
+# **What you will build** · Four experiments. You ask the decoder what it thinks half-way; switch
+# off heads one by one; make it hear something that was never said, by transplanting activations;
+# and find the heads that follow the speech by yourself.
+#
+# **What you need** · Notebooks 03 (heads), 05 (the residual stream) and 07 (alignment).
+#
+# **Which file this explains** · `npwhisper/tracing.py` and `npwhisper/swapping.py`
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import npwhisper
+from npwhisper import layers, swap, timing
+
+plt.style.use("notebook.mplstyle")
+model = npwhisper.load_model()
+d, tokenizer = model.dims, model.tokenizer
+samples = npwhisper.load_audio(npwhisper.example())
+n_heard = len(samples) // 320
+mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), d.n_mels)
+features = model.embed_audio(mel)
+
+start = list(tokenizer.sot_sequence_including_notimestamps)
+text = npwhisper.decode(model, features[0], without_timestamps=True)
+tokens = np.array([[*start, *text.tokens]])
+targets = [*text.tokens, tokenizer.eot]
+names = [tokenizer.encoding.decode([token]) for token in targets]
+print(text.text)
+
+# %% [markdown]
+# ## One seam
+#
+# Every layer is a plain function, marked with `@layer`. The mark does nothing, except while
+# somebody is watching: then each call has a name, and its result can be recorded (`trace`), or the
+# function replaced (`swap`). With `edit=` a result is changed by a function of ours. To edit
+# nothing must change nothing:
+
+# %%
+plain = model.logits(tokens, features)
+with swap(edit={"decoder.blocks.*.mlp": lambda y: y}) as counts:
+    watched = model.logits(tokens, features)
+assert np.allclose(plain, watched, atol=1e-4)
+print(f"{sum(counts.values())} results went through our function")
+
+# %% [markdown]
+# How sure is the decoder of its own text? The mean log-probability of the tokens is the measure of
+# all experiments below.
+
+
+# %%
+def sureness(logits):
+    """The log-probability of each token of our text: (1, T, V) -> (T,)"""
+    logprobs = layers.log_softmax(logits[0, len(start) - 1 :])
+    return logprobs[np.arange(len(targets)), targets]
+
+
+print(f"{sureness(plain).mean():.3f} per token")
+
+# %% [markdown]
+# ## Experiment 1: what does it think half-way?
+#
+# The stream that runs through the decoder is compared with the tokens only at its end. But nobody
+# forbids to do so earlier: apply the last layer norm and the table of tokens to the stream after
+# *each* block. (This is known as the *logit lens*.)
+
+# %%
+with npwhisper.trace("decoder.token_embedding", "decoder.blocks.?", "decoder.blocks.??") as acts:
+    model.logits(tokens, features)
+
+w = model.scope["decoder"]
+embedded = acts["decoder.token_embedding"] + w["positional_embedding"][: tokens.shape[1]]
+streams = [embedded, *(acts[f"decoder.blocks.{i}"] for i in range(d.n_text_layer))]
+labels = ["tokens", *(f"block {i}" for i in range(d.n_text_layer))]
+
+fig, ax = plt.subplots(figsize=(8, 0.55 * len(streams) + 1.4))
+sure = np.empty((len(streams), len(targets)))
+for row, stream in enumerate(streams):
+    logits = layers.layer_norm(stream, w["ln"]) @ w["token_embedding"]["weight"].T
+    sure[row] = np.exp(sureness(logits))
+    for column, best in enumerate(logits[0, len(start) - 1 :].argmax(axis=-1)):
+        word = tokenizer.encoding.decode([int(best)]).strip()[:7]
+        word = word if word.isprintable() and word.isascii() else "?"
+        ax.text(
+            column,
+            row,
+            word,
+            ha="center",
+            va="center",
+            fontsize="x-small",
+            color="black" if sure[row, column] > 0.5 else "white",
+        )
+picture = ax.imshow(sure, origin="upper", vmin=0, vmax=1)
+ax.set_yticks(range(len(streams)), labels)
+ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+ax.set(title="the likeliest next token after each block", xlabel="the right next token")
+fig.colorbar(picture, ax=ax, label="probability of the\nright token")
+plt.show()
+
+# %% [markdown]
+# In the first row the stream is nothing but the token that was read, so that token itself is often
+# the likeliest. From block to block it turns into the next one.
+#
+# ## Experiment 2: which heads does it need?
+#
+# Switch off one cross-attention head at a time: the trace calls what the heads found
+# `cross_attn.attend`, of shape (1, H, T, K), and we put zeros in place of one head. How much surer
+# is the decoder with the head than without?
+
+
+# %%
+def without(head):
+    def edit(y):
+        y[:, head] = 0
+        return y
+
+    return edit
+
+
+loss = np.empty((d.n_text_layer, d.n_text_head))
+for block, head in np.ndindex(loss.shape):
+    with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
+        loss[block, head] = sureness(plain).mean() - sureness(model.logits(tokens, features)).mean()
+
+fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
+limit = np.abs(loss).max()
+picture = ax.imshow(loss, origin="upper", cmap="PuOr_r", vmin=-limit, vmax=limit)
+for (block, head), value in np.ndenumerate(loss):
+    star = "*" if (block, head) in model.alignment_heads else ""
+    ax.text(
+        head,
+        block,
+        f"{value:.2f}{star}",
+        ha="center",
+        va="center",
+        fontsize="small",
+        color="white" if abs(value) > limit / 2 else "black",
+    )
+ax.set(
+    xlabel="head", ylabel="decoder block", xticks=range(d.n_text_head), yticks=range(d.n_text_layer)
+)
+fig.colorbar(picture, ax=ax, label="loss without it\n(nats per token)")
+plt.show()
+
+# %% [markdown]
+# Some heads can go and hardly anything happens; others are what the model hears with. A star marks
+# the heads that the checkpoint names as following the speech.
+#
+# ## Experiment 3: hearing what was not said
+#
+# Take the recording, and the same recording played backwards. Encode both. Now build a *chimera*:
+# the features of the one up to some moment, and of the other after it. The decoder cannot know.
+
+# %%
+backwards = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples[::-1].copy()), d.n_mels)
+other = model.embed_audio(backwards)
+for share in (1.0, 0.5, 0.0):
+    cut = int(share * n_heard)
+
+    def patch(y, cut=cut):
+        y[:, cut:] = other[:, cut:]
+        return y
+
+    with swap(edit={"encoder": patch}):
+        heard = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
+    print(f"{share:4.0%} forwards: {heard.text}")
+
+# %% [markdown]
+# Roughly as far as the features are ours, the text is ours. The encoder has put what is said
+# *where* it is said, although attention would have allowed it to put everything anywhere.
+#
+# Now a small wound: for a quarter of a second in the middle, the stream after one block is
+# replaced by that of a silent recording. Which tokens suffer? And does it matter in which block?
+
+# %%
+silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), d.n_mels)
+with npwhisper.trace("encoder.blocks.?", "encoder.blocks.??") as quiet:
+    model.embed_audio(silence)
+
+middle = slice(n_heard // 2 - 6, n_heard // 2 + 6)
+damage = []
+for i in range(d.n_audio_layer):
+
+    def silenced(y, i=i):
+        y[:, middle] = quiet[f"encoder.blocks.{i}"][:, middle]
+        return y
+
+    with swap(edit={f"encoder.blocks.{i}": silenced}):
+        damaged = model.embed_audio(mel)
+    damage.append(sureness(plain) - sureness(model.logits(tokens, damaged)))
+
+fig, ax = plt.subplots(figsize=(8, 0.45 * d.n_audio_layer + 1.6))
+limit = np.abs(damage).max()
+picture = ax.imshow(damage, origin="upper", cmap="PuOr_r", vmin=-limit, vmax=limit)
+ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+ax.set(
+    title="a quarter of a second of silence after one block",
+    ylabel="encoder block",
+    xlabel="token",
+    yticks=range(d.n_audio_layer),
+)
+fig.colorbar(picture, ax=ax, label="loss (nats)")
+plt.show()
+
+# %% [markdown]
+# ## Experiment 4: find the heads that follow the speech
+#
+# Which heads would you take for word times? Those whose attention moves through the recording as
+# the text advances. A simple measure: let every head alone draw its map and its path (notebook
+# 07), and ask how much of its attention lies on a path that never goes back.
+
+# %%
+everything = np.array(
+    [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *text.tokens, tokenizer.eot]]
+)
+with npwhisper.trace("decoder.blocks.*.cross_attn.scores") as acts:
+    model.logits(everything, features)
+
+rows = slice(len(tokenizer.sot_sequence), -1)
+follows = np.empty((d.n_text_layer, d.n_text_head))
+for block, head in np.ndindex(follows.shape):
+    scores = acts[f"decoder.blocks.{block}.cross_attn.scores"].reshape(
+        d.n_text_head, everything.size, -1
+    )[head]
+    weights = layers.softmax(scores[:, :n_heard])[rows]
+    path_rows, path_columns = timing.dtw(-weights)
+    follows[block, head] = weights[path_rows, path_columns].sum() / len(weights)
+
+fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
+picture = ax.imshow(follows, origin="upper", vmin=0, vmax=1)
+for (block, head), value in np.ndenumerate(follows):
+    star = "*" if (block, head) in model.alignment_heads else ""
+    ax.text(
+        head,
+        block,
+        f"{value:.2f}{star}",
+        ha="center",
+        va="center",
+        fontsize="small",
+        color="black" if value > 0.5 else "white",
+    )
+ax.set(
+    xlabel="head", ylabel="decoder block", xticks=range(d.n_text_head), yticks=range(d.n_text_layer)
+)
+fig.colorbar(picture, ax=ax, label="attention on the path")
+plt.show()
+best = np.unravel_index(follows.argmax(), follows.shape)
+print(f"best: block {best[0]}, head {best[1]}; the checkpoint says {model.alignment_heads}")
+
+# %% [markdown]
+# One sentence is little evidence; those who choose alignment heads use many recordings, and
+# compare with times that people measured.
+#
+# ## The equality
+#
+# Is switching off a head by `edit` the same as if the head had never had weights? The `out` layer
+# multiplies each head's features with a part of its columns. So remove these columns from the
+# checkpoint, and compare.
+
+# %%
+block, head = (int(i) for i in best)
+width = d.n_text_state // d.n_text_head
+name = f"decoder.blocks.{block}.cross_attn.out.weight"
+cut_off = model.weights[name].copy()
+cut_off[:, head * width : (head + 1) * width] = 0
+operated = npwhisper.Whisper(d, {**model.weights, name: cut_off}, model.alignment_heads)
+
+with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
+    edited = model.logits(tokens, features)
+assert np.allclose(edited, operated.logits(tokens, features), atol=1e-3)
+assert np.allclose(model.logits(tokens, features), plain, atol=1e-4), (
+    "after the block everything is as before"
+)
+print("the same, and the model is unharmed")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. A deaf decoder.** Set *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
+# let the model write. What does a decoder write that hears nothing? What was it trained on, do you
+# think?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# with swap(edit={"decoder.blocks.*.cross_attn": lambda y: 0 * y}):
+#     deaf = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
+# print(deaf.text)
+# ```
+#
+# Without ears it is a language model of its training texts, and a weak one.
+#
+# </details>
+#
+# **2. Which half is more important?** Remove, one at a time, every `attn` and every `mlp` of the
+# encoder's blocks (their results set to zero), and draw the loss of sureness.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# lost = {}
+# for part in ("attn", "mlp"):
+#     lost[part] = []
+#     for i in range(3):
+#         with swap(edit={f"encoder.blocks.{i}.{part}": lambda y: 0 * y}):
+#             lost[part].append((sureness(plain) - sureness(model.logits(tokens, model.embed_audio(mel)))).mean())
+# for part, losses in lost.items():
+#     print(f"{part:5}", " ".join(f"{value:6.2f}" for value in losses))
+# ```
+#
+# </details>
+#
+# **3. Sharper attention.** Multiply all cross-attention scores by 2, by 1.2, by 0.8 and by 0.5.
+# Does the model become surer when it looks more sharply?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for factor in (2.0, 1.2, 1.0, 0.8, 0.5):
+#     with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y, factor=factor: factor * y}):
+#         print(factor, sureness(model.logits(tokens, features)).mean().round(3))
+# ```
+#
+# The training has found the best sharpness already; on other recordings the best factor may differ
+# a little.
+#
+# </details>
