@@ -1,0 +1,320 @@
+"""Files written by hand: small, whole checkpoints of every form, byte by byte from the published layouts.
+
+Nothing here uses the code under test, so a fault cannot hide by being made twice.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIMS = {
+    "n_mels": 5,
+    "n_audio_ctx": 11,
+    "n_audio_state": 64,
+    "n_audio_head": 1,
+    "n_audio_layer": 3,
+    "n_vocab": 17,
+    "n_text_ctx": 7,
+    "n_text_state": 64,
+    "n_text_head": 1,
+    "n_text_layer": 2,
+}
+
+
+def shapes(dims: dict[str, int] = DIMS) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a Whisper model, written out from the state dict of openai-whisper."""
+    width = dims["n_audio_state"]
+    result: dict[str, tuple[int, ...]] = {
+        "encoder.positional_embedding": (dims["n_audio_ctx"], width),
+        "encoder.conv1.weight": (width, dims["n_mels"], 3),
+        "encoder.conv1.bias": (width,),
+        "encoder.conv2.weight": (width, width, 3),
+        "encoder.conv2.bias": (width,),
+        "decoder.token_embedding.weight": (dims["n_vocab"], width),
+        "decoder.positional_embedding": (dims["n_text_ctx"], width),
+    }
+    for half, layers in (("encoder", dims["n_audio_layer"]), ("decoder", dims["n_text_layer"])):
+        for i in range(layers):
+            for attention in ("attn", "cross_attn")[: 1 + (half == "decoder")]:
+                for part in ("query", "key", "value", "out"):
+                    result[f"{half}.blocks.{i}.{attention}.{part}.weight"] = (width, width)
+                    if part != "key":
+                        result[f"{half}.blocks.{i}.{attention}.{part}.bias"] = (width,)
+                result |= {f"{half}.blocks.{i}.{attention}_ln.{kind}": (width,) for kind in ("weight", "bias")}
+            result[f"{half}.blocks.{i}.mlp.0.weight"] = (4 * width, width)
+            result[f"{half}.blocks.{i}.mlp.0.bias"] = (4 * width,)
+            result[f"{half}.blocks.{i}.mlp.2.weight"] = (width, 4 * width)
+            result[f"{half}.blocks.{i}.mlp.2.bias"] = (width,)
+            result |= {f"{half}.blocks.{i}.mlp_ln.{kind}": (width,) for kind in ("weight", "bias")}
+    result |= {f"encoder.ln_post.{kind}": (width,) for kind in ("weight", "bias")}
+    return result | {f"decoder.ln.{kind}": (width,) for kind in ("weight", "bias")}
+
+
+def random_weights(dtype: str = "float16", seed: int = 0, dims: dict[str, int] = DIMS) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {name: random.standard_normal(shape).astype(dtype) for name, shape in shapes(dims).items()}
+
+
+# --- pickles ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Global:
+    """A name that the reader is to look up."""
+
+    module: str
+    name: str
+
+
+@dataclass
+class Call:
+    """A function that the reader is to call."""
+
+    function: Any
+    arguments: Any
+
+
+@dataclass
+class Build:
+    """A value that the reader is to give a state."""
+
+    value: Any
+    state: Any
+
+
+@dataclass
+class Persistent:
+    """A value that lies elsewhere in the file."""
+
+    id: Any
+
+
+@dataclass
+class Raw:
+    """Instructions as they are."""
+
+    instructions: bytes
+
+
+class Pickler(pickle._Pickler):  # type: ignore[misc]
+    """Python's pickler, which can also write the names of things that are not installed."""
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, Raw):
+            self.write(obj.instructions)
+        elif isinstance(obj, Global):
+            self.write(f"c{obj.module}\n{obj.name}\n".encode())
+        elif isinstance(obj, (Call, Build)):
+            first, second = vars(obj).values()
+            self.save(first)
+            self.save(second)
+            self.write(b"R" if isinstance(obj, Call) else b"b")
+        elif isinstance(obj, Persistent):
+            self.save(obj.id)
+            self.write(b"Q")
+        else:
+            super().save(obj)
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    stream = io.BytesIO()
+    Pickler(stream, protocol).dump(value)
+    return stream.getvalue()
+
+
+KINDS = {
+    "float16": "Half",
+    "float32": "Float",
+    "float64": "Double",
+    "bfloat16": "BFloat16",
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
+}
+
+
+def storage(key: str, count: Any, kind: str = "float16", *view: Any) -> Persistent:
+    return Persistent(("storage", Global("torch", f"{KINDS[kind]}Storage"), key, "cpu", count, *view))
+
+
+def tensor(where: Any, size: Any, stride: Any = None, offset: Any = 0) -> Call:
+    """A call of torch._utils._rebuild_tensor_v2."""
+    if stride is None:
+        stride = tuple(int(np.prod(size[i + 1 :])) for i in range(len(size)))
+    hooks = Call(Global("collections", "OrderedDict"), ())
+    return Call(Global("torch._utils", "_rebuild_tensor_v2"), (where, offset, size, stride, False, hooks))
+
+
+def described(weights: dict[str, np.ndarray], *view: Any) -> dict[str, Call]:
+    """Tensors that lie one in each storage, in order."""
+    return {
+        name: tensor(storage(str(key), array.size, array.dtype.name, *view), array.shape)
+        for key, (name, array) in enumerate(weights.items())
+    }
+
+
+def contents(weights: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {str(key): array.tobytes() for key, array in enumerate(weights.values())}
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+def zip_form(
+    value: Any, storages: dict[str, bytes], top: str = "archive", byteorder: bytes | None = b"little", **options: Any
+) -> bytes:
+    """torch.save's zip form."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", **options) as archive:
+        archive.writestr(f"{top}/data.pkl", value if isinstance(value, bytes) else pickled(value))
+        if byteorder is not None:
+            archive.writestr(f"{top}/byteorder", byteorder)
+        for key, numbers in storages.items():
+            archive.writestr(f"{top}/data/{key}", numbers)
+        archive.writestr(f"{top}/version", "3\n")
+    return stream.getvalue()
+
+
+def legacy_form(value: Any, storages: dict[str, tuple[int, bytes]], keys: Any = None, little: bool = True) -> bytes:
+    """torch.save's legacy form; a storage is its count and its numbers."""
+    system = {"protocol_version": 1001, "little_endian": little, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    parts = [0x1950A86A20F9469CFC6C, 1001, system, value, sorted(storages) if keys is None else keys]
+    numbers = b"".join(struct.pack("<q", count) + data for _, (count, data) in sorted(storages.items()))
+    return b"".join(part if isinstance(part, bytes) else pickled(part) for part in parts) + numbers
+
+
+def official(weights: dict[str, np.ndarray], dims: dict[str, int] | None = DIMS) -> dict[str, Any]:
+    return {"dims": dims, "model_state_dict": described(weights)}
+
+
+def official_zip(weights: dict[str, np.ndarray], **options: Any) -> bytes:
+    return zip_form(official(weights), contents(weights), **options)
+
+
+def official_legacy(weights: dict[str, np.ndarray]) -> bytes:
+    storages = {str(key): (array.size, array.tobytes()) for key, array in enumerate(weights.values())}
+    return legacy_form({"dims": DIMS, "model_state_dict": described(weights, None)}, storages)
+
+
+SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "bfloat16": "BF16"}
+
+
+def safetensors(weights: dict[str, np.ndarray], metadata: dict[str, str] | None = None, **kinds: str) -> bytes:
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
+    at = 0
+    for name, array in weights.items():
+        kind = kinds.get("dtype", SAFETENSORS.get(array.dtype.name, ""))
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    return with_header(header, b"".join(array.tobytes() for array in weights.values()))
+
+
+def with_header(header: Any, body: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def bfloat16(array: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 numbers."""
+    return (array.astype(np.float32).view(np.uint32) >> 16).astype("<u2")
+
+
+# --- ggml ------------------------------------------------------------------------------------------------------------
+
+GGML_HEADER = ["n_vocab", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_layer"]
+GGML_HEADER += ["n_text_ctx", "n_text_state", "n_text_head", "n_text_layer", "n_mels"]
+
+
+def ggml_start(dims: dict[str, int] = DIMS, kind: int = 1) -> bytes:
+    sizes = struct.pack("<11i", *(dims[name] for name in GGML_HEADER), kind)
+    mels = struct.pack("<2i", 5, 201) + np.zeros((5, 201), "<f4").tobytes()
+    tokens = [b"!", b"", b"the"]
+    vocabulary = b"".join(struct.pack("<i", len(token)) + token for token in tokens)
+    return b"lmgg" + sizes + mels + struct.pack("<i", len(tokens)) + vocabulary
+
+
+def ggml_tensor(name: str, kind: int, shape: tuple[int, ...], numbers: bytes) -> bytes:
+    head = struct.pack("<3i", len(shape), len(name), kind) + struct.pack(f"<{len(shape)}i", *shape[::-1])
+    return head + name.encode() + numbers
+
+
+def ggml(weights: dict[str, np.ndarray], half: bool = True) -> bytes:
+    """A file as whisper.cpp's converter writes it: vectors and tables float32, the rest float16 if `half`."""
+    parts = [ggml_start(kind=int(half))]
+    for name, array in weights.items():
+        single = not half or array.ndim < 2 or name.endswith("positional_embedding")
+        shape = (array.size, 1) if name in ("encoder.conv1.bias", "encoder.conv2.bias") else array.shape
+        parts.append(ggml_tensor(name, int(not single), shape, array.astype("<f4" if single else "<f2").tobytes()))
+    return b"".join(parts)
+
+
+# --- Hugging Face ----------------------------------------------------------------------------------------------------
+
+HF_PARTS = {
+    "cross_attn.query": "encoder_attn.q_proj",
+    "cross_attn.key": "encoder_attn.k_proj",
+    "cross_attn.value": "encoder_attn.v_proj",
+    "cross_attn.out": "encoder_attn.out_proj",
+    "cross_attn_ln": "encoder_attn_layer_norm",
+    "attn.query": "self_attn.q_proj",
+    "attn.key": "self_attn.k_proj",
+    "attn.value": "self_attn.v_proj",
+    "attn.out": "self_attn.out_proj",
+    "attn_ln": "self_attn_layer_norm",
+    "mlp.0": "fc1",
+    "mlp.2": "fc2",
+    "mlp_ln": "final_layer_norm",
+}
+
+
+def hf_name(name: str) -> str:
+    """openai-whisper's name as transformers spells it."""
+    pieces = name.split(".")
+    if pieces[1] == "blocks":
+        part = ".".join(pieces[3:-1])
+        return f"model.{pieces[0]}.layers.{pieces[2]}.{HF_PARTS[part]}.{pieces[-1]}"
+    whole = {
+        "positional_embedding": "embed_positions.weight",
+        "token_embedding.weight": "embed_tokens.weight",
+        "ln_post.weight": "layer_norm.weight",
+        "ln_post.bias": "layer_norm.bias",
+        "ln.weight": "layer_norm.weight",
+        "ln.bias": "layer_norm.bias",
+    }
+    rest = ".".join(pieces[1:])
+    return f"model.{pieces[0]}.{whole.get(rest, rest)}"
+
+
+HF_CONFIG = {
+    "model_type": "whisper",
+    "num_mel_bins": DIMS["n_mels"],
+    "max_source_positions": DIMS["n_audio_ctx"],
+    "d_model": DIMS["n_audio_state"],
+    "encoder_attention_heads": DIMS["n_audio_head"],
+    "encoder_layers": DIMS["n_audio_layer"],
+    "vocab_size": DIMS["n_vocab"],
+    "max_target_positions": DIMS["n_text_ctx"],
+    "decoder_attention_heads": DIMS["n_text_head"],
+    "decoder_layers": DIMS["n_text_layer"],
+    "activation_function": "gelu",
+}
+
+
+def hf_folder(folder: Path, files: dict[str, Any], config: Any = HF_CONFIG) -> Path:
+    """A folder with a config.json and the given files: bytes, or a value for JSON."""
+    folder.mkdir()
+    for name, content in {"config.json": config, **files}.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return folder

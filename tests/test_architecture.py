@@ -1,0 +1,105 @@
+"""The shape of the house: the README's reading order is the import order, files and functions stay small."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "npwhisper"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = {"matplotlib", "pooch", "pytest", "safetensors", "scipy", "soundfile", "tiktoken", "tqdm"}
+FORBIDDEN = {"torch", "whisper", "transformers", "numba"}
+
+
+def reading_order() -> list[str]:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Reading order")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)(?:\.py|/)` \|", section, flags=re.MULTILINE)
+
+
+def module(path: Path) -> str:
+    """The name under which the reading order lists a file: a package counts as one."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "npwhisper":
+            names |= {f"npwhisper.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def identity(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_the_reading_order_lists_every_module_once() -> None:
+    found = {module(path) for path in SOURCES} - {"__init__"}
+    assert sorted(reading_order()) == sorted(found)
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p != PACKAGE / "__init__.py"], ids=identity)
+def test_a_module_imports_only_what_is_read_before_it(path: Path) -> None:
+    order = reading_order()
+    mine = order.index(module(path))
+    ours = {name.split(".")[1] for name in imports(parsed(path)) if name.startswith("npwhisper.")}
+    later = {name for name in ours & set(order) if order.index(name) > mine}
+    assert not later, f"{module(path)} imports {later}, which the reading order puts after it"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identity)
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    top = ast.Module([node for node in parsed(path).body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+    names = {name.split(".")[0] for name in imports(top)}
+    assert not names & (HEAVY | FORBIDDEN) or path.name == "grading.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identity)
+def test_functions_stay_short(path: Path) -> None:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno:
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (node.end_lineno - body[0].lineno + 1) if body else 0
+            assert length <= 35, f"{path.name}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("name", ["layers", "model", "cache"])
+def test_the_hot_path_has_no_einsum_and_no_file_access(name: str) -> None:
+    source = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    assert not re.search(r"\beinsum\b|\bopen\(|\bPath\b", source)
+
+
+def test_importing_the_package_imports_not_even_numpy() -> None:
+    code = "import sys, npwhisper; print(sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
+    heavy = ["numpy", *HEAVY, *FORBIDDEN]
+    run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "[]"
+
+
+def test_transcribing_imports_no_torch_and_names_are_public() -> None:
+    code = "import sys, npwhisper; npwhisper.transcribe(npwhisper.example()); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "False"
+
+
+def test_every_public_name_exists_and_has_a_docstring() -> None:
+    import npwhisper
+
+    for name in npwhisper.__all__:
+        assert getattr(npwhisper, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'trancribe'"):
+        _ = npwhisper.trancribe

@@ -1,0 +1,109 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import npwhisper
+from npwhisper.__main__ import main
+
+DATA = Path(__file__).parent / "data"
+EXAMPLE = npwhisper.example()
+
+
+def test_prints_segments_and_writes_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([EXAMPLE, "-o", str(tmp_path / "new")]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "new" / "example.json").read_text(encoding="utf-8"))
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".txt", ".vtt", ".srt", ".tsv", ".json"}
+    assert printed.count(" --> ") == len(result["segments"]) >= 1
+    assert result["segments"][0]["text"] in printed
+
+
+def test_equals_the_function_with_the_same_options(tmp_path: Path) -> None:
+    main([EXAMPLE, "-o", str(tmp_path), "-f", "json", "--beam_size", "None", "--temperature_increment_on_fallback", "None"])
+    expected = npwhisper.transcribe(EXAMPLE, temperature=0.0, language="en")
+    assert json.loads((tmp_path / "example.json").read_text(encoding="utf-8")) == expected
+
+
+def test_a_failing_file_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "no such talk.wav")
+    assert main([missing, EXAMPLE, "-o", str(tmp_path), "-f", "txt"]) == 1
+    errors = capsys.readouterr().err
+    assert "no such talk.wav" in errors
+    assert errors.count("\n") == 1
+    assert (tmp_path / "example.txt").exists()
+
+
+def test_verbose_false_prints_no_segments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([EXAMPLE, "-f", "none", "--verbose", "False"]) == 0
+    output = capsys.readouterr()
+    assert "-->" not in output.out
+    assert "frames" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--model", "large-v9"], 1, "large-v9"),
+        (["--device", "cuda"], 1, "CPU"),
+        (["--language", "klingon"], 1, "klingon"),
+        (["--beam_size", "0"], 1, "beam_size"),
+        (["--clip_timestamps", "ten"], 1, "clip_timestamps"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(
+    arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([EXAMPLE, "-f", "none", *arguments]) == status
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("npwhisper: ")
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--max_line_width", "20"], ["--verbose", "perhaps"], ["--output_format", "doc"], ["--nonsense"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([EXAMPLE, "-f", "none", *arguments])
+    assert stopped.value.code == 2
+
+
+def test_another_language_is_ignored_by_an_english_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([EXAMPLE, "-f", "none", "--language", "German"]) == 0
+    assert "knows English only" in capsys.readouterr().err
+
+
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(npwhisper.Whisper, "transcribe", interrupt)
+    assert main([EXAMPLE, "-f", "none"]) == 130
+
+
+def test_threads_are_set_before_numpy_is_imported() -> None:
+    code = (
+        "import sys, os; from npwhisper.__main__ import main; assert 'numpy' not in sys.modules; "
+        "main(sys.argv[1:]); print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    arguments = [sys.executable, "-c", code, EXAMPLE, "-f", "none", "--threads", "1", "--verbose", "True"]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert run.stdout.endswith("\n1\n")
+
+
+def test_convert_writes_our_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from npwhisper.weights import embedded_path
+
+    target = tmp_path / "model.safetensors"
+    assert main(["convert", str(embedded_path()), str(target)]) == 0
+    assert main([EXAMPLE, "-f", "none", "--model", str(target)]) == 0
+    assert main(["convert", str(tmp_path / "missing.pt"), str(target)]) == 1
+    assert "missing.pt" in capsys.readouterr().err
