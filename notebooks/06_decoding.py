@@ -117,7 +117,8 @@ probabilities = layers.softmax(logits)
 chosen = [*greedy.tokens, tokenizer.eot]
 sure = probabilities[np.arange(len(chosen)), chosen]
 
-ax = plot_tokens(words(chosen), sure)
+fig, ax = plt.subplots(figsize=(8, 2.8))
+plot_tokens(words(chosen), sure, ax=ax)
 ax.set_title("how sure the network was of each token")
 plt.show()
 

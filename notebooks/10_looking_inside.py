@@ -146,8 +146,8 @@ fig.colorbar(picture, ax=ax, label="loss without it\n(nats per token)")
 plt.show()
 
 # %% [markdown]
-# Some heads can go and hardly anything happens; others are what the model hears with. A star marks
-# the heads that the checkpoint names as following the speech.
+# Where the number is large, the model hears with that head; where it is small, the other heads can
+# do without it. A star marks the heads that the checkpoint names as following the speech.
 #
 # ## Experiment 3: hearing what was not said
 #
@@ -295,8 +295,8 @@ print("the same, and the model is unharmed")
 #
 # </details>
 #
-# **2. Which half is more important?** Remove, one at a time, every `attn` and every `mlp` of the
-# encoder's blocks (their results set to zero), and draw the loss of sureness.
+# **2. Which half is more important?** Remove, one at a time, the `attn` and the `mlp` of each of the
+# first three encoder blocks (their results set to zero), and compare the loss of sureness.
 #
 # <details><summary>Solution</summary>
 #

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 import numpy as np
 
 from npwhisper.parallel import one_blas_thread
-from npwhisper.parallel import one_blas_thread
 from npwhisper.tracing import Array, layer
 
 SAMPLE_RATE = 16000  # samples in a second

@@ -177,9 +177,7 @@ def transcribe(
     return _model(model).transcribe(audio, verbose=verbose, **options)
 
 
-def iter_segments(
-    audio: Any, model: Whisper | str | os.PathLike[str] | None = None, **options: Any
-) -> Transcription:
+def iter_segments(audio: Any, model: Whisper | str | os.PathLike[str] | None = None, **options: Any) -> Transcription:
     """Transcribe lazily: an iterator that decodes the next window when its segments are asked for.
 
     Parameters

@@ -37,7 +37,7 @@ from npwhisper.parallel import set_num_threads
 from npwhisper.timing import find_alignment
 
 EOT, PROMPT = 50257, [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
-SHORT, LONG = 4, 68  # tokens: a step is the difference of the two, divided by what lies between
+SHORT, LONG = 4, 36  # tokens: a step is the difference of the two, divided by what lies between
 TEXT = " And so, my fellow Americans, ask not what your country can do for you; ask what you can do for your country."
 MEASURES = ["log-mel", "encoder", "greedy step", "beam-5 step", "words", "transcribe"]
 NANO = "nano.en"
@@ -329,7 +329,7 @@ def busy() -> float:
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_for_quiet(limit: float = 10.0) -> None:
+def wait_for_quiet(limit: float = 2.0) -> None:
     """Wait until nobody else computes, for at most `limit` seconds."""
     end = time.perf_counter() + limit
     while time.perf_counter() < end:

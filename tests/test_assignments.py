@@ -51,6 +51,7 @@ def test_as_handed_out_it_runs_and_says_that_nothing_is_written(path: Path, caps
     assert {outcome.problem for result in results for outcome in result.outcomes} == {"it is not written yet"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ASSIGNMENTS, ids=name)
 def test_solved_by_the_package_it_recognises_speech(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}

@@ -26,7 +26,19 @@ def test_prints_segments_and_writes_every_format(tmp_path: Path, capsys: pytest.
 
 
 def test_equals_the_function_with_the_same_options(tmp_path: Path) -> None:
-    main([EXAMPLE, "-o", str(tmp_path), "-f", "json", "--beam_size", "None", "--temperature_increment_on_fallback", "None"])
+    main(
+        [
+            EXAMPLE,
+            "-o",
+            str(tmp_path),
+            "-f",
+            "json",
+            "--beam_size",
+            "None",
+            "--temperature_increment_on_fallback",
+            "None",
+        ]
+    )
     expected = npwhisper.transcribe(EXAMPLE, temperature=0.0, language="en")
     assert json.loads((tmp_path / "example.json").read_text(encoding="utf-8")) == expected
 

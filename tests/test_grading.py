@@ -77,6 +77,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_file_is_graded_task_by_task(folder: Path) -> None:
     run = run_pytest(folder, "--pyargs", "npwhisper.grading", "--layers", "student.py", "--task-seconds", "2")
     assert run.returncode == 1, run.stdout + run.stderr
@@ -92,6 +93,7 @@ def test_a_file_is_graded_task_by_task(folder: Path) -> None:
     assert "Traceback" not in run.stdout
 
 
+@pytest.mark.slow
 def test_markers_choose_an_assignment_and_tasks_are_selected_by_name(folder: Path) -> None:
     run = run_pytest(folder, "--layers", "student.py", "-m", "a5", "-k", "dtw or softmax", "-q")
     assert "total: 0 of 4 points" in run.stdout
@@ -105,6 +107,7 @@ def test_markers_choose_an_assignment_and_tasks_are_selected_by_name(folder: Pat
     assert '<property name="points" value="2" />' in (folder / "grades.xml").read_text()
 
 
+@pytest.mark.slow
 def test_the_librarys_own_tests_call_the_students_functions(folder: Path) -> None:
     (folder / "test_library.py").write_text(
         "import numpy as np\n"
@@ -148,12 +151,14 @@ def test_a_file_that_cannot_be_imported_fails_every_task(tmp_path: Path) -> None
     assert "cannot be imported: SyntaxError" in verdict.report
 
 
+@pytest.mark.slow
 def test_a_file_that_never_ends_fails_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "START_SECONDS", 4.0)
     (verdict,) = graded(tmp_path / "mine.py", "while True: pass", "gelu")
     assert verdict == Verdict("wrong", "importing mine.py took more than 4 s, or ended the process")
 
 
+@pytest.mark.slow
 def test_the_next_task_gets_a_new_worker(tmp_path: Path) -> None:
     source = (
         "import numpy as np, time\nfrom npwhisper.layers import softmax\n"

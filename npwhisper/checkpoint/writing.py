@@ -56,4 +56,3 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
-

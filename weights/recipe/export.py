@@ -14,7 +14,6 @@ import json
 from typing import Any
 
 import torch
-
 from model import FIRST_SPECIAL, N_SPECIAL, N_VOCAB
 
 Tensor = torch.Tensor

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from engines import Phones, resample, trim
 from synthesize import write_shard
 from text import held_out, load_text, template
@@ -72,7 +71,6 @@ class Speaker:
         import hibari
         import torch
         from hibari import Hibari
-
         from onnx_on_torch import Graph
 
         self.torch, self.device, self.graph = torch, device, Graph(model, device, ["audio", DURATIONS])

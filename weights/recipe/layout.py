@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import tiktoken
-
 from model import EOT, NOSPEECH, NOSTAMPS, PREV, SOT, STAMP0, compact
 from pool import RATE, Array, Catalogue, tokenizer
 

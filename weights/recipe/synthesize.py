@@ -24,7 +24,6 @@ import time
 from typing import Any
 
 import numpy as np
-
 from engines import RATE, environment, speak, trim
 from real import write_wav
 from text import held_out, load_text, template

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-
 from layout import Plan, start_processes
 from model import N_VOCAB, Block, Nano
 from muon import Muon
