@@ -229,7 +229,7 @@ assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 # ## Cross-attention: the text looks at the sound
 #
 # In *cross-attention* the queries come from the text and the keys and values from the encoder. It
-# is the only place where the decoder hears anything. All heads of all blocks, for the tokens of
+# is the only place where the decoder hears anything. The heads of a few blocks, for the tokens of
 # our sentence:
 
 # %%

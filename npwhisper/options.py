@@ -103,7 +103,7 @@ class DecodingOptions:
 
 
 def check_options(options: DecodingOptions) -> None:
-    """Raise ValueError, with a way out, for options that exclude each other or are out of range; TypeError for others."""
+    """Raise ValueError for options that exclude each other or are out of range, TypeError for those of a wrong kind."""
     _check_kinds(options)
     o = options
     problems = {
