@@ -98,8 +98,9 @@ def memory(folder: Path, minutes: int) -> None:
     for i in range(0, minutes * 60 // PART, EVERY):
         text = "".join(s["text"] for s in segments if i * PART * 100 <= s["seek"] < (i + 1) * PART * 100)
         assert text == alone[i % len(alone)], (i, text, alone[i % len(alone)])
+    n_parts = len(range(0, minutes * 60 // PART, EVERY))
     print(
-        f"all {minutes * 60 // PART} parts have the text that they have alone; {sum(map(bool, alone))} parts have one"
+        f"all {n_parts} parts have the text that they have alone; of {len(alone)} kinds {sum(map(bool, alone))} have one"
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import cases
 import numpy as np
 import pytest
 import soundfile
+from talkers import MULTILINGUAL, talker
 
 from npwhisper.audio import SAMPLE_RATE, AudioError, load_audio
+from npwhisper.options import ROBUST, TranscribeOptions
 from npwhisper.streaming import LogMelStream
 from npwhisper.tracing import Array, trace
 from npwhisper.voice import MARGIN, REACH, changes_of, colour_change, find_speech, speech_spans
@@ -136,3 +139,48 @@ def test_what_it_measures_can_be_looked_at() -> None:
     power[3, 15:] = 100.0  # one band of twenty rises by 20 dB: 19 dB from the mean there, 1 dB in each of the others
     assert acts["colour_change"].ndim == 1
     assert colour_change(power).max() == pytest.approx((19 + 19) / 20)
+
+
+# In a transcription
+
+FAST = {"temperature": 0, "sample_len": 8}
+
+
+def test_silence_is_skipped_and_times_stay_those_of_the_recording() -> None:
+    gap = np.zeros(40 * SAMPLE_RATE, np.float32)
+    sound = np.concatenate([gap, SHORTEST, gap, SHORTEST])
+    stream = talker(MULTILINGUAL).iter_segments(sound, vad=True, clip_timestamps="0,60,70", **FAST)
+    spans = [(100 * start, 100 * end) for start, end in find_speech(sound)]
+    assert stream.clips == spans
+    segments = list(stream)
+    assert len(stream.decisions) == 2 == len({segment["seek"] for segment in segments})
+    for segment in segments:
+        assert any(start <= 100 * segment["start"] <= 100 * segment["end"] <= end for start, end in spans)
+
+
+@pytest.mark.parametrize("guard", ["vad", "robust"])
+def test_where_nobody_speaks_nothing_is_decoded(guard: str) -> None:
+    stream = talker(MULTILINGUAL).iter_segments(SILENT["white noise"].astype(np.float32), **{guard: True}, **FAST)
+    assert list(stream) == [] == stream.decisions
+    assert (stream.text, stream.seek) == ("", stream.n_frames)
+    assert list(talker(MULTILINGUAL).iter_segments(SILENT["white noise"].astype(np.float32), **FAST)) != []
+
+
+def test_guarded_segments_tell_why_they_may_be_imagined() -> None:
+    def flags(**options: Any) -> list[Any]:
+        return [
+            segment.get("flags") for segment in talker(MULTILINGUAL).transcribe(SHORTEST, **FAST, **options)["segments"]
+        ]
+
+    assert set(flags()) == {None}, "by default, segments have openai-whisper's keys"
+    assert flags(robust=True, logprob_threshold=0.0, no_speech_threshold=1.0)[0] == ["improbable"]
+    assert flags(vad=True, logprob_threshold=None, compression_ratio_threshold=0.01, no_speech_threshold=None)[0] == [
+        "loop"
+    ]
+
+
+def test_robust_stands_for_options_that_may_be_given_too() -> None:
+    assert ROBUST == {"vad": True, "condition_on_previous_text": False, "no_repeat_ngram_size": 10}
+    options = TranscribeOptions.from_keywords(robust=True, condition_on_previous_text=True)
+    assert (options.vad, options.condition_on_previous_text, options.decoding.no_repeat_ngram_size) == (True, True, 10)
+    assert TranscribeOptions.from_keywords(robust=False) == TranscribeOptions()
