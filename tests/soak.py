@@ -99,9 +99,7 @@ def memory(folder: Path, minutes: int) -> None:
         text = "".join(s["text"] for s in segments if i * PART * 100 <= s["seek"] < (i + 1) * PART * 100)
         assert text == alone[i % len(alone)], (i, text, alone[i % len(alone)])
     n_parts = len(range(0, minutes * 60 // PART, EVERY))
-    print(
-        f"all {n_parts} parts have the text that they have alone; of {len(alone)} kinds {sum(map(bool, alone))} have one"
-    )
+    print(f"all {n_parts} parts have the text that they have alone ({sum(map(bool, alone))} of {len(alone)} have one)")
 
 
 def resume(folder: Path, minutes: int) -> None:
