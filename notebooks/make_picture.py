@@ -1,4 +1,4 @@
-"""Draw `words_over_mel.png`, the picture of the README: a recording's log-mel spectrogram and when each word is said."""
+"""Draw `words_over_mel.png`, the picture of the README: a recording as log-mel spectrogram, with its words."""
 
 from pathlib import Path
 
