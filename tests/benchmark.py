@@ -349,9 +349,12 @@ def wait_for_quiet(limit: float) -> None:
             return
 
 
-def compare(sizes: list[str], engines: list[str], measures: list[str], threads: int, rounds: int) -> dict[str, Any]:
-    """Seconds of every engine, size and measure, round by round."""
-    rows = []
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every engine, size and measure, round by round; written down as soon as they are known."""
+    sizes, engines, measures = options.sizes, options.engines, options.measures
+    threads, rounds = options.threads, options.rounds
+    result: dict[str, Any] = {"machine": machine(), "rows": []}
+    rows = result["rows"]
     for size in sizes:
         peers = {name: Peer(name, size, threads) for name in [*engines, "machine"]}
         for measure in measures:
@@ -369,9 +372,15 @@ def compare(sizes: list[str], engines: list[str], measures: list[str], threads: 
             for peer in peers.values():
                 peer.disturbed.clear()
             print(*table_rows([rows[-1]]), sep="\n", flush=True)
+            write(result, options.out)
         for peer in peers.values():
             peer.close()
-    return {"machine": machine(), "rows": rows}
+    return result
+
+
+def write(result: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1))
 
 
 def machine() -> dict[str, Any]:
@@ -564,9 +573,8 @@ def main(arguments: list[str]) -> None:
     if options.what == "scale":
         result = scale(options.scales)
     else:
-        result = compare(options.sizes, options.engines, options.measures, options.threads, options.rounds)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1))
+        result = compare(options)
+    write(result, options.out)
     print(compare_table(result) if "rows" in result else scale_table(result))
 
 
