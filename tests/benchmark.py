@@ -570,10 +570,7 @@ def main(arguments: list[str]) -> None:
             print(compare_table(result) if "rows" in result else scale_table(result))
         return
     Peer.patience = options.patience
-    if options.what == "scale":
-        result = scale(options.scales)
-    else:
-        result = compare(options)
+    result = scale(options.scales) if options.what == "scale" else compare(options)
     write(result, options.out)
     print(compare_table(result) if "rows" in result else scale_table(result))
 
