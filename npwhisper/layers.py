@@ -28,7 +28,7 @@ def product(x: Array, weight: Array) -> Array:
 
 
 @layer
-@blocked(rows=375)
+@blocked(rows=750)
 def linear(x: Array, w: Weights) -> Array:
     """Multiply by a matrix and add a bias, if there is one (Whisper's key projections have none).
 
@@ -69,7 +69,7 @@ def _convolve(windows: Array, w: Weights) -> Array:
 
 
 @layer
-@blocked(rows=128)
+@blocked(rows=375)
 def layer_norm(x: Array, w: Weights, eps: float = 1e-5) -> Array:
     """Give every position mean 0 and variance 1 over its features, then scale and shift.
 
@@ -109,7 +109,7 @@ _ERF = (
 
 
 @layer
-@blocked(rows=32)
+@blocked(rows=48)
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit, x times the normal distribution function: x/2 (1 + erf(x / sqrt 2)).
 
@@ -220,7 +220,7 @@ def causal_mask(n_query: int, n_key: int) -> Array | None:
 
 
 @layer
-@rowwise(rows=192)
+@rowwise(rows=375)
 def scores(q: Array, k: Array) -> Array:
     """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
 
@@ -235,7 +235,7 @@ def scores(q: Array, k: Array) -> Array:
 
 
 @layer
-@headwise(rows=192)
+@headwise(rows=375)
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """Average the values, each query weighting them by the softmax of its scores (Vaswani et al. 2017, section 3.2.1).
 
@@ -249,7 +249,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     return average(softmax(weights if mask is None else weights + mask), v)
 
 
-@rowwise(rows=192)
+@rowwise(rows=375)
 def average(weights: Array, v: Array) -> Array:
     y: Array = weights @ v
     return y

@@ -57,7 +57,7 @@ def cross_attention(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array
 
 
 @layer
-@blocked(rows=375, composite=True)
+@blocked(rows=750, composite=True)
 def mlp(x: Array, w: Weights) -> Array:
     """Think about every position by itself: four times wider, GELU, back.
 
