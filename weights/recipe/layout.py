@@ -28,6 +28,7 @@ class Plan:
     ranks: str
     base_tokens: int
     minutes: float
+    done: float
     phase_a: float
     widths_a: list[float]
     widths_b: list[float]
@@ -35,6 +36,10 @@ class Plan:
     seconds_b: float
     shares: tuple[float, float]  # of real recordings and of Kokoro among the utterances drawn
     seed: int
+
+    def share_done(self, seconds: float) -> float:
+        """How much of the whole plan lies behind, so many seconds after the start of this run."""
+        return self.done + (1 - self.done) * max(0.0, seconds / 60 / self.minutes)
 
 
 @dataclass
@@ -256,7 +261,7 @@ def layout_process(plan: Plan, number: int, start: Any, queue: Any) -> None:
         if len(catalogue.items) < 200 or not start.value:
             time.sleep(0.2)
             continue
-        f = max(0.0, (time.time() - start.value) / 60 / plan.minutes)
+        f = plan.share_done(time.time() - start.value)
         early = f < plan.phase_a
         width = float(layout.r.choice(plan.widths_a if early else plan.widths_b))
         size = max(2, int((plan.seconds_a if early else plan.seconds_b) / width))

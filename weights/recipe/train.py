@@ -9,7 +9,9 @@ The run is planned in minutes, not in steps: phase A shows short windows taken f
   * an attention guide: the first cross-attention head of every decoder layer but the lowest is rewarded for looking
     near the place (known from the layout) of the token to be predicted. It also makes these heads good for word times.
 
-Writes OUT/small.pt (the moving average of the weights in half precision; see export.py) and OUT/log.txt.
+Writes OUT/small.pt (the moving average of the weights in half precision; see export.py) and OUT/log.txt. A run that
+was cut off goes on from its small.pt with --resume and --done, the share of the plan that it had reached; the optimizers
+and the heads that are dropped at export begin anew, so the learning rate warms up again.
 """
 
 from __future__ import annotations
@@ -141,6 +143,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--save-every", type=float, default=60)
     p.add_argument("--layout-workers", type=int, default=3)
+    p.add_argument("--resume", help="small.pt of a run that was cut off")
+    p.add_argument("--done", type=float, default=0.0, help="share of the plan that lies behind; --minutes is the rest")
     p.add_argument("--max-steps", type=int, default=10**9)
     p.add_argument("--compile", action="store_true")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -155,13 +159,15 @@ class Run:
         self.a, self.dims = a, dimensions(a)
         self.log_file = open(a.out + "/log.txt", "a", buffering=1)  # noqa: SIM115
         listing = a.out + "/pool.txt"
-        plan = Plan(listing, a.ranks, a.base_tokens, a.minutes, a.phase_a, a.widths_a, a.widths_b, a.seconds_a,
-                    a.seconds_b, (a.real_share, a.kokoro_share), a.seed)  # fmt: skip
-        self.start, self.queue, self.workers = start_processes(plan, a.layout_workers)
+        self.plan = Plan(listing, a.ranks, a.base_tokens, a.minutes, a.done, a.phase_a, a.widths_a, a.widths_b,
+                         a.seconds_a, a.seconds_b, (a.real_share, a.kokoro_share), a.seed)  # fmt: skip
+        self.start, self.queue, self.workers = start_processes(self.plan, a.layout_workers)
         torch.manual_seed(a.seed)
         torch.set_float32_matmul_precision("high")
         self.pool = Pool(a.pool, listing, a.device, a.hours_max)
         self.net = Nano(self.dims, a.base_tokens, len(LETTERS), len(PHONES)).to(a.device)
+        if a.resume:
+            self.resume(a.resume)
         self.opts = optimizers(self.net, a.lr)
         self.ema = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.live = dict(self.net.state_dict())
@@ -176,6 +182,13 @@ class Run:
         while not os.path.exists(self.a.backgrounds):
             time.sleep(1)
         return torch.from_numpy(np.load(self.a.backgrounds)).to(self.a.device)
+
+    def resume(self, path: str) -> None:
+        """Take the weights of an earlier run; the heads that only training needs are not among them."""
+        weights = torch.load(path, map_location="cpu", weights_only=True)["weights"]
+        missing, unknown = self.net.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+        assert not unknown
+        assert all(name.startswith("aux_") for name in missing)
 
     def log(self, *words: Any) -> None:
         line = " ".join(str(w) for w in words)
@@ -235,7 +248,7 @@ class Run:
         self.t0 = last_save = last_log = time.time()
         self.start.value, logged = self.t0, 0
         while self.step < self.a.max_steps:
-            f = (time.time() - self.t0) / 60 / self.a.minutes
+            f = self.plan.share_done(time.time() - self.t0)
             if f >= 1:
                 break
             v = self.train_step(f)
