@@ -10,7 +10,7 @@ The run is planned in minutes, not in steps: phase A shows short windows taken f
     near the place (known from the layout) of the token to be predicted. It also makes these heads good for word times.
 
 Writes OUT/small.pt (the moving average of the weights in half precision; see export.py) and OUT/log.txt. A run that
-was cut off goes on from its small.pt with --resume and --done, the share of the plan that it had reached; the optimizers
+was cut off goes on from its small.pt with --resume and --done, the share of the plan that it had reached; optimizers
 and the heads that are dropped at export begin anew, so the learning rate warms up again.
 """
 
