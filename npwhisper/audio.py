@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 
-from npwhisper.parallel import one_blas_thread
+from npwhisper.parallel import limit_blas
 from npwhisper.tracing import Array, layer
 
 SAMPLE_RATE = 16000  # samples in a second
@@ -589,7 +589,7 @@ def mel_blocks(blocks: Blocks, filters: Array, padding: int) -> Iterator[Array]:
     Only one window's spectrum is in memory at a time: (M, 3000), ..., the rest
     """
     for samples in _windows(_centred(blocks, padding)):
-        with one_blas_thread():  # the same bits whatever other threads do meanwhile
+        with limit_blas(1):  # the same bits whatever other threads do meanwhile
             power = filters @ stft(samples)
         yield np.log10(np.maximum(power, 1e-10))
 

@@ -25,7 +25,7 @@ from npwhisper.layers import (
     product,
     split_heads,
 )
-from npwhisper.parallel import blocked, one_blas_thread
+from npwhisper.parallel import blocked, get_num_threads, limit_blas
 from npwhisper.scope import Scope, nest
 from npwhisper.tracing import Array, Weights, layer
 
@@ -197,7 +197,7 @@ class Network:
         """The number of language tokens in the vocabulary."""
         return self.dims.n_vocab - 51765 - int(self.is_multilingual)
 
-    @one_blas_thread()
+    @limit_blas(1)
     def encoder(self, mel: Array) -> Array:
         """Encode log-mel windows: (M, 3000) or (B, M, 3000) -> (B, 1500, D). See `embed_audio`."""
         mel = self._check_mel(np.asarray(mel))
@@ -221,12 +221,11 @@ class Network:
         """
         return self.encoder(mel)
 
-    @one_blas_thread()
+    @limit_blas(1)
     def start_cache(self, audio_features: Array) -> Cache:
         """A fresh decoder cache for windows (A, S, D) that the encoder has heard."""
         return start_cache(audio_features, self.scope["decoder"], self.dims.n_text_head, self.dims.n_text_ctx)
 
-    @one_blas_thread()
     def decoder(
         self, tokens: Array, audio_features: Array, cache: Cache | None = None, at: Sequence[int] | None = None
     ) -> Array:
@@ -243,7 +242,8 @@ class Network:
                 "pass fewer tokens"
             )
         cache.fit(len(tokens))
-        return decoder(tokens, self.scope["decoder"], self.dims.n_text_head, cache, at)
+        with limit_blas(get_num_threads() if tokens.size == 1 else 1):
+            return decoder(tokens, self.scope["decoder"], self.dims.n_text_head, cache, at)
 
     def logits(self, tokens: Array, audio_features: Array) -> Array:
         """Logits of the token after each of `tokens`.

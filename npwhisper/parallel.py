@@ -9,6 +9,9 @@ library under its matrix products (BLAS) is held to one thread meanwhile, or its
     headwise    attention, one head and some queries at a time
     outputwise  x @ weight.T, cut along the outputs: for few rows of x, where reading the weight is all the work
 
+A single row of x, as in a decode step without beams, is the exception: its products take too little time to hand pieces
+of them to a waiting Python thread (60 microseconds), so BLAS shares them among its own threads, which wait impatiently.
+
 While layers are traced, swapped or profiled, all runs in the caller's thread: functions made of layers run whole,
 single layers with the same cuts as ever, so that not a bit of the result changes.
 """
@@ -180,8 +183,10 @@ def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
     @functools.wraps(function)
     def call(x: Array, weight: Array) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
+        if rows == 1:
+            return _in_fours(function, x, weight)
         is_large = rows * weight.size >= WORTH_SHARING
-        size = FEW_PRODUCTS // rows if 1 < rows <= FEW_ROWS else n // (2 * get_num_threads()) + 1 if is_large else n
+        size = FEW_PRODUCTS // rows if rows <= FEW_ROWS else n // (2 * get_num_threads()) + 1 if is_large else n
         if size >= n:
             return function(x, weight)
         y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
@@ -196,6 +201,14 @@ def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
     return call
 
 
+def _in_fours(function: Callable[[Array, Array], Array], x: Array, weight: Array) -> Array:
+    """Let BLAS's threads have equally many groups of four outputs, so that not a bit depends on how many there are."""
+    even = len(weight) - len(weight) % (4 * get_num_threads())
+    if even in (0, len(weight)):
+        return function(x, weight)
+    return np.concatenate([function(x, weight[:even]), function(x, weight[even:])], axis=-1)
+
+
 def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
     """Do `work` for all pieces, in whatever order: in several threads, except inside a piece of other such work."""
     if _is_inside.get() or is_handled():
@@ -205,7 +218,7 @@ def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
     n = min(get_num_threads(), len(pieces)) - 1
     token = _is_inside.set(True)
     try:
-        with one_blas_thread():
+        with limit_blas(1):
             futures = [_pool(n, os.getpid()).submit(copy_context().run, _drain, work, todo) for _ in range(n)]
             try:
                 _drain(work, todo)
@@ -240,11 +253,11 @@ def _pool(n: int, pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="npwhisper")
 
 
-class _OneBlasThread:
-    """How many calls want BLAS to use one thread, and how many threads it had before."""
+class _BlasThreads:
+    """How many threads the calls under way let BLAS have, and how many it had before them."""
 
     def __init__(self) -> None:
-        self.wanted = 0
+        self.allowed: list[int] = []
         self.before: list[tuple[Callable[[int], object], int]] = []
 
     @functools.cached_property
@@ -253,28 +266,33 @@ class _OneBlasThread:
 
         return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
-    def change(self, by: int) -> None:
+    def enter(self, n: int) -> None:
         with _lock:
-            if self.wanted == 0:
+            if not self.allowed:
                 # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores others in silence
                 setters = [getattr(x, "_real_set_num_threads", x.set_num_threads) for x in self.libraries]
                 self.before = [(set_, x.get_num_threads()) for set_, x in zip(setters, self.libraries, strict=True)]
-                for set_, _ in self.before:
-                    set_(1)
-            self.wanted += by
-            if self.wanted == 0:
-                for set_, n in self.before:
-                    set_(n)
+            self.allowed.append(n)
+            self._apply()
+
+    def leave(self, n: int) -> None:
+        with _lock:
+            self.allowed.remove(n)
+            self._apply()
+
+    def _apply(self) -> None:
+        for set_, before in self.before:
+            set_(min([before, *self.allowed]))
 
 
-_one_blas_thread = _OneBlasThread()
+_blas_threads = _BlasThreads()
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread inside the `with` block, unless layers are traced; afterwards it has its threads back."""
-    _one_blas_thread.change(+1)
+def limit_blas(n: int) -> Iterator[None]:
+    """Let BLAS use at most `n` threads inside the `with` block; of several calls at once the most modest decides."""
+    _blas_threads.enter(n)
     try:
         yield
     finally:
-        _one_blas_thread.change(-1)
+        _blas_threads.leave(n)

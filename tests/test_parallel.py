@@ -20,7 +20,7 @@ from tolerances import assert_layer_equal, assert_stack_equal
 from npwhisper import parallel
 from npwhisper.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear, product
 from npwhisper.model import mlp
-from npwhisper.parallel import blocked, get_num_threads, one_blas_thread, set_num_threads
+from npwhisper.parallel import blocked, get_num_threads, limit_blas, set_num_threads
 from npwhisper.tracing import Array, trace
 from npwhisper.whisper import Whisper
 
@@ -203,9 +203,28 @@ def test_blas_has_one_thread_only_meanwhile() -> None:
     look(random(200, 2))
     assert set(inside) <= {1}
     assert blas_threads() == before
-    with one_blas_thread(), one_blas_thread():
+    with limit_blas(1), limit_blas(2):
         assert set(blas_threads()) <= {1}
     assert blas_threads() == before
+
+
+def test_a_single_row_gives_the_same_bits_with_any_number_of_blas_threads() -> None:
+    set_num_threads(2)
+    for n_out in (3, 24, 384, 1001, 51865):
+        x, weight = random(1, 1, 384), random(n_out, 384)
+        with limit_blas(1):
+            want = product(x, weight)
+        with limit_blas(2):
+            np.testing.assert_array_equal(product(x, weight), want)
+
+
+def test_of_two_limits_the_lower_counts_until_it_is_left() -> None:
+    before = blas_threads()
+    with limit_blas(64):
+        assert blas_threads() == before
+        with limit_blas(1):
+            assert set(blas_threads()) <= {1}
+        assert blas_threads() == before
 
 
 def test_many_callers_at_once_get_their_own_results() -> None:
