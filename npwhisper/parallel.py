@@ -288,6 +288,23 @@ class _BlasThreads:
 _blas_threads = _BlasThreads()
 
 
+def threads_for_a_row() -> int:
+    """How many threads BLAS may use for a decode step of one row: one if more wants to run than there are processors.
+
+    Its threads turn in circles while they wait for each other: on a busy machine a step would take six times as long.
+    """
+    return get_num_threads() if _running() <= (os.cpu_count() or 1) else 1
+
+
+def _running() -> int:
+    """How many threads on this machine want to run at this moment, where Linux tells it; 0 elsewhere."""
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return int(file.read().split()[3].split("/")[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 @contextmanager
 def limit_blas(n: int) -> Iterator[None]:
     """Let BLAS use at most `n` threads inside the `with` block; of several calls at once the most modest decides."""

@@ -20,7 +20,7 @@ from tolerances import assert_layer_equal, assert_stack_equal
 from npwhisper import parallel
 from npwhisper.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear, product
 from npwhisper.model import mlp
-from npwhisper.parallel import blocked, get_num_threads, limit_blas, set_num_threads
+from npwhisper.parallel import blocked, get_num_threads, limit_blas, set_num_threads, threads_for_a_row
 from npwhisper.tracing import Array, trace
 from npwhisper.whisper import Whisper
 
@@ -216,6 +216,16 @@ def test_a_single_row_gives_the_same_bits_with_any_number_of_blas_threads() -> N
             want = product(x, weight)
         with limit_blas(2):
             np.testing.assert_array_equal(product(x, weight), want)
+
+
+def test_a_row_is_shared_only_where_processors_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_num_threads(2)
+    monkeypatch.setattr(parallel, "_running", lambda: 1)
+    assert threads_for_a_row() == 2
+    monkeypatch.setattr(parallel, "_running", lambda: 10_000)
+    assert threads_for_a_row() == 1
+    monkeypatch.undo()
+    assert parallel._running() >= 0
 
 
 def test_of_two_limits_the_lower_counts_until_it_is_left() -> None:

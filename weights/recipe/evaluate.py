@@ -59,9 +59,9 @@ def rows(manifest: str) -> list[dict[str, str]]:
         return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def transcripts(engine: Any, model: Any, audios: list[Array], options: dict[str, Any]) -> list[str]:
+def transcripts(model: Any, audios: list[Array], options: dict[str, Any]) -> list[str]:
     """transcribe() of each recording."""
-    return [engine.transcribe(model, a, **options)["text"] for a in audios]
+    return [model.transcribe(a, **options)["text"] for a in audios]
 
 
 def decoded(model: Any, audios: list[Array], batch: int) -> list[str]:
@@ -184,14 +184,14 @@ def heads_string(shape: tuple[int, int], heads: list[list[int]]) -> str:
     return base64.b85encode(gzip.compress(mask.tobytes(), mtime=0)).decode()
 
 
-def time_errors(engine: Any, model: Any, folder: str) -> tuple[list[float], list[float]]:
+def time_errors(model: Any, folder: str) -> tuple[list[float], list[float]]:
     """Distances of the starts and ends of the words that were heard right, from the true ones."""
     norm, starts, ends = normaliser(), [], []
     for row in rows(folder + "/samples.tsv"):
         path = folder + "/" + row["file"][:-4] + ".words"
         if not os.path.exists(path):
             continue
-        result = engine.transcribe(model, load(path[:-6] + ".wav"), temperature=0.0, fp16=False, word_timestamps=True)
+        result = model.transcribe(load(path[:-6] + ".wav"), temperature=0.0, fp16=False, word_timestamps=True)
         heard = [w for s in result["segments"] for w in s["words"]]
         truth = true_words(path)
         if len(heard) != len(truth):
@@ -227,13 +227,13 @@ def load_model(a: argparse.Namespace, engine: Any) -> Any:
     return model
 
 
-def word_error_rates(a: argparse.Namespace, engine: Any, model: Any) -> None:
+def word_error_rates(a: argparse.Namespace, model: Any) -> None:
     records: list[dict[str, Any]] = []
     for name, manifest in (s.split("=", 1) for s in a.set):
         audios = [load(os.path.join(os.path.dirname(manifest), r["file"])) for r in rows(manifest)]
         options: dict[str, Any] = {"beam_size": a.beam, "temperature": 0.0}
         options |= {"fp16": False} if a.engine == "whisper" else {}
-        texts = decoded(model, audios, a.batch) if a.batch else transcripts(engine, model, audios, options)
+        texts = decoded(model, audios, a.batch) if a.batch else transcripts(model, audios, options)
         records += score(name, manifest, texts)
     for group, r in table(records).items():
         size = f"{r['words']:5d} words {r['files']:4d} files"
@@ -251,11 +251,11 @@ def main() -> None:
         err, n = choose_heads(model, a.align, a.limit)
         print("words", n, "mean distance in seconds, layers by heads:\n", err.numpy().round(3))
     if a.times:
-        starts, ends = time_errors(engine, model, a.times)
+        starts, ends = time_errors(model, a.times)
         for name, x in (("start", starts), ("end", ends)):
             print(f"{name}: mean {np.mean(x):.3f} s, median {np.median(x):.3f} s, {len(x)} words")
     if a.set:
-        word_error_rates(a, engine, model)
+        word_error_rates(a, model)
 
 
 if __name__ == "__main__":
