@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npwhisper.audio import example, load_audio, log_mel_spectrogram, pad_or_trim
+    from npwhisper.audio import AudioError, AudioWarning, example, load_audio, log_mel_spectrogram, pad_or_trim
     from npwhisper.checking import check
+    from npwhisper.checkpoint.contents import CheckpointError
     from npwhisper.comparing import capture_torch, compare, first_difference, save_activations
     from npwhisper.decoding import DecodingResult, DecodingTask, decode, detect_language
+    from npwhisper.download import DownloadError
     from npwhisper.model import ModelDimensions
     from npwhisper.options import DecodingOptions, TranscribeOptions
     from npwhisper.parallel import set_num_threads
@@ -20,16 +22,19 @@ if TYPE_CHECKING:
     from npwhisper.profiling import profile
     from npwhisper.swapping import swap
     from npwhisper.tracing import trace
+    from npwhisper.voice import find_speech
     from npwhisper.weights import available_models
     from npwhisper.whisper import Whisper, align, iter_segments, load_model, transcribe
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "audio": ("example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
+    "audio": ("AudioError", "AudioWarning", "example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
     "checking": ("check",),
+    "checkpoint.contents": ("CheckpointError",),
     "comparing": ("capture_torch", "compare", "first_difference", "save_activations"),
     "decoding": ("DecodingResult", "DecodingTask", "decode", "detect_language"),
+    "download": ("DownloadError",),
     "model": ("ModelDimensions",),
     "options": ("DecodingOptions", "TranscribeOptions"),
     "parallel": ("set_num_threads",),
@@ -37,14 +42,19 @@ _HOME = {
     "profiling": ("profile",),
     "swapping": ("swap",),
     "tracing": ("trace",),
+    "voice": ("find_speech",),
     "weights": ("available_models",),
     "whisper": ("Whisper", "align", "iter_segments", "load_model", "transcribe"),
 }
 
 __all__ = [
+    "AudioError",
+    "AudioWarning",
+    "CheckpointError",
     "DecodingOptions",
     "DecodingResult",
     "DecodingTask",
+    "DownloadError",
     "ModelDimensions",
     "TranscribeOptions",
     "Whisper",
@@ -56,6 +66,7 @@ __all__ = [
     "decode",
     "detect_language",
     "example",
+    "find_speech",
     "first_difference",
     "iter_segments",
     "load_audio",
