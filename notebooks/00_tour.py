@@ -261,7 +261,7 @@ print("the same:", decoded.text)
 # print(repr(heard.text), f"no_speech_prob {heard.no_speech_prob:.3f}, mean log-probability {heard.avg_logprob:.2f}")
 # ```
 #
-# A model that only ever heard speech may well invent a sentence. That is called a *hallucination*,
+# A model that only ever heard speech may well invent a word, or a whole sentence. That is called a *hallucination*,
 # and the reason why `transcribe` looks at these two numbers before it believes a window (notebook
 # 06).
 #

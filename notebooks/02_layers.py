@@ -228,7 +228,7 @@ fig.colorbar(picture, ax=axes, label="weight")
 plt.show()
 
 # %% [markdown]
-# Some respond to one pitch only, some to edges in time (left dark, right bright: something
+# Some respond to one pitch only, some to edges in time (left orange, right purple: something
 # begins), some to edges in pitch. Nobody designed them: they were learned.
 #
 # ## The equality

@@ -253,7 +253,7 @@ with npwhisper.trace("decoder.logits", *rules) as acts:
     result = model.decode(mel)
 
 best_raw, best_allowed = [], []
-print(f"{'step':>4}  {'wanted':>14}  {'said':>14}   forbidden tokens")
+print(f"{'step':>4}  {'wanted':>18}  {'said':>18}   forbidden tokens")
 for i, raw in enumerate(acts.all("decoder.logits")):
     before, log = raw[0, -1], []
     for rule in rules:
@@ -264,7 +264,7 @@ for i, raw in enumerate(acts.all("decoder.logits")):
     best_allowed.append(int(before.argmax()))
     mark = " " if best_raw[-1] == best_allowed[-1] else "*"
     print(
-        f"{i:4}  {words(best_raw[-1:])[0]:>14} {mark}{words(best_allowed[-1:])[0]:>14}   {', '.join(log)}"
+        f"{i:4}  {words(best_raw[-1:])[0]:>18} {mark}{words(best_allowed[-1:])[0]:>18}   {', '.join(log)}"
     )
 assert [token for token in best_allowed if token != tokenizer.eot] == result.tokens
 

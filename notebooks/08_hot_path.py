@@ -230,7 +230,8 @@ ax.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The orange ones failed. It is worth remembering them: somebody will have the same idea again.
+# The orange ones failed. It is worth remembering them: somebody will have the same idea again. All
+# attempts with their figures, those for the decoder too, are in [hot_path.md](hot_path.md).
 #
 # ## How large should a block be?
 #
@@ -326,7 +327,9 @@ plt.show()
 # On the far left is the last step of the decoder: one token is compared with all tokens of the
 # vocabulary. Each weight is read once, used once, and that is that. No cleverness helps but
 # reading less, or using what was read more often: five beams need not cost five times as much as
-# one.
+# one. (And reading with several threads, if one cannot read all that the memory could give. Such a
+# product is too short for a Python thread to wake up for; so for a single row, and only there, the
+# library leaves BLAS its own threads.)
 
 # %%
 table = model.weights["decoder.token_embedding.weight"]

@@ -324,7 +324,7 @@ print("the same, and the model is unharmed")
 #         print(factor, sureness(model.logits(tokens, features)).mean().round(3))
 # ```
 #
-# The training has found the best sharpness already; on other recordings the best factor may differ
-# a little.
+# A little more or less hardly matters, much more or less makes it less sure: the training has found
+# about the best sharpness already.
 #
 # </details>

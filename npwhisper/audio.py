@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 
-from npwhisper.parallel import limit_blas
+from npwhisper.parallel import blocked, limit_blas
 from npwhisper.tracing import Array, layer
 
 SAMPLE_RATE = 16000  # samples in a second
@@ -456,8 +456,14 @@ def stft(samples: Array) -> Array:
     ((201, 3), array([1000., 1000., 1000.]))
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]  # a view: nothing is copied
+    return _power(frames).T
+
+
+@blocked(rows=375)
+def _power(frames: Array) -> Array:
+    """Transform each frame by itself: (F, 400) -> (F, 201)."""
     spectrum = np.fft.rfft(frames * hann())
-    power = np.square(spectrum.real.T) + np.square(spectrum.imag.T)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
     return power.astype(np.float32, copy=False)  # NumPy before 2.0 transforms in float64
 
 

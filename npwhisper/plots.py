@@ -103,7 +103,7 @@ def plot_attention(
     right = n_keys - 0.5 if keys is not None else n_keys / TOKENS_PER_SECOND
     bottom = n_queries - 0.5 if queries is not None else n_queries / TOKENS_PER_SECOND
     extent = (0.0 if keys is None else -0.5, right, bottom, 0.0 if queries is None else -0.5)
-    ax.imshow(weights, aspect="auto", extent=extent, cmap=COLOURS, interpolation="nearest")
+    ax.imshow(weights, origin="upper", aspect="auto", extent=extent, cmap=COLOURS, interpolation="nearest")
     _label(ax.set_yticks, ax.set_ylabel, queries, n_queries, "query")
     _label(ax.set_xticks, ax.set_xlabel, keys, n_keys, "key")
     if keys is not None:

@@ -134,10 +134,9 @@ check(conv1d)
 # %% [markdown]
 # ## 8. `sinusoids` (2 points)
 #
-# The encoder's table of positions. With $h = $ channels / 2 and rates $r_i = 10000^{-i / (h - 1)}$
-# for i from 0 to h
-# - 1, row t holds $\sin(t\, r_0), \dots, \sin(t\, r_{h-1})$ and then $\cos(t\, r_0), \dots,
-#   \cos(t\, r_{h-1})$: first all sines, then all cosines.
+# The encoder's table of positions. With $h = $ channels / 2 and rates $r_i = 10000^{-i / (h - 1)}$,
+# where $i$ is 0 to $h - 1$, row t holds $\sin(t\, r_0), \dots, \sin(t\, r_{h-1})$ and then
+# $\cos(t\, r_0), \dots, \cos(t\, r_{h-1})$: first all sines, then all cosines.
 
 
 # %%

@@ -210,5 +210,4 @@ else:
 # ## For the curious (no points)
 #
 # With `npwhisper.trace("decoder.blocks.*.cross_attn.softmax")` around your own network, draw where
-# each word looks, as in notebook
-# 03. Does your encoder's attention look like the library's?
+# each word looks (notebook 03 shows how). Does your encoder's attention look like the library's?
