@@ -179,7 +179,8 @@ print(f"{1000 * ladder['5 float16 (failed)']:.0f} ms, and less precise")
 # **6. Blocks of rows.** Between the two products stands an array that is four times as wide as x.
 # It is written to memory and read again, several times over for each step of the bend. But
 # everything here treats each row by itself: so do a few hundred rows from beginning to end, and
-# what is made on the way stays in the cache of the processor.
+# what is made on the way stays in the cache of the processor. By itself this brings little where the
+# cache is large, and BLAS then shares smaller products among its threads; but see version 8.
 
 
 # %%
@@ -202,7 +203,7 @@ climb("7 blocks of 8 rows (failed)", lambda x, w: in_blocks(x, w, rows=8))
 # this to a function that knows nothing of it; the library's `mlp` is made in this way.
 
 # %%
-climb("8 blocks on threads", blocked(rows=375)(with_quick_gelu))
+climb("8 blocks on threads", blocked(rows=750)(with_quick_gelu))
 climb("  the library", lambda x, w: mlp(x[None], w)[0])
 
 # %%
@@ -235,9 +236,9 @@ plt.show()
 #
 # ## How large should a block be?
 #
-# Neither too small (rearranging) nor too large (the cache overflows). The same question for
-# attention: all heads of all queries at once need an array of H times 1500 times 1500 scores; a
-# few queries of one head need little.
+# Not too small, because of the rearranging. How large it may be depends on the cache: where it
+# overflows, the curve rises again. The same question for attention: all heads of all queries at once
+# need an array of H times 1500 times 1500 scores; a few queries of one head need little.
 
 # %%
 sizes = [8, 32, 128, 375, 1500]

@@ -459,7 +459,7 @@ def stft(samples: Array) -> Array:
     return _power(frames).T
 
 
-@blocked(rows=375)
+@blocked(rows=96)
 def _power(frames: Array) -> Array:
     """Transform each frame by itself: (F, 400) -> (F, 201)."""
     spectrum = np.fft.rfft(frames * hann())
