@@ -65,7 +65,7 @@ class Ours:
     def __init__(self, size: str, threads: int) -> None:
         set_num_threads(threads)
         self.model = npwhisper.Whisper(dimensions(size), weights_of(size))
-        self.mel = npwhisper.log_mel_spectrogram(audio_of(30.0))
+        self.mel = npwhisper.log_mel_spectrogram(audio_of(30.0), dimensions(size).n_mels)
         self.features = self.model.embed_audio(self.mel)
         self.options = {"language": "en", "suppress_tokens": [EOT], "suppress_blank": False, "without_timestamps": True}
 
@@ -102,7 +102,7 @@ class OpenAI:
         self.whisper = whisper
         self.model = Whisper(TheirDimensions(**vars(dimensions(size)))).eval()
         self.model.load_state_dict({k: torch.tensor(v) for k, v in weights_of(size).items()}, strict=False)
-        self.mel = whisper.log_mel_spectrogram(audio_of(30.0))
+        self.mel = whisper.log_mel_spectrogram(audio_of(30.0), dimensions(size).n_mels)
         self.features = self.model.encoder(self.mel[None])
 
     def log_mel(self) -> float:
