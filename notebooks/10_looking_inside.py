@@ -125,25 +125,41 @@ for block, head in np.ndindex(loss.shape):
     with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
         loss[block, head] = sureness(plain).mean() - sureness(model.logits(tokens, features)).mean()
 
-fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
-limit = np.abs(loss).max()
-picture = ax.imshow(loss, origin="upper", cmap="PuOr_r", vmin=-limit, vmax=limit)
-for (block, head), value in np.ndenumerate(loss):
-    star = "*" if (block, head) in model.alignment_heads else ""
-    ax.text(
-        head,
-        block,
-        f"{value:.2f}{star}",
-        ha="center",
-        va="center",
-        fontsize="small",
-        color="white" if abs(value) > limit / 2 else "black",
+
+def draw_heads(values, label, is_dark, **colours):
+    """A square for each cross-attention head, with its value; a star marks those that the checkpoint names."""
+    fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
+    picture = ax.imshow(values, origin="upper", **colours)
+    for (block, head), value in np.ndenumerate(values):
+        star = "*" if (block, head) in model.alignment_heads else ""
+        ax.text(
+            head,
+            block,
+            f"{value:.2f}{star}",
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="white" if is_dark(value) else "black",
+        )
+    ax.set(
+        xlabel="head",
+        ylabel="decoder block",
+        xticks=range(d.n_text_head),
+        yticks=range(d.n_text_layer),
     )
-ax.set(
-    xlabel="head", ylabel="decoder block", xticks=range(d.n_text_head), yticks=range(d.n_text_layer)
+    fig.colorbar(picture, ax=ax, label=label)
+    plt.show()
+
+
+limit = np.abs(loss).max()
+draw_heads(
+    loss,
+    "loss without it\n(nats per token)",
+    is_dark=lambda value: abs(value) > limit / 2,
+    cmap="PuOr_r",
+    vmin=-limit,
+    vmax=limit,
 )
-fig.colorbar(picture, ax=ax, label="loss without it\n(nats per token)")
-plt.show()
 
 # %% [markdown]
 # Where the number is large, the model hears with that head; where it is small, the other heads can
@@ -229,24 +245,7 @@ for block, head in np.ndindex(follows.shape):
     path_rows, path_columns = timing.dtw(-weights)
     follows[block, head] = weights[path_rows, path_columns].sum() / len(weights)
 
-fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
-picture = ax.imshow(follows, origin="upper", vmin=0, vmax=1)
-for (block, head), value in np.ndenumerate(follows):
-    star = "*" if (block, head) in model.alignment_heads else ""
-    ax.text(
-        head,
-        block,
-        f"{value:.2f}{star}",
-        ha="center",
-        va="center",
-        fontsize="small",
-        color="black" if value > 0.5 else "white",
-    )
-ax.set(
-    xlabel="head", ylabel="decoder block", xticks=range(d.n_text_head), yticks=range(d.n_text_layer)
-)
-fig.colorbar(picture, ax=ax, label="attention on the path")
-plt.show()
+draw_heads(follows, "attention on the path", is_dark=lambda value: value <= 0.5, vmin=0, vmax=1)
 best = np.unravel_index(follows.argmax(), follows.shape)
 print(f"best: block {best[0]}, head {best[1]}; the checkpoint says {model.alignment_heads}")
 
