@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from evaluate import load
+from model import EOT, NOSTAMPS, SOT
+from pool import GPT2_SPLIT
 
-SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-EOT, SOT = 50256, 50257
 NAMES = (  # openai-whisper's, transformers'
     ("blocks", "layers"), ("mlp.0", "fc1"), ("mlp.2", "fc2"), ("mlp_ln", "final_layer_norm"),
     (".attn.query", ".self_attn.q_proj"), (".attn.key", ".self_attn.k_proj"), (".attn.value", ".self_attn.v_proj"),
@@ -57,7 +57,7 @@ def write_tokenizer(folder: Path) -> None:
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     assets = Path(whisper.__file__).parent / "assets"
-    tokenizer = TikTokenConverter(vocab_file=str(assets / "gpt2.tiktoken"), pattern=SPLIT).converted()
+    tokenizer = TikTokenConverter(vocab_file=str(assets / "gpt2.tiktoken"), pattern=GPT2_SPLIT).converted()
     special = whisper.tokenizer.get_tokenizer(False).special_tokens
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in sorted(special, key=special.__getitem__)])
     assert all(tokenizer.token_to_id(token) == number for token, number in special.items())
@@ -96,7 +96,7 @@ def main() -> None:
     converter = TransformersConverter(str(a.out / "hf"), copy_files=["tokenizer.json"])
     converter.convert(str(a.out / "ct2"), quantization="float32", force=True)
     faster = WhisperModel(str(a.out / "ct2"), device="cpu", compute_type="float32")
-    ids = torch.tensor([[SOT, 50362, 314, 2221]])
+    ids = torch.tensor([[SOT, NOSTAMPS, 314, 2221]])
     for recording in a.recordings:
         audio = load(recording)
         mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(audio))[None]
