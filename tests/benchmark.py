@@ -70,7 +70,7 @@ class Ours:
         self.options = {"language": "en", "suppress_tokens": [EOT], "suppress_blank": False, "without_timestamps": True}
 
     def log_mel(self) -> float:
-        return of_ten(lambda: npwhisper.log_mel_spectrogram(audio_of(30.0)))
+        return median(lambda: npwhisper.log_mel_spectrogram(audio_of(30.0)), 10)
 
     def encoder(self) -> None:
         self.model.embed_audio(self.mel)
@@ -106,7 +106,7 @@ class OpenAI:
         self.features = self.model.encoder(self.mel[None])
 
     def log_mel(self) -> float:
-        return of_ten(lambda: self.whisper.log_mel_spectrogram(audio_of(30.0)))
+        return median(lambda: self.whisper.log_mel_spectrogram(audio_of(30.0)), 10)
 
     def encoder(self) -> None:
         self.model.encoder(self.mel[None])
@@ -166,7 +166,7 @@ class Transformers:
         self.features = self.encoder()
 
     def log_mel(self) -> float:
-        return of_ten(lambda: self.extract(audio_of(30.0), sampling_rate=16000, return_tensors="pt"))
+        return median(lambda: self.extract(audio_of(30.0), sampling_rate=16000, return_tensors="pt"), 10)
 
     def encoder(self) -> Any:
         return self.model.model.encoder(self.mel)
@@ -203,7 +203,7 @@ class FasterWhisper:
         self.features = self.model.encode(self.mel)
 
     def log_mel(self) -> float:
-        return of_ten(lambda: self.extract(audio_of(30.0)))
+        return median(lambda: self.extract(audio_of(30.0)), 10)
 
     def encoder(self) -> None:
         self.model.encode(self.mel)
@@ -271,9 +271,10 @@ def _seconds(function: Callable[[], Any]) -> float:
     return said if isinstance(said, float) else time.perf_counter() - begin
 
 
-def of_ten(function: Callable[[], Any]) -> float:
-    """The median of ten calls, for what takes only a few milliseconds."""
-    return statistics.median(_seconds(function) for _ in range(10))
+def median(function: Callable[[], Any], times: int = 5) -> float:
+    """Seconds of the median call, after one that warms up; for what takes only a few milliseconds, ask for ten."""
+    function()
+    return statistics.median(_seconds(function) for _ in range(times))
 
 
 def serve(pipe: Any, engine: str, size: str, threads: int) -> None:
@@ -478,22 +479,27 @@ def _with_memory(function: Callable[..., Any], arguments: tuple[Any, ...]) -> di
     return {**result, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def median(function: Callable[[], Any], times: int = 5) -> float:
-    function()
-    return 1e3 * statistics.median(_seconds(function) for _ in range(times))
+def milliseconds(function: Callable[[], Any], times: int = 5) -> float:
+    return 1e3 * median(function, times)
+
+
+def step_ms(ours: Ours, long: int, beams: int) -> float:
+    """Milliseconds of one step among `long` tokens."""
+    few, many = (milliseconds(functools.partial(ours.generate, n, beams), 3) for n in (SHORT, long))
+    return (many - few) / (long - SHORT)
 
 
 def scale_size(size: str, threads: int) -> dict[str, Any]:
     ours = Ours(size, threads)
-    step = (median(lambda: ours.generate(20, 1), 3) - median(lambda: ours.generate(4, 1), 3)) / 16
+    step = step_ms(ours, 20, 1)
     weights = sum(array.nbytes for array in ours.model.weights.values()) / 1e6
     times = 1 if size.startswith("large") else 3
-    return {"weights_mb": weights, "encoder_ms": median(ours.encoder, times), "token_ms": step}
+    return {"weights_mb": weights, "encoder_ms": milliseconds(ours.encoder, times), "token_ms": step}
 
 
 def scale_beams(size: str, beams: int) -> dict[str, Any]:
     ours = Ours(size, 2)
-    return {"step_ms": (median(lambda: ours.generate(36, beams), 3) - median(lambda: ours.generate(4, beams), 3)) / 32}
+    return {"step_ms": step_ms(ours, LONG, beams)}
 
 
 def scale_batch(size: str, windows: int) -> dict[str, Any]:
@@ -508,8 +514,8 @@ def scale_batch(size: str, windows: int) -> dict[str, Any]:
         for _ in range(16):
             model.decoder(tokens, features, cache)
 
-    ms = median(steps, 3) - median(lambda: model.start_cache(features), 3)
-    return {"encoder_ms_per_window": median(lambda: model.embed_audio(mel), 3) / windows, "token_ms": ms / 16}
+    ms = milliseconds(steps, 3) - milliseconds(lambda: model.start_cache(features), 3)
+    return {"encoder_ms_per_window": milliseconds(lambda: model.embed_audio(mel), 3) / windows, "token_ms": ms / 16}
 
 
 def scale_length(minutes: float) -> dict[str, Any]:
