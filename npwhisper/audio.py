@@ -456,13 +456,13 @@ def stft(samples: Array) -> Array:
     ((201, 3), array([1000., 1000., 1000.]))
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]  # a view: nothing is copied
-    return _power(frames).T
+    return _power(frames, hann()).T
 
 
 @blocked(rows=96)
-def _power(frames: Array) -> Array:
-    """Transform each frame by itself: (F, 400) -> (F, 201)."""
-    spectrum = np.fft.rfft(frames * hann())
+def _power(frames: Array, bell: Array) -> Array:
+    """Transform each frame by itself: (F, 400), (400,) -> (F, 201)."""
+    spectrum = np.fft.rfft(frames * bell)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     return power.astype(np.float32, copy=False)  # NumPy before 2.0 transforms in float64
 
@@ -488,6 +488,17 @@ def mel_to_hz(mel: Array) -> Array:
     """
     above = 1000.0 * np.exp((mel - 15.0) * math.log(6.4) / 27.0)
     return np.where(mel < 15.0, mel * 200.0 / 3.0, above)
+
+
+def mel_edges(n_mels: int) -> Array:
+    """Frequencies in equal steps of pitch up to 8000 Hz: a mel bin rises from one to the next and falls to the third.
+
+    () -> (n_mels + 2,)
+
+    >>> mel_edges(1)[[0, -1]].round(6)
+    array([   0., 8000.])
+    """
+    return mel_to_hz(np.linspace(0.0, hz_to_mel(np.array(SAMPLE_RATE / 2.0)), n_mels + 2))
 
 
 @layer
@@ -517,8 +528,7 @@ def mel_filters(n_mels: int) -> Array:
     """
     if n_mels < 1:
         raise AudioError(f"n_mels must be positive (Whisper's models have 80 or 128), not {n_mels}")
-    limit = hz_to_mel(np.array(SAMPLE_RATE / 2.0))
-    edges = mel_to_hz(np.linspace(0.0, limit, n_mels + 2))[:, None]
+    edges = mel_edges(n_mels)[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     hz = np.fft.rfftfreq(N_FFT, 1.0 / SAMPLE_RATE)
     triangles = np.maximum(0.0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))

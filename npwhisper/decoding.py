@@ -119,6 +119,13 @@ def detect_language(
     return (tokens[0], named[0]) if np.ndim(mel) == 2 else (tokens, named)
 
 
+def likeliest_language(model: Network, mel: Array) -> str:
+    """The code of the language spoken in one window, (n_mels, 3000) or encoded (1500, D)."""
+    probs = detect_language(model, mel)[1]
+    assert isinstance(probs, dict)
+    return max(probs, key=probs.__getitem__)
+
+
 def hear(model: Network, mel: Array) -> Array:
     """Encode windows, unless they are encoded already: (..., M, 3000) or (..., S, D) -> (B, S, D).
 

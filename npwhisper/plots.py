@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND, mel_to_hz
+from npwhisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND, mel_edges
 from npwhisper.tracing import Array
 
 COLOURS = "viridis"  # even in brightness: readable in grey, and without seeing red or green
@@ -68,8 +68,7 @@ def plot_mel(mel: Array, ax: Any = None) -> Any:
     n_mels, n_frames = mel.shape
     extent = (0.0, n_frames / FRAMES_PER_SECOND, -0.5, n_mels - 0.5)
     ax.imshow(mel, origin="lower", aspect="auto", extent=extent, cmap=COLOURS, interpolation="nearest")
-    centres = mel_to_hz(np.linspace(0.0, 45.245640471924965, n_mels + 2)[1:-1])  # up to 8000 Hz
-    ax.set_yticks(np.interp(MARKS_HZ, centres, np.arange(n_mels)), [str(hz) for hz in MARKS_HZ])
+    ax.set_yticks(np.interp(MARKS_HZ, mel_edges(n_mels)[1:-1], np.arange(n_mels)), [str(hz) for hz in MARKS_HZ])
     ax.set_xlabel("time [s]")
     ax.set_ylabel("frequency [Hz]")
     return ax

@@ -29,7 +29,7 @@ from npwhisper.audio import (
     log_mel_spectrogram,
     pad_or_trim,
 )
-from npwhisper.decoding import detect_language
+from npwhisper.decoding import likeliest_language
 from npwhisper.layers import softmax
 from npwhisper.model import Network
 from npwhisper.options import APPENDED, PREPENDED
@@ -512,9 +512,7 @@ def align(
 
 def _tokenizer_for(model: Network, features: Array, language: str | None) -> Tokenizer:
     if language is None and model.is_multilingual:
-        probs = detect_language(model, features)[1]
-        assert isinstance(probs, dict)
-        language = max(probs, key=probs.__getitem__)
+        language = likeliest_language(model, features)
     return get_tokenizer(model.is_multilingual, num_languages=model.num_languages, language=language, task="transcribe")
 
 

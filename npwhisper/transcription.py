@@ -19,7 +19,7 @@ import numpy as np
 
 from npwhisper import __version__
 from npwhisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE
-from npwhisper.decoding import DecodingResult, DecodingTask, detect_language
+from npwhisper.decoding import DecodingResult, DecodingTask, likeliest_language
 from npwhisper.hallucination import drop_hallucinations, flags, skip_leading_silence
 from npwhisper.journal import NO_JOURNAL, Journal, fingerprint, record, start_journal
 from npwhisper.model import Network
@@ -200,9 +200,7 @@ class Transcription(Iterator[Segment]):
             return str(given)
         if not self.model.is_multilingual:
             return "en"
-        probs = detect_language(self.model, self.mel.opening())[1]
-        assert isinstance(probs, dict)
-        return max(probs, key=probs.__getitem__)
+        return likeliest_language(self.model, self.mel.opening())
 
     def _tokenizer(self, language: str) -> Tokenizer:
         model, task = self.model, self.options.decoding.task
