@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from npwhisper.parallel import blocked, headwise, outputwise, rowwise
-from npwhisper.tracing import Array, Weights, layer
+from npwhisper.tracing import Array, Weights, is_handled, layer
 
 
 @outputwise
@@ -23,6 +23,8 @@ def product(x: Array, weight: Array) -> Array:
 
     (..., D_in), (D_out, D_in) -> (..., D_out)
     """
+    if x.size == x.shape[-1]:  # one row: one dot product after the other reads the matrix in the order of memory
+        return np.vecdot(weight, x[..., None, :])
     y: Array = x @ weight.T
     return y
 
@@ -109,7 +111,7 @@ _ERF = (
 
 
 @layer
-@blocked(rows=48)
+@blocked(rows=32)
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit, x times the normal distribution function: x/2 (1 + erf(x / sqrt 2)).
 
@@ -118,13 +120,14 @@ def gelu(x: Array) -> Array:
     >>> gelu(np.array([-1, 0, 1], np.float32)).round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
-    square = np.minimum(x * x, 27.0)  # beyond |x| = 5.2 the tanh is 1 in float32
-    y = square * _ERF[0]
-    for coefficient in _ERF[1:-1]:
-        y += coefficient
-        y *= square
-    y += _ERF[-1]
-    y *= x
+    with np.errstate(over="ignore"):  # beyond |x| = 5.2 the tanh is 1 in float32, also that of infinity
+        square = x * x
+        y = square * _ERF[0]
+        for coefficient in _ERF[1:-1]:
+            y += coefficient
+            y *= square
+        y += _ERF[-1]
+        y *= x
     np.tanh(y, out=y)
     y += 1.0
     y *= x
@@ -133,18 +136,23 @@ def gelu(x: Array) -> Array:
 
 
 @layer
-def softmax(x: Array) -> Array:
+def softmax(x: Array, out: Array | None = None) -> Array:
     """Turn scores along the last axis into probabilities: exponentials divided by their sum.
 
-    (..., N) -> (..., N)
+    (..., N) -> (..., N), a new array or `out`, which may be x
 
     >>> softmax(np.array([[0, 0, -np.inf]], np.float32))
     array([[0.5, 0.5, 0. ]], dtype=float32)
     """
-    y = x - x.max(axis=-1, keepdims=True)
+    y = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
     np.exp(y, out=y)
-    y /= y.sum(axis=-1, keepdims=True)
+    y *= 1.0 / total(y)
     return y
+
+
+def total(x: Array) -> Array:
+    """The sum along the last axis, as a product with ones, which adds three times faster: (..., N) -> (..., 1)."""
+    return np.vecdot(x, np.ones(x.shape[-1], dtype=np.float32))[..., None]
 
 
 @layer
@@ -220,7 +228,7 @@ def causal_mask(n_query: int, n_key: int) -> Array | None:
 
 
 @layer
-@rowwise(rows=375)
+@rowwise(rows=750)
 def scores(q: Array, k: Array) -> Array:
     """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
 
@@ -235,7 +243,7 @@ def scores(q: Array, k: Array) -> Array:
 
 
 @layer
-@headwise(rows=375)
+@headwise(rows=750)
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """Average the values, each query weighting them by the softmax of its scores (Vaswani et al. 2017, section 3.2.1).
 
@@ -246,10 +254,13 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     (1, 2, 3, 4)
     """
     weights = scores(q, k)
-    return average(softmax(weights if mask is None else weights + mask), v)
+    if mask is not None:
+        weights = weights + mask
+    # where nobody watches, the scores become probabilities in their own place: fewer arrays, so more of them in the cache
+    return average(softmax(weights) if is_handled() else softmax(weights, out=weights), v)
 
 
-@rowwise(rows=375)
+@rowwise(rows=750)
 def average(weights: Array, v: Array) -> Array:
     y: Array = weights @ v
     return y

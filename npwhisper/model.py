@@ -25,7 +25,7 @@ from npwhisper.layers import (
     product,
     split_heads,
 )
-from npwhisper.parallel import blocked, limit_blas, threads_for_a_row
+from npwhisper.parallel import blocked, limit_blas
 from npwhisper.scope import Scope, nest
 from npwhisper.tracing import Array, Weights, layer
 
@@ -242,7 +242,7 @@ class Network:
                 "pass fewer tokens"
             )
         cache.fit(len(tokens))
-        with limit_blas(threads_for_a_row() if tokens.size == 1 else 1):
+        with limit_blas(1):
             return decoder(tokens, self.scope["decoder"], self.dims.n_text_head, cache, at)
 
     def logits(self, tokens: Array, audio_features: Array) -> Array:

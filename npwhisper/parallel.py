@@ -9,9 +9,6 @@ library under its matrix products (BLAS) is held to one thread meanwhile, or its
     headwise    attention, one head and some queries at a time
     outputwise  x @ weight.T, cut along the outputs: for few rows of x, where reading the weight is all the work
 
-A single row of x, as in a decode step without beams, is the exception: its products take too little time to hand pieces
-of them to a waiting Python thread (60 microseconds), so BLAS shares them among its own threads, which wait impatiently.
-
 While layers are traced, swapped or profiled, all runs in the caller's thread: functions made of layers run whole,
 single layers with the same cuts as ever, so that not a bit of the result changes.
 """
@@ -38,8 +35,8 @@ Piece: TypeAlias = Any
 
 SMALLEST_BLOCK = 64  # rows: below, BLAS spends more on rearranging the weights than on multiplying
 FEW_ROWS = 16  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
-FEW_PRODUCTS = 1200  # the largest such result (rows x outputs) for OpenBLAS
-WORTH_SHARING = 1 << 23  # multiplications: below, another thread comes too late to help
+FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
+WORTH_SHARING = 5 << 19  # multiplications: below, another thread comes too late to help
 
 # Linux takes freed memory back beyond a limit, and every page that is wanted again costs time. Freeing one large array,
 # never touched, raises that limit for the process: the encoder becomes 8 to 12 % faster.
@@ -96,7 +93,7 @@ def blocked(
         @functools.wraps(function)
         def call(x: Array, *args: Any, **kwargs: Any) -> Any:
             n = math.prod(x.shape[:-1]) if axis is None else x.shape[axis]
-            if n <= rows or (composite and is_handled()):
+            if n <= min(rows, SMALLEST_BLOCK) or (composite and is_handled()):
                 return function(x, *args, **kwargs)
             if axis is not None:
                 return _in_blocks(lambda block: function(block, *args, **kwargs), x, rows, axis)
@@ -183,10 +180,8 @@ def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
     @functools.wraps(function)
     def call(x: Array, weight: Array) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
-        if rows == 1:
-            return _in_fours(function, x, weight)
         is_large = rows * weight.size >= WORTH_SHARING
-        size = FEW_PRODUCTS // rows if rows <= FEW_ROWS else n // (2 * get_num_threads()) + 1 if is_large else n
+        size = _outputs_at_a_time(rows, weight.shape[-1], n, is_large)
         if size >= n:
             return function(x, weight)
         y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
@@ -201,12 +196,10 @@ def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
     return call
 
 
-def _in_fours(function: Callable[[Array, Array], Array], x: Array, weight: Array) -> Array:
-    """Let BLAS's threads have equally many groups of four outputs, so that not a bit depends on how many there are."""
-    even = len(weight) - len(weight) % (4 * get_num_threads())
-    if even in (0, len(weight)):
-        return function(x, weight)
-    return np.concatenate([function(x, weight[:even]), function(x, weight[even:])], axis=-1)
+def _outputs_at_a_time(rows: int, width: int, n: int, is_large: bool) -> int:
+    if 1 < rows <= FEW_ROWS:
+        return max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // rows)
+    return n // (2 * get_num_threads()) + 1 if is_large and rows < SMALLEST_BLOCK else n
 
 
 def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
@@ -286,23 +279,6 @@ class _BlasThreads:
 
 
 _blas_threads = _BlasThreads()
-
-
-def threads_for_a_row() -> int:
-    """How many threads BLAS may use for a decode step of one row: one if more wants to run than there are processors.
-
-    Its threads turn in circles while they wait for each other: on a busy machine a step would take six times as long.
-    """
-    return get_num_threads() if _running() <= (os.cpu_count() or 1) else 1
-
-
-def _running() -> int:
-    """How many threads on this machine want to run at this moment, where Linux tells it; 0 elsewhere."""
-    try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].split("/")[0])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 @contextmanager

@@ -67,6 +67,12 @@ def test_gelu_is_close_everywhere() -> None:
     assert_layer_equal(layers.gelu(x), naive.gelu(x))
 
 
+def test_gelu_of_huge_numbers_is_themselves_or_nothing() -> None:
+    x = np.array([6, 1e3, 1e6, 1e38], np.float32)
+    np.testing.assert_array_equal(layers.gelu(x), x)
+    np.testing.assert_array_equal(layers.gelu(-x), 0)
+
+
 @given(ROWS)
 def test_gelu_on_any_shape(x: Array) -> None:
     assert_layer_equal(layers.gelu(x), naive.gelu(x))

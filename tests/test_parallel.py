@@ -20,7 +20,7 @@ from tolerances import assert_layer_equal, assert_stack_equal
 from npwhisper import parallel
 from npwhisper.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear, product
 from npwhisper.model import mlp
-from npwhisper.parallel import blocked, get_num_threads, limit_blas, set_num_threads, threads_for_a_row
+from npwhisper.parallel import blocked, get_num_threads, limit_blas, set_num_threads
 from npwhisper.tracing import Array, trace
 from npwhisper.whisper import Whisper
 
@@ -208,24 +208,28 @@ def test_blas_has_one_thread_only_meanwhile() -> None:
     assert blas_threads() == before
 
 
-def test_a_single_row_gives_the_same_bits_with_any_number_of_blas_threads() -> None:
-    set_num_threads(2)
+def test_a_single_row_gives_the_same_bits_with_any_number_of_threads() -> None:
     for n_out in (3, 24, 384, 1001, 51865):
         x, weight = random(1, 1, 384), random(n_out, 384)
-        with limit_blas(1):
-            want = product(x, weight)
-        with limit_blas(2):
+        set_num_threads(1)
+        want = product(x, weight)
+        for n in (2, 3):
+            set_num_threads(n)
             np.testing.assert_array_equal(product(x, weight), want)
 
 
-def test_a_row_is_shared_only_where_processors_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_num_threads(2)
-    monkeypatch.setattr(parallel, "_running", lambda: 1)
-    assert threads_for_a_row() == 2
-    monkeypatch.setattr(parallel, "_running", lambda: 10_000)
-    assert threads_for_a_row() == 1
-    monkeypatch.undo()
-    assert parallel._running() >= 0
+@pytest.mark.parametrize(("rows", "width", "n_out"), [(5, 384, 240), (5, 3072, 65), (16, 64, 75), (16, 200_000, 1)])
+def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(rows: int, width: int, n_out: int) -> None:
+    seen: list[int] = []
+
+    @parallel.outputwise
+    def look(x: Array, weight: Array) -> Array:
+        seen.append(len(weight))
+        return np.zeros((len(x), len(weight)), np.float32)
+
+    set_num_threads(1)
+    look(np.zeros((rows, width), np.float32), np.zeros((3 * n_out, width), np.float32))
+    assert seen == [n_out] * 3
 
 
 def test_of_two_limits_the_lower_counts_until_it_is_left() -> None:
