@@ -91,6 +91,8 @@ def _add_model(group: Any) -> None:
     group.add_argument("--model", default="nano.en", help="an official name, or the path of a checkpoint")
     group.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
     group.add_argument("--device", default="cpu", help="cpu")
+    kinds = ["float32", "int8"]
+    group.add_argument("--weights", default="float32", choices=kinds, help="int8 takes a quarter of the memory")
     group.add_argument("--threads", "--num_threads", type=_optional(int), default=0, help="CPU threads; 0 takes all")
     group.add_argument("--fp16", type=_boolean, default=True, help="accepted; everything is float32")
 
@@ -161,7 +163,8 @@ def _transcribe(arguments: Sequence[str]) -> int:
     recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
     try:
         write = _writer(form, folder, subtitles)
-        model = npwhisper.load_model(options.pop("model"), options.pop("device"), options.pop("model_dir"))
+        kind, name = options.pop("weights"), options.pop("model")
+        model = npwhisper.load_model(name, options.pop("device"), options.pop("model_dir"), weights=kind)
         options["language"] = _language(options["language"], model)
     except (ValueError, OSError) as error:
         path = getattr(error, "filename", None)

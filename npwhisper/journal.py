@@ -13,6 +13,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
+from npwhisper.int8 import Int8Matrix
 from npwhisper.tracing import Array
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -163,10 +166,10 @@ def _json(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=True, default=lambda value: value.tolist())
 
 
-def fingerprint(weights: Mapping[str, Array]) -> int:
+def fingerprint(weights: Mapping[str, Array | Int8Matrix]) -> int:
     """A number that tells models apart: the checksum of the names and of some numbers of every tensor."""
     checksum = 0
     for name, array in sorted(weights.items()):
-        flat = array.reshape(-1)
+        flat = np.asarray(array).reshape(-1)
         checksum = zlib.crc32(flat[:: len(flat) // SAMPLED + 1].tobytes(), zlib.crc32(name.encode(), checksum))
     return checksum

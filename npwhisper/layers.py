@@ -13,16 +13,23 @@ import math
 
 import numpy as np
 
+from npwhisper.int8 import Int8Matrix
 from npwhisper.parallel import blocked, headwise, outputwise, rowwise
 from npwhisper.tracing import Array, Weights, is_handled, layer
 
 
 @outputwise
-def product(x: Array, weight: Array) -> Array:
+def product(x: Array, weight: Array | Int8Matrix) -> Array:
     """The inner product of every row of x with every row of a matrix.
 
     (..., D_in), (D_out, D_in) -> (..., D_out)
     """
+    if isinstance(weight, Int8Matrix):
+        return _product(x, weight.integers.astype(np.float32)) * weight.scale
+    return _product(x, weight)
+
+
+def _product(x: Array, weight: Array) -> Array:
     if x.size == x.shape[-1]:  # one row: one dot product after the other reads the matrix in the order of memory
         return np.vecdot(weight, x[..., None, :])
     y: Array = x @ weight.T
@@ -98,8 +105,7 @@ def embedding(tokens: Array, w: Weights) -> Array:
     array([[[3.],
             [1.]]], dtype=float32)
     """
-    rows: Array = w["weight"][tokens]
-    return rows
+    return np.asarray(w["weight"][tokens])
 
 
 # erf(x / sqrt 2) = tanh(x P(x^2)): P fitted by iteratively reweighted least squares on |x| <= 5.2. In float32 it is
@@ -256,7 +262,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     weights = scores(q, k)
     if mask is not None:
         weights = weights + mask
-    # where nobody watches, the scores become probabilities in their own place: fewer arrays, so more of them in the cache
+    # where nobody watches, the scores become probabilities in their own place: fewer arrays, so more stays in the cache
     return average(softmax(weights) if is_handled() else softmax(weights, out=weights), v)
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from npwhisper.cache import BlockCache, Cache, KeyValues
+from npwhisper.int8 import Int8Matrix
 from npwhisper.layers import (
     attend,
     causal_mask,
@@ -164,7 +165,7 @@ class Network:
     Parameters
     ----------
     dims : ModelDimensions
-    weights : mapping from torch's names to float32 arrays
+    weights : mapping from torch's names to float32 arrays, the matrices perhaps of 8 bits
     alignment_heads : sequence of (layer, head)
         The cross-attention heads that follow the audio; by default all heads of the upper half of the layers.
     """
@@ -172,7 +173,7 @@ class Network:
     def __init__(
         self,
         dims: ModelDimensions,
-        weights: Mapping[str, Array],
+        weights: Mapping[str, Array | Int8Matrix],
         alignment_heads: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.dims = dims

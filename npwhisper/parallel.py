@@ -32,11 +32,13 @@ from npwhisper.tracing import Array, is_handled
 
 P = ParamSpec("P")
 Piece: TypeAlias = Any
+Matrix: TypeAlias = Any  # an array or an Int8Matrix
 
 SMALLEST_BLOCK = 64  # rows: below, BLAS spends more on rearranging the weights than on multiplying
 FEW_ROWS = 16  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
 FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
-WORTH_SHARING = 5 << 19  # multiplications: below, another thread comes too late to help
+UNPACKED = 1 << 20  # 8-bit weights unpacked at a time: smaller pieces cost more in Python than they save in the cache
+WORTH_SHARING = 1 << 21  # multiplications: below, another thread comes too late to help
 
 # Linux takes freed memory back beyond a limit, and every page that is wanted again costs time. Freeing one large array,
 # never touched, raises that limit for the process: the encoder becomes 8 to 12 % faster.
@@ -174,14 +176,14 @@ def rowwise(rows: int) -> Callable[[Callable[[Array, Array], Array]], Callable[[
     return decorate
 
 
-def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, Matrix], Array]:
     """Compute ``f(x, weight)``, a product with the rows of `weight`, for some of these rows at a time if that pays."""
 
     @functools.wraps(function)
-    def call(x: Array, weight: Array) -> Array:
+    def call(x: Array, weight: Matrix) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
         is_large = rows * weight.size >= WORTH_SHARING
-        size = _outputs_at_a_time(rows, weight.shape[-1], n, is_large)
+        size = _outputs_at_a_time(rows, weight, is_large)
         if size >= n:
             return function(x, weight)
         y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
@@ -196,10 +198,14 @@ def outputwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Ar
     return call
 
 
-def _outputs_at_a_time(rows: int, width: int, n: int, is_large: bool) -> int:
+def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
+    n, width = weight.shape
+    if rows >= SMALLEST_BLOCK:
+        return n
     if 1 < rows <= FEW_ROWS:
         return max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // rows)
-    return n // (2 * get_num_threads()) + 1 if is_large and rows < SMALLEST_BLOCK else n
+    size = n // (2 * get_num_threads()) + 1 if is_large else n
+    return min(size, max(1, UNPACKED // width)) if weight.dtype == np.int8 else size
 
 
 def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npwhisper.int8 import Int8Matrix
 from npwhisper.tables import html_table, text_table
 from npwhisper.tracing import Array, Function, handling
 
@@ -229,7 +230,9 @@ def _traffic(layer: str, value: Any, arguments: list[Any]) -> int:
 def _size(value: Any) -> int:
     """Bytes of an array, or of the arrays directly in a layer's weights."""
     if isinstance(value, Mapping):
-        return sum(_size(array) for array in value.values() if isinstance(array, np.ndarray))
+        return sum(_size(array) for array in value.values() if isinstance(array, (np.ndarray, Int8Matrix)))
+    if isinstance(value, Int8Matrix):
+        return value.nbytes
     return _distinct(value) if isinstance(value, np.ndarray) else 0
 
 

@@ -15,17 +15,20 @@ from typing import NamedTuple
 
 from npwhisper import download
 from npwhisper.checkpoint import Checkpoint, CheckpointError, read_checkpoint, to_float32, write_checkpoint
+from npwhisper.checkpoint.mapped import forget_pages
+from npwhisper.int8 import Int8Matrix
 from npwhisper.model import ModelDimensions
 from npwhisper.tracing import Array
 
 EMBEDDED = "nano.en"
+KINDS = ("float32", "int8")
 
 
 class LoadedWeights(NamedTuple):
-    """What a checkpoint becomes in memory: float32, read-only, complete."""
+    """What a checkpoint becomes in memory: float32 or matrices of 8 bits, read-only, complete."""
 
     dims: ModelDimensions
-    weights: dict[str, Array]
+    weights: dict[str, Array | Int8Matrix]
     alignment_heads: list[tuple[int, int]] | None
 
 
@@ -40,11 +43,25 @@ def available_models() -> list[str]:
     return [EMBEDDED, *download.available_models()]
 
 
-def load_weights(name_or_path: str | os.PathLike[str] | None, download_root: str | None = None) -> LoadedWeights:
+def load_weights(
+    name_or_path: str | os.PathLike[str] | None, download_root: str | None = None, kind: str = "float32"
+) -> LoadedWeights:
     """Find, read and check a checkpoint; None means the embedded model."""
+    if kind not in KINDS:
+        raise ValueError(f"weights are kept as {' or '.join(KINDS)}, got {kind!r}: use one of these")
     checkpoint = _read_whole(EMBEDDED if name_or_path is None else name_or_path, download_root)
-    weights = {name: to_float32(array, name) for name, array in checkpoint.weights.items()}
+    weights = {name: in_memory(name, array, kind) for name, array in checkpoint.weights.items()}
     return LoadedWeights(ModelDimensions(**checkpoint.dims), weights, checkpoint.alignment_heads)
+
+
+def in_memory(name: str, array: Array, kind: str) -> Array | Int8Matrix:
+    """Positions, convolutions and vectors are always float32: they are small, and added or used in other ways."""
+    values = to_float32(array, name)
+    if kind == "float32" or array.ndim != 2 or name.endswith("positional_embedding"):
+        return values
+    packed = Int8Matrix.pack(values)
+    forget_pages(array)
+    return packed
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], dtype: str | None = None) -> Checkpoint:

@@ -35,6 +35,7 @@ from npwhisper.decoding import DecodingOptions, DecodingTask
 from npwhisper.model import ModelDimensions, Network
 from npwhisper.parallel import set_num_threads
 from npwhisper.timing import find_alignment
+from npwhisper.weights import in_memory
 
 EOT, PROMPT = 50257, [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
 DISTURBED = 0.08  # part of the machine that others may use during a measurement before it is repeated
@@ -62,9 +63,12 @@ def weights_of(size: str) -> dict[str, Any]:
 class Ours:
     """npwhisper; a `Network` cannot transcribe, so it becomes a `Whisper`."""
 
+    kind = "float32"
+
     def __init__(self, size: str, threads: int) -> None:
         set_num_threads(threads)
-        self.model = npwhisper.Whisper(dimensions(size), weights_of(size))
+        weights = {name: in_memory(name, array, self.kind) for name, array in weights_of(size).items()}
+        self.model = npwhisper.Whisper(dimensions(size), weights)
         self.mel = npwhisper.log_mel_spectrogram(audio_of(30.0), dimensions(size).n_mels)
         self.features = self.model.embed_audio(self.mel)
         self.options = {"language": "en", "suppress_tokens": [EOT], "suppress_blank": False, "without_timestamps": True}
@@ -86,6 +90,10 @@ class Ours:
 
     def transcribe(self) -> None:
         self.model.transcribe(audio_of(60.0))
+
+
+class OursInt8(Ours):
+    kind = "int8"
 
 
 class OpenAI:
@@ -256,6 +264,7 @@ class Limits:
 
 ENGINES: dict[str, tuple[type, str]] = {
     "npwhisper": (Ours, "numpy"),
+    "npwhisper int8": (OursInt8, "numpy"),
     "openai-whisper": (OpenAI, "whisper"),
     "transformers": (Transformers, "transformers"),
     "faster-whisper": (FasterWhisper, "faster_whisper"),

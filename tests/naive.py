@@ -174,3 +174,9 @@ def decoder(tokens: Array, w: Weights, n_head: int, audio_features: Array) -> Ar
     for i in range(len(w["blocks"])):
         x = decoder_block(x, w["blocks"][str(i)], n_head, audio_features)
     return linear(layer_norm(x, w["ln"]), w["token_embedding"])
+
+
+def packed(row: Array) -> tuple[list[int], float]:
+    """The nearest multiples of a 127th of the largest magnitude."""
+    scale = max(abs(float(value)) for value in row) / 127
+    return [round(float(value) / scale) for value in row], scale

@@ -253,7 +253,7 @@ def test_another_model_is_refused(path: Path) -> None:
 @pytest.fixture
 def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A recording, in a working directory of its own, and a model that answers fast."""
-    monkeypatch.setattr(npwhisper, "load_model", lambda *_: talker(MULTILINGUAL), raising=False)
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: talker(MULTILINGUAL), raising=False)
     monkeypatch.chdir(tmp_path)
     soundfile.write("talk one.wav", SOUND, SAMPLE_RATE)
     return "talk one.wav"
@@ -305,7 +305,7 @@ def test_resume_without_a_journal_begins(talk: str) -> None:
 def test_a_folder_that_is_none_is_told_before_any_work(
     talk: str, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(npwhisper, "load_model", lambda *_: pytest.fail("not even the model is loaded"))
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: pytest.fail("not even the model is loaded"))
     assert main([talk, "-o", folder]) == 1
     error = capsys.readouterr().err
     assert error.startswith("npwhisper: ")
