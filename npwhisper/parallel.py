@@ -187,9 +187,11 @@ def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
         if size >= n:
             return function(x, weight)
         y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
+        is_fetched = 1 < rows <= FEW_ROWS and weight.dtype != np.int8  # a copy reads on and on; the product jumps about
 
         def work(part: slice) -> None:
-            y[..., part] = function(x, weight[part])
+            piece = weight[part]
+            y[..., part] = function(x, piece.copy() if is_fetched else piece)
 
         parts = [slice(i, i + size) for i in range(0, n, size)]
         _run(work, parts) if is_large else _run_alone(work, parts)
