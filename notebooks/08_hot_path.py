@@ -328,16 +328,16 @@ plt.show()
 # On the far left is the last step of the decoder: one token is compared with all tokens of the
 # vocabulary. Each weight is read once, used once, and that is that. No cleverness helps but
 # reading less, or using what was read more often: five beams need not cost five times as much as
-# one. (And reading with several threads, if one cannot read all that the memory could give. Such a
-# product is too short for a Python thread to wake up for; so for a single row, and only there, the
-# library leaves BLAS its own threads.)
+# one. And *how* it is read matters: BLAS's product with a vector takes several rows of the matrix at
+# once, each from another place, and the processor does not learn to fetch ahead. So for a single row
+# the library takes one dot product after the other (`np.vecdot`), in the order of memory.
 
 # %%
 table = model.weights["decoder.token_embedding.weight"]
 rng = np.random.default_rng(0)
 for rows in (1, 5):
     vectors = rng.standard_normal((rows, d.n_text_state)).astype(np.float32)
-    for how, function in (("x @ W.T  ", np.matmul), ("in pieces", layers.product)):
+    for how, function in (("x @ W.T", np.matmul), ("product", layers.product)):
         seconds = quickest(function, vectors, table.T if function is np.matmul else table, repeat=9)
         speed = table.nbytes / seconds / 1e9
         print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")

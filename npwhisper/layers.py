@@ -234,7 +234,7 @@ def causal_mask(n_query: int, n_key: int) -> Array | None:
 
 
 @layer
-@rowwise(rows=750)
+@rowwise(rows=375)
 def scores(q: Array, k: Array) -> Array:
     """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
 
@@ -249,7 +249,7 @@ def scores(q: Array, k: Array) -> Array:
 
 
 @layer
-@headwise(rows=750)
+@headwise(rows=375)
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """Average the values, each query weighting them by the softmax of its scores (Vaswani et al. 2017, section 3.2.1).
 
@@ -266,7 +266,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     return average(softmax(weights) if is_handled() else softmax(weights, out=weights), v)
 
 
-@rowwise(rows=750)
+@rowwise(rows=375)
 def average(weights: Array, v: Array) -> Array:
     y: Array = weights @ v
     return y

@@ -20,6 +20,9 @@ Step: TypeAlias = Callable[[Array, "Array | None"], Array]
 """``step(tokens (B, T), parents (B,) or None)`` returns log-probabilities (B, V)."""
 
 
+CHUNK = 256  # tokens of the vocabulary of which only the maximum is looked at first
+
+
 class Hypothesis(NamedTuple):
     """A continuation without its end-of-text token, and the sum of the log-probabilities of its tokens and that end."""
 
@@ -159,11 +162,25 @@ def _best(sums: Array, logprobs: Array, n: int) -> tuple[Array, Array, Array]:
     """
     n_vocab = logprobs.shape[1]
     n = min(n, n_vocab)
-    ids = np.argpartition(logprobs, n_vocab - n, axis=1)[:, n_vocab - n :].ravel()
+    ids = _largest(logprobs, n).ravel()
     rows = np.repeat(np.arange(len(logprobs)), n)
     totals = sums[rows] + logprobs[rows, ids]
     order = np.lexsort((ids, rows, -totals))
     return rows[order], ids[order], totals[order]
+
+
+def _largest(x: Array, n: int) -> Array:
+    """Where the `n` largest values of every row are, in any order: (B, V) -> (B, n).
+
+    They lie in the `n` chunks with the largest maxima (or behind the last whole chunk), and maxima are quickly found.
+    """
+    end = x.shape[1] - x.shape[1] % CHUNK
+    if end < 4 * n * CHUNK:
+        return np.argpartition(x, x.shape[1] - n, axis=1)[:, x.shape[1] - n :]
+    chunks = _largest(x[:, :end].reshape(len(x), -1, CHUNK).max(axis=-1), n)
+    inside = (CHUNK * chunks[..., None] + np.arange(CHUNK)).reshape(len(x), -1)
+    ids = np.concatenate([inside, np.tile(np.arange(end, x.shape[1]), (len(x), 1))], axis=1)
+    return np.take_along_axis(ids, _largest(np.take_along_axis(x, ids, axis=1), n), axis=1)
 
 
 def rank(hypotheses: Sequence[Hypothesis], length_penalty: float | None = None) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npwhisper.search import Hypothesis, Step, beam_search, greedy_search, rank, sample
+from npwhisper.search import Hypothesis, Step, _largest, beam_search, greedy_search, rank, sample
 from npwhisper.tracing import Array
 
 EOT = 0  # in every table
@@ -329,3 +329,15 @@ def test_steps_are_what_a_key_value_cache_can_follow() -> None:
     step(np.array([[1], [2]]), None)
     with pytest.raises(AssertionError):
         step(np.array([[1, 3], [2, 3]]), np.array([1, 0]))
+
+
+@pytest.mark.parametrize("n", [1, 6, 11])
+@pytest.mark.parametrize("n_vocab", [12, 256, 10_000, 51_864, 512 * 101])
+def test_the_largest_are_found_wherever_they_lie(n_vocab: int, n: int) -> None:
+    rng = np.random.default_rng(n_vocab + n)
+    x = rng.permuted(np.tile(np.arange(n_vocab, dtype=np.float32), (4, 1)), axis=1)
+    x[2] = np.where(np.arange(n_vocab) < n_vocab - n, -np.inf, np.arange(n_vocab))  # all in the last places
+    x[3] = np.sort(x[3])[::-1]
+    found = _largest(x, n)
+    assert found.shape == (4, n)
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(np.argsort(x, axis=1)[:, n_vocab - n :], axis=1))
