@@ -182,7 +182,8 @@ def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
     @functools.wraps(function)
     def call(x: Array, weight: Matrix) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
-        is_large = rows * weight.size >= WORTH_SHARING
+        limit = WORTH_SHARING if rows > 1 else 2 * WORTH_SHARING  # a single row waits for memory more than for threads
+        is_large = rows * weight.size >= limit
         size = _outputs_at_a_time(rows, weight, is_large)
         if size >= n:
             return function(x, weight)
