@@ -13,8 +13,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
 from npwhisper.int8 import Int8Matrix
 from npwhisper.tracing import Array
 
@@ -170,6 +168,6 @@ def fingerprint(weights: Mapping[str, Array | Int8Matrix]) -> int:
     """A number that tells models apart: the checksum of the names and of some numbers of every tensor."""
     checksum = 0
     for name, array in sorted(weights.items()):
-        flat = np.asarray(array).reshape(-1)
+        flat = (array.integers if isinstance(array, Int8Matrix) else array).reshape(-1)
         checksum = zlib.crc32(flat[:: len(flat) // SAMPLED + 1].tobytes(), zlib.crc32(name.encode(), checksum))
     return checksum

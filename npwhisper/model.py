@@ -227,6 +227,7 @@ class Network:
         """A fresh decoder cache for windows (A, S, D) that the encoder has heard."""
         return start_cache(audio_features, self.scope["decoder"], self.dims.n_text_head, self.dims.n_text_ctx)
 
+    @limit_blas(1)
     def decoder(
         self, tokens: Array, audio_features: Array, cache: Cache | None = None, at: Sequence[int] | None = None
     ) -> Array:
@@ -243,8 +244,7 @@ class Network:
                 "pass fewer tokens"
             )
         cache.fit(len(tokens))
-        with limit_blas(1):
-            return decoder(tokens, self.scope["decoder"], self.dims.n_text_head, cache, at)
+        return decoder(tokens, self.scope["decoder"], self.dims.n_text_head, cache, at)
 
     def logits(self, tokens: Array, audio_features: Array) -> Array:
         """Logits of the token after each of `tokens`.

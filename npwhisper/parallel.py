@@ -95,11 +95,12 @@ def blocked(
         @functools.wraps(function)
         def call(x: Array, *args: Any, **kwargs: Any) -> Any:
             n = math.prod(x.shape[:-1]) if axis is None else x.shape[axis]
-            if n <= min(rows, SMALLEST_BLOCK) or (composite and is_handled()):
+            parts = _parts(n, rows)
+            if len(parts) <= 1 or (composite and is_handled()):
                 return function(x, *args, **kwargs)
             if axis is not None:
-                return _in_blocks(lambda block: function(block, *args, **kwargs), x, rows, axis)
-            y = _in_blocks(lambda block: function(block, *args, **kwargs), x.reshape(n, -1), rows, 0)
+                return _in_blocks(lambda block: function(block, *args, **kwargs), x, parts, axis)
+            y = _in_blocks(lambda block: function(block, *args, **kwargs), x.reshape(n, -1), parts, 0)
             return y.reshape(*x.shape[:-1], -1)
 
         return call
@@ -107,7 +108,7 @@ def blocked(
     return decorate
 
 
-def _in_blocks(function: Callable[[Array], Array], x: Array, rows: int, axis: int) -> Array:
+def _in_blocks(function: Callable[[Array], Array], x: Array, parts: list[slice], axis: int) -> Array:
     result: list[Array] = []
 
     def work(part: slice) -> None:
@@ -117,7 +118,7 @@ def _in_blocks(function: Callable[[Array], Array], x: Array, rows: int, axis: in
                 result.append(np.empty((*y.shape[:axis], x.shape[axis], *y.shape[axis + 1 :]), dtype=y.dtype))
         _cut(result[0], axis, part)[...] = y
 
-    _run(work, _parts(x.shape[axis], rows))
+    _run(work, parts)
     return result[0]
 
 
@@ -127,8 +128,12 @@ def _cut(x: Array, axis: int, part: slice) -> Array:
 
 
 def _parts(n: int, size: int) -> list[slice]:
-    """Cut `n` rows into equal parts of at most `size`, and at least one for each thread if they are not too small."""
-    size = min(size, max(SMALLEST_BLOCK, -(-n // get_num_threads())))
+    """Cut `n` rows into equal parts of at most `size`, at least one for each thread if they are not too small.
+
+    Rows that are themselves a part, taken by a thread, are not cut again for the others.
+    """
+    if not _is_inside.get():
+        size = min(size, max(SMALLEST_BLOCK, -(-n // get_num_threads())))
     count = -(-n // size)
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 

@@ -230,7 +230,7 @@ def _traffic(layer: str, value: Any, arguments: list[Any]) -> int:
 def _size(value: Any) -> int:
     """Bytes of an array, or of the arrays directly in a layer's weights."""
     if isinstance(value, Mapping):
-        return sum(_size(array) for array in value.values() if isinstance(array, (np.ndarray, Int8Matrix)))
+        return sum(_size(array) for array in value.values() if not isinstance(array, Mapping))
     if isinstance(value, Int8Matrix):
         return value.nbytes
     return _distinct(value) if isinstance(value, np.ndarray) else 0

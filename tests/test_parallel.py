@@ -104,6 +104,13 @@ def test_blocks_are_even_and_cover_every_row_once() -> None:
     assert sorted(n for n, _ in seen) == [83, 83, 84, 84, 84, 84]
 
 
+def test_a_part_is_not_cut_again_for_the_threads() -> None:
+    set_num_threads(2)
+    inner, seen = record_blocks(rows=300)
+    np.testing.assert_array_equal(blocked(300)(inner)(random(600, 3)), random(600, 3))
+    assert [n for n, _ in seen] == [300, 300]
+
+
 def test_one_thread_is_the_callers() -> None:
     set_num_threads(1)
     same, seen = record_blocks()
