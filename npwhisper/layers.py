@@ -78,7 +78,7 @@ def _convolve(windows: Array, w: Weights) -> Array:
 
 
 @layer
-@blocked(rows=375)
+@blocked(rows=750)
 def layer_norm(x: Array, w: Weights, eps: float = 1e-5) -> Array:
     """Give every position mean 0 and variance 1 over its features, then scale and shift.
 
@@ -87,8 +87,8 @@ def layer_norm(x: Array, w: Weights, eps: float = 1e-5) -> Array:
     >>> layer_norm(np.array([[1, 3]], np.float32), {"weight": np.ones(2, np.float32), "bias": np.zeros(2, np.float32)})
     array([[-0.999995,  0.999995]], dtype=float32)
     """
-    y = x - x.mean(axis=-1, keepdims=True)
-    variance = np.square(y).mean(axis=-1, keepdims=True)
+    y = x - total(x) / x.shape[-1]
+    variance = np.vecdot(y, y)[..., None] / x.shape[-1]
     y /= np.sqrt(variance + eps)
     y *= w["weight"]
     y += w["bias"]
@@ -117,7 +117,7 @@ _ERF = (
 
 
 @layer
-@blocked(rows=32)
+@blocked(rows=188)
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit, x times the normal distribution function: x/2 (1 + erf(x / sqrt 2)).
 
@@ -171,7 +171,7 @@ def log_softmax(x: Array) -> Array:
     array([-0.6931472, -0.6931472], dtype=float32)
     """
     y = x - x.max(axis=-1, keepdims=True)
-    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    y -= np.log(total(np.exp(y)))
     return y
 
 
@@ -233,8 +233,14 @@ def causal_mask(n_query: int, n_key: int) -> Array | None:
     return np.triu(np.full((n_query, n_key), -np.inf, dtype=np.float32), k=1 + n_key - n_query)
 
 
-@layer
 @rowwise(rows=375)
+def matmul(x: Array, y: Array) -> Array:
+    """The product of every head's matrices: (B, H, T, K), (B, H, K, N) -> (B, H, T, N)."""
+    z: Array = x @ y
+    return z
+
+
+@layer
 def scores(q: Array, k: Array) -> Array:
     """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
 
@@ -244,8 +250,7 @@ def scores(q: Array, k: Array) -> Array:
     array([[[[2., 2., 2.],
              [2., 2., 2.]]]], dtype=float32)
     """
-    y: Array = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
-    return y
+    return matmul(q * q.shape[-1] ** -0.5, k.swapaxes(-1, -2))
 
 
 @layer
@@ -263,10 +268,4 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     if mask is not None:
         weights = weights + mask
     # where nobody watches, the scores become probabilities in their own place: fewer arrays, so more stays in the cache
-    return average(softmax(weights) if is_handled() else softmax(weights, out=weights), v)
-
-
-@rowwise(rows=375)
-def average(weights: Array, v: Array) -> Array:
-    y: Array = weights @ v
-    return y
+    return matmul(softmax(weights) if is_handled() else softmax(weights, out=weights), v)

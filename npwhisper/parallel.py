@@ -9,8 +9,8 @@ library under its matrix products (BLAS) is held to one thread meanwhile, or its
     headwise    attention, one head and some queries at a time
     outputwise  x @ weight.T, cut along the outputs: for few rows of x, where reading the weight is all the work
 
-While layers are traced, swapped or profiled, all runs in the caller's thread: functions made of layers run whole,
-single layers with the same cuts as ever, so that not a bit of the result changes.
+While layers are traced, swapped or profiled, functions made of layers run whole and in the caller's thread; only single
+layers are shared among threads, with the same cuts as ever, so that not a bit of the result changes.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def headwise(rows: int) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
                 b, h, part = piece
                 result[b, h, part] = function(q[b, h, part], k[b, h], v[b, h], None if mask is None else mask[part])
 
-            _run(work, list(product(range(batch), range(heads), _parts(length, rows))))
+            _run(work, _pieces(q, rows))
             return result
 
         return call
@@ -161,20 +161,27 @@ def headwise(rows: int) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     return decorate
 
 
+def _pieces(x: Array, rows: int) -> list[tuple[int, int, slice]]:
+    batch, heads, length, _ = x.shape
+    return list(product(range(batch), range(heads), _parts(length, rows)))
+
+
 def rowwise(rows: int) -> Callable[[Callable[[Array, Array], Array]], Callable[[Array, Array], Array]]:
-    """Compute ``f(x, y)`` of heads with the cut of `headwise`, so that attention watched is the same to the bit."""
+    """Compute ``f(x, y)``, a product of heads, with the cut of `headwise`: attention watched is the same to the bit."""
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
         def call(x: Array, y: Array) -> Any:
             if x.shape[-2] <= FEW_ROWS or x.ndim != 4:
                 return function(x, y)
-            parts = _parts(x.shape[-2], rows)
-            cut = [
-                np.concatenate([function(x[b, h, part], y[b, h]) for part in parts])
-                for b, h in np.ndindex(*x.shape[:2])
-            ]
-            return np.stack(cut).reshape(*x.shape[:3], -1)
+            result = np.empty((*x.shape[:-1], y.shape[-1]), dtype=x.dtype)
+
+            def work(piece: tuple[int, int, slice]) -> None:
+                b, h, part = piece
+                result[b, h, part] = function(x[b, h, part], y[b, h])
+
+            _run(work, _pieces(x, rows))
+            return result
 
         return call
 
@@ -218,7 +225,7 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
 
 def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
     """Do `work` for all pieces, in whatever order: in several threads, except inside a piece of other such work."""
-    if _is_inside.get() or is_handled():
+    if _is_inside.get():
         _run_alone(work, pieces)
         return
     todo = iter(pieces)  # shared: every thread takes the next piece that nobody has taken

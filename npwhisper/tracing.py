@@ -113,7 +113,7 @@ def handling(handler: Handler, replaces: bool = False) -> Iterator[None]:
 
 
 def is_handled() -> bool:
-    """Whether any handler is installed here: then work must stay whole, serial and in this context."""
+    """Whether any handler is installed here: then functions made of layers must stay whole and in this context."""
     return _frame.get() is not None
 
 

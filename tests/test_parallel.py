@@ -148,7 +148,7 @@ def test_blocks_inside_a_block_stay_in_its_thread() -> None:
     assert len(seen) == 8
 
 
-def test_what_is_traced_keeps_its_cuts_in_the_callers_thread() -> None:
+def test_what_is_traced_keeps_its_cuts() -> None:
     same, seen = record_blocks()
     same(random(500, 3))
     usual = sorted(rows for rows, _ in seen)
@@ -156,7 +156,14 @@ def test_what_is_traced_keeps_its_cuts_in_the_callers_thread() -> None:
     with trace():
         same(random(500, 3))
     assert sorted(rows for rows, _ in seen) == usual
-    assert {thread for _, thread in seen} == {threading.get_ident()}
+
+
+def test_what_is_made_of_layers_runs_whole_in_the_callers_thread_while_it_is_traced() -> None:
+    set_num_threads(2)
+    same, seen = record_blocks(composite=True)
+    with trace():
+        same(random(500, 3))
+    assert seen == [(500, threading.get_ident())]
 
 
 @pytest.mark.parametrize("n", THREADS)
