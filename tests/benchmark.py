@@ -31,6 +31,7 @@ import cases
 import numpy as np
 
 import npwhisper
+from npwhisper.checkpoint.names import openai_name
 from npwhisper.decoding import DecodingOptions, DecodingTask
 from npwhisper.model import ModelDimensions, Network
 from npwhisper.parallel import set_num_threads
@@ -151,10 +152,9 @@ def hugging_face(size: str) -> Any:
         max_target_positions=d.n_text_ctx, bos_token_id=EOT, eos_token_id=EOT, pad_token_id=EOT,
         decoder_start_token_id=PROMPT[0], suppress_tokens=[], begin_suppress_tokens=[],
     )  # fmt: skip
-    model = WhisperForConditionalGeneration(config).eval()
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data.uniform_(-0.05, 0.05)
+    model, weights = WhisperForConditionalGeneration(config).eval(), weights_of(size)
+    for name, parameter in model.model.named_parameters():
+        parameter.data.copy_(torch.tensor(weights[openai_name(name)]))
     return model
 
 
