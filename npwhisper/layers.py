@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from npwhisper.int8 import Int8Matrix
-from npwhisper.parallel import blocked, headwise, outputwise, rowwise
+from npwhisper.parallel import FEW_ROWS, blocked, few_rows, headwise, outputwise, rowwise
 from npwhisper.tracing import Array, Weights, is_handled, layer
 
 
@@ -26,13 +26,15 @@ def product(x: Array, weight: Array | Int8Matrix) -> Array:
     """
     if isinstance(weight, Int8Matrix):
         return _product(x, weight.integers.astype(np.float32)) * weight.scale
-    return _product(x, weight)
+    is_fetched = 1 < x.size // x.shape[-1] <= FEW_ROWS  # a copy reads on and on, while the product would jump about
+    return _product(x, weight.copy() if is_fetched else weight)
 
 
 def _product(x: Array, weight: Array) -> Array:
-    if x.size == x.shape[-1]:  # one row: one dot product after the other reads the matrix in the order of memory
+    rows = x.size // x.shape[-1]
+    if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.vecdot(weight, x[..., None, :])
-    y: Array = x @ weight.T
+    y: Array = few_rows(x, weight) if rows <= FEW_ROWS else x @ weight.T
     return y
 
 

@@ -35,10 +35,11 @@ Piece: TypeAlias = Any
 Matrix: TypeAlias = Any  # an array or an Int8Matrix
 
 SMALLEST_BLOCK = 64  # rows: below, BLAS spends more on rearranging the weights than on multiplying
-FEW_ROWS = 16  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
+FEW_ROWS = 32  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
 FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
-UNPACKED = 1 << 20  # 8-bit weights unpacked at a time: smaller pieces cost more in Python than they save in the cache
-WORTH_SHARING = 1 << 21  # multiplications: below, another thread comes too late to help
+AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls what it computes for
+FETCHED = 1 << 19  # weights copied or unpacked at a time: fewer cost more in Python than they save in the cache
+WORTH_SHARING = 1 << 22  # multiplications: below, another thread comes too late to help
 
 # Linux takes freed memory back beyond a limit, and every page that is wanted again costs time. Freeing one large array,
 # never touched, raises that limit for the process: the encoder becomes 8 to 12 % faster.
@@ -194,17 +195,14 @@ def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
     @functools.wraps(function)
     def call(x: Array, weight: Matrix) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
-        limit = WORTH_SHARING if rows > 1 else 2 * WORTH_SHARING  # a single row waits for memory more than for threads
-        is_large = rows * weight.size >= limit
+        is_large = rows * weight.size >= WORTH_SHARING
         size = _outputs_at_a_time(rows, weight, is_large)
         if size >= n:
             return function(x, weight)
         y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
-        is_fetched = 1 < rows <= FEW_ROWS and weight.dtype != np.int8  # a copy reads on and on; the product jumps about
 
         def work(part: slice) -> None:
-            piece = weight[part]
-            y[..., part] = function(x, piece.copy() if is_fetched else piece)
+            y[..., part] = function(x, weight[part])
 
         parts = [slice(i, i + size) for i in range(0, n, size)]
         _run(work, parts) if is_large else _run_alone(work, parts)
@@ -217,10 +215,30 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     n, width = weight.shape
     if rows >= SMALLEST_BLOCK:
         return n
-    if 1 < rows <= FEW_ROWS:
-        return max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // rows)
     size = n // (2 * get_num_threads()) + 1 if is_large else n
-    return min(size, max(1, UNPACKED // width)) if weight.dtype == np.int8 else size
+    is_fetched = 1 < rows <= FEW_ROWS or weight.dtype == np.int8
+    return min(size, max(1, FETCHED // width)) if is_fetched else size
+
+
+def few_rows(x: Array, weight: Array) -> Array:
+    """``x @ weight.T`` in pieces that BLAS multiplies without rearranging them, if it can, all in one call of NumPy."""
+    if not _has_small_products():
+        return np.asarray(x @ weight.T)
+    n, width = weight.shape
+    rows = x.reshape(-1, x.shape[-1])
+    size = max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // len(rows))
+    count = n // size
+    y, whole = np.empty((len(rows), n), dtype=x.dtype), slice(0, count * size)
+    pieces = weight[whole].reshape(count, size, width).swapaxes(1, 2)
+    np.matmul(rows, pieces, out=y[:, whole].reshape(len(rows), count, size).swapaxes(0, 1))
+    np.matmul(rows, weight[count * size :].T, out=y[:, count * size :])
+    return y.reshape(*x.shape[:-1], n)
+
+
+@functools.cache
+def _has_small_products() -> bool:
+    """Whether BLAS has code of its own for small matrices: OpenBLAS has, for processors with AVX-512."""
+    return any(getattr(library, "architecture", "") in AVX512 for library in _blas_threads.libraries)
 
 
 def _run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:

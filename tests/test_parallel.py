@@ -233,17 +233,37 @@ def test_a_single_row_gives_the_same_bits_with_any_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize(("rows", "width", "n_out"), [(5, 384, 240), (5, 3072, 65), (16, 64, 75), (16, 200_000, 1)])
-def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(rows: int, width: int, n_out: int) -> None:
+def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(
+    rows: int, width: int, n_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, matmul = [], np.matmul
+    monkeypatch.setattr(parallel, "_has_small_products", lambda: True)
+    monkeypatch.setattr(np, "matmul", lambda x, y, out: (seen.append(y.shape), matmul(x, y, out=out))[1])
+    x, weight = random(1, rows, width), random(3 * n_out + 1, width)
+    np.testing.assert_allclose(parallel.few_rows(x, weight), x @ weight.T, rtol=1e-4, atol=1e-2)
+    assert seen[0] == (3 + (n_out == 1), width, n_out)
+    assert seen[1][1] <= n_out
+
+
+def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_has_small_products", lambda: True)
+    with pytest.raises(ValueError, match="matmul"):
+        parallel.few_rows(random(5, 4), random(2, 5))
+
+
+def test_a_large_matrix_is_fetched_piece_by_piece() -> None:
     seen: list[int] = []
 
     @parallel.outputwise
     def look(x: Array, weight: Array) -> Array:
-        seen.append(len(weight))
-        return np.zeros((len(x), len(weight)), np.float32)
+        seen.append(weight.size)
+        return x @ weight.T
 
     set_num_threads(1)
-    look(np.zeros((rows, width), np.float32), np.zeros((3 * n_out, width), np.float32))
-    assert seen == [n_out] * 3
+    x, weight = random(2, 256), random(5000, 256)
+    np.testing.assert_allclose(look(x, weight), x @ weight.T, rtol=1e-4, atol=1e-3)
+    assert sum(seen) == weight.size
+    assert max(seen) <= parallel.FETCHED < weight.size
 
 
 def test_of_two_limits_the_lower_counts_until_it_is_left() -> None:
