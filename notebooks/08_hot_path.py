@@ -286,12 +286,41 @@ plt.show()
 assert np.allclose(attend_in_blocks(128), layers.attend(q[None], k[None], v[None])[0], atol=1e-4)
 
 # %% [markdown]
+# ## Two threads, one lock
+#
+# NumPy computes without Python's lock, but it takes it back after every operation, if only for a
+# microsecond. If the other thread has it just then, ours goes to sleep, and to be woken takes as
+# long as a small operation. So pieces that fit the cache nicely can be too small for threads: look
+# at what the second thread brings, for small pieces and for large ones.
+
+
+# %%
+def bend(x):
+    """Many quick operations in a row, like GELU."""
+    y = x * x
+    for _ in range(6):
+        y += 0.5
+        y *= x
+    return np.tanh(y)
+
+
+hidden = np.random.default_rng(0).standard_normal((1500, 1024)).astype(np.float32) / 2
+threads = get_num_threads()
+for rows in (4, 16, 64, 188, 750):
+    bend_blocks = blocked(rows=rows)(bend)
+    npwhisper.set_num_threads(1)
+    one = quickest(bend_blocks, hidden, repeat=9)
+    npwhisper.set_num_threads(threads)
+    all_of_them = quickest(bend_blocks, hidden, repeat=9)
+    print(f"{rows:4} rows: {1000 * one:5.1f} ms on one thread, {1000 * all_of_them:5.1f} on {threads}")
+
+# %% [markdown]
 # ## The roofline
 #
 # Why is one layer limited by arithmetic and another by memory? Divide the operations that it does
 # by the bytes that it must move. Many operations a byte: arithmetic is the limit (the flat roof).
-# Few: memory is (the slope). `profile` counts both for each layer; while it does, layers run whole
-# and one by one, so these are the points *before* blocks and threads.
+# Few: memory is (the slope). `profile` counts both for each layer; while it does, layers run one by
+# one, so what an `mlp` in blocks saves between its layers is not in these points.
 
 # %%
 with npwhisper.profile() as profile:

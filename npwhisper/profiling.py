@@ -125,7 +125,7 @@ class Profile(Mapping[str, Cost]):
         flops, traffic = measure_ceilings()
         return (
             f"Ceilings measured here: sgemm {flops / 1e9:.1f} GFLOP/s, memory {traffic / 1e9:.1f} GB/s. More than "
-            "100 % means that arrays stayed in the caches. While this is measured, layers run whole, one by one."
+            "100 % means that arrays stayed in the caches. While this is measured, layers run one by one."
         )
 
     def __str__(self) -> str:
