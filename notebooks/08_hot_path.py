@@ -312,7 +312,9 @@ for rows in (4, 16, 64, 188, 750):
     one = quickest(bend_blocks, hidden, repeat=9)
     npwhisper.set_num_threads(threads)
     all_of_them = quickest(bend_blocks, hidden, repeat=9)
-    print(f"{rows:4} rows: {1000 * one:5.1f} ms on one thread, {1000 * all_of_them:5.1f} on {threads}")
+    print(
+        f"{rows:4} rows: {1000 * one:5.1f} ms on one thread, {1000 * all_of_them:5.1f} on {threads}"
+    )
 
 # %% [markdown]
 # ## The roofline

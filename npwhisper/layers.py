@@ -26,15 +26,15 @@ def product(x: Array, weight: Array | Int8Matrix) -> Array:
     """
     if isinstance(weight, Int8Matrix):
         return _product(x, weight.integers.astype(np.float32)) * weight.scale
-    is_fetched = 1 < x.size // x.shape[-1] <= FEW_ROWS  # a copy reads on and on, while the product would jump about
+    is_fetched = 1 < math.prod(x.shape[:-1]) <= FEW_ROWS  # a copy reads on and on, while the product would jump about
     return _product(x, weight.copy() if is_fetched else weight)
 
 
 def _product(x: Array, weight: Array) -> Array:
-    rows = x.size // x.shape[-1]
+    rows = math.prod(x.shape[:-1])
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.vecdot(weight, x[..., None, :])
-    y: Array = few_rows(x, weight) if rows <= FEW_ROWS else x @ weight.T
+    y: Array = few_rows(x, weight) if 1 < rows <= FEW_ROWS else x @ weight.T
     return y
 
 

@@ -251,6 +251,10 @@ def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) 
         parallel.few_rows(random(5, 4), random(2, 5))
 
 
+def test_no_rows_give_no_rows() -> None:
+    assert product(random(1, 0, 4), random(3, 4)).shape == (1, 0, 3)
+
+
 def test_a_large_matrix_is_fetched_piece_by_piece() -> None:
     seen: list[int] = []
 
