@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from npwhisper.int8 import Int8Matrix
-from npwhisper.parallel import FEW_ROWS, blocked, few_rows, headwise, outputwise, rowwise
+from npwhisper.parallel import are_few, blocked, few_rows, headwise, outputwise, rowwise
 from npwhisper.tracing import Array, Weights, is_handled, layer
 
 
@@ -26,7 +26,7 @@ def product(x: Array, weight: Array | Int8Matrix) -> Array:
     """
     if isinstance(weight, Int8Matrix):
         return _product(x, weight.integers.astype(np.float32)) * weight.scale
-    is_fetched = 1 < math.prod(x.shape[:-1]) <= FEW_ROWS  # a copy reads on and on, while the product would jump about
+    is_fetched = are_few(math.prod(x.shape[:-1]))  # a copy reads on and on, while the product would jump about
     return _product(x, weight.copy() if is_fetched else weight)
 
 
@@ -34,7 +34,7 @@ def _product(x: Array, weight: Array) -> Array:
     rows = math.prod(x.shape[:-1])
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.vecdot(weight, x[..., None, :])
-    y: Array = few_rows(x, weight) if 1 < rows <= FEW_ROWS else x @ weight.T
+    y: Array = few_rows(x, weight) if are_few(rows) else x @ weight.T
     return y
 
 

@@ -216,8 +216,13 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     if rows >= SMALLEST_BLOCK:
         return n
     size = n // (2 * get_num_threads()) + 1 if is_large else n
-    is_fetched = 1 < rows <= FEW_ROWS or weight.dtype == np.int8
+    is_fetched = are_few(rows) or weight.dtype == np.int8
     return min(size, max(1, FETCHED // width)) if is_fetched else size
+
+
+def are_few(rows: int) -> bool:
+    """Whether so many rows are multiplied by `few_rows`; a single one is a matter of dot products."""
+    return 1 < rows <= FEW_ROWS
 
 
 def few_rows(x: Array, weight: Array) -> Array:
