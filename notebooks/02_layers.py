@@ -16,8 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import layers
-from npwhisper.model import mlp
+from npwhisper.model import layers, mlp
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -17,8 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import layers
-from npwhisper.model import self_attention
+from npwhisper.model import layers, self_attention
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 import npwhisper
-from npwhisper import layers
-from npwhisper.cache import BlockCache, Cache, KeyValues
+from npwhisper.model import layers
+from npwhisper.model.cache import BlockCache, Cache, KeyValues
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import capture_torch, compare, layers, swap
-from npwhisper.comparing import load_activations
-from npwhisper.model import cross_attention, mlp, self_attention
+from npwhisper import capture_torch, compare, swap
+from npwhisper.lab.comparing import load_activations
+from npwhisper.model import cross_attention, layers, mlp, self_attention
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

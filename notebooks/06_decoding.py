@@ -19,7 +19,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import layers, plot_tokens, search
+from npwhisper import plot_tokens
+from npwhisper.decoding import search
+from npwhisper.model import layers
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

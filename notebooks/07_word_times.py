@@ -15,7 +15,9 @@ import numpy as np
 from IPython.display import Audio, display
 
 import npwhisper
-from npwhisper import layers, plot_alignment, timing
+from npwhisper import plot_alignment
+from npwhisper.model import layers
+from npwhisper.timing import words as timing
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -22,10 +22,9 @@ import numpy as np
 from scipy.special import erf
 
 import npwhisper
-from npwhisper import layers
-from npwhisper.model import mlp
-from npwhisper.parallel import blocked, get_num_threads
-from npwhisper.profiling import measure_ceilings
+from npwhisper.compute.parallel import blocked, get_num_threads
+from npwhisper.model import layers, mlp
+from npwhisper.tracing.profiling import measure_ceilings
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

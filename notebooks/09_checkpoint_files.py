@@ -24,7 +24,7 @@ import numpy as np
 
 import npwhisper
 from npwhisper.checkpoint import CheckpointError, read_checkpoint
-from npwhisper.weights import convert, embedded_path
+from npwhisper.checkpoint.weights import convert, embedded_path
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -14,7 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import layers, swap, timing
+from npwhisper import swap
+from npwhisper.model import layers
+from npwhisper.timing import words as timing
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -16,8 +16,8 @@ import torch
 from whisper.model import ModelDimensions, Whisper
 
 from npwhisper.checkpoint import Checkpoint, write_checkpoint
-from npwhisper.comparing import capture_torch, compare, save_activations
-from npwhisper.tracing import Activations
+from npwhisper.lab.comparing import capture_torch, compare, save_activations
+from npwhisper.tracing.seam import Activations
 
 DATA = Path(__file__).resolve().parent / "data"
 DIMS = ModelDimensions(

@@ -5,47 +5,50 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npwhisper.audio import AudioError, AudioWarning, example, load_audio, log_mel_spectrogram, pad_or_trim
-    from npwhisper.checking import check
     from npwhisper.checkpoint.contents import CheckpointError
-    from npwhisper.comparing import capture_torch, compare, first_difference, save_activations
+    from npwhisper.checkpoint.download import DownloadError
+    from npwhisper.checkpoint.weights import available_models
+    from npwhisper.compute.parallel import set_num_threads
     from npwhisper.decoding import DecodingResult, DecodingTask, decode, detect_language
-    from npwhisper.download import DownloadError
+    from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
+    from npwhisper.lab.checking import check
+    from npwhisper.lab.comparing import capture_torch, compare, first_difference, save_activations
+    from npwhisper.lab.plots import plot_alignment, plot_attention, plot_mel, plot_tokens
     from npwhisper.model import ModelDimensions
-    from npwhisper.options import DecodingOptions, TranscribeOptions
-    from npwhisper.parallel import set_num_threads
-    from npwhisper.plots import plot_alignment, plot_attention, plot_mel, plot_tokens
-    from npwhisper.profiling import profile
-    from npwhisper.swapping import swap
-    from npwhisper.tracing import trace
-    from npwhisper.voice import find_speech
-    from npwhisper.weights import available_models
+    from npwhisper.tracing.profiling import profile
+    from npwhisper.tracing.seam import trace
+    from npwhisper.tracing.swapping import swap
+    from npwhisper.transcription.voice import find_speech
     from npwhisper.whisper import Whisper, align, iter_segments, load_model, transcribe
 
 __version__ = "0.1.0"
 
 _HOME = {
     "audio": ("AudioError", "AudioWarning", "example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
-    "checking": ("check",),
+    "lab.checking": ("check",),
     "checkpoint.contents": ("CheckpointError",),
-    "comparing": ("capture_torch", "compare", "first_difference", "save_activations"),
+    "lab.comparing": ("capture_torch", "compare", "first_difference", "save_activations"),
     "decoding": ("DecodingResult", "DecodingTask", "decode", "detect_language"),
-    "download": ("DownloadError",),
+    "checkpoint.download": ("DownloadError",),
     "model": ("ModelDimensions",),
-    "options": ("DecodingOptions", "TranscribeOptions"),
-    "parallel": ("set_num_threads",),
-    "plots": ("plot_alignment", "plot_attention", "plot_mel", "plot_tokens"),
-    "profiling": ("profile",),
-    "swapping": ("swap",),
-    "tracing": ("trace",),
-    "voice": ("find_speech",),
-    "weights": ("available_models",),
+    "decoding.options": ("DecodingOptions", "TranscribeOptions"),
+    "compute.parallel": ("set_num_threads",),
+    "lab.plots": ("plot_alignment", "plot_attention", "plot_mel", "plot_tokens"),
+    "tracing.profiling": ("profile",),
+    "tracing.swapping": ("swap",),
+    "tracing.seam": ("trace",),
+    "transcription.voice": ("find_speech",),
+    "checkpoint.weights": ("available_models",),
     "whisper": ("Whisper", "align", "iter_segments", "load_model", "transcribe"),
 }
+
+_MODULES = ("audio", "decoding", "model", "timing", "tokenizer")  # openai-whisper's, there without an import
 
 __all__ = [
     "AudioError",
@@ -87,6 +90,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"npwhisper.{name}")
     for module, names in _HOME.items():
         if name in names:
             value = globals()[name] = getattr(import_module(f"npwhisper.{module}"), name)
@@ -95,4 +100,19 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]
+
+
+def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the ``__getattr__`` and ``__dir__`` of a package that offers the public names of its `modules`."""
+
+    def find(name: str) -> Any:
+        for module in () if name.startswith("_") else map(import_module, (f"{package}.{m}" for m in modules)):
+            if name in vars(module):
+                return vars(module)[name]
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def names() -> list[str]:
+        return sorted({name for m in modules for name in vars(import_module(f"{package}.{m}")) if name[0] != "_"})
+
+    return find, names

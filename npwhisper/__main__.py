@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import npwhisper
-from npwhisper.options import APPENDED, PREPENDED, ROBUST
+from npwhisper.decoding.options import APPENDED, PREPENDED, ROBUST
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
@@ -212,7 +212,7 @@ Writer = Callable[[dict[str, Any], str], None]
 
 def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
     """What writes the output files; fails if the folder cannot hold some."""
-    from npwhisper.writers import get_writer
+    from npwhisper.output.writers import get_writer
 
     if form == "none":
         return lambda result, recording: None
@@ -246,7 +246,7 @@ def _one_file(
 
 def _write_part(journal: Path | None, write: Writer, name: str) -> None:
     """Write output files of what was recognised so far."""
-    from npwhisper.journal import read_journal
+    from npwhisper.transcription.journal import read_journal
 
     if journal is not None and (part := read_journal(journal)).state is not None:
         text = "".join(segment["text"] for segment in part.segments)
@@ -265,7 +265,7 @@ def _convert(arguments: Sequence[str]) -> int:
     p.add_argument("source", help="an official name, or a .pt, ggml or .safetensors file, or a Hugging Face folder")
     p.add_argument("target", help="OUT.safetensors, our one-file form, or OUT.pt, which openai-whisper loads")
     options = p.parse_args(arguments)
-    from npwhisper.weights import convert
+    from npwhisper.checkpoint.weights import convert
 
     try:
         convert(options.source, options.target)

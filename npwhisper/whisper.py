@@ -7,18 +7,19 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from npwhisper import decoding, timing
+from npwhisper.checkpoint.weights import EMBEDDED, load_weights
 from npwhisper.decoding import DecodingResult
+from npwhisper.decoding import window as decoding
+from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
 from npwhisper.model import Network
-from npwhisper.options import DecodingOptions, TranscribeOptions
+from npwhisper.output.transcript import Transcript
+from npwhisper.output.writers import format_timestamp
 from npwhisper.timing import WordTiming
+from npwhisper.timing import words as timing
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
-from npwhisper.tracing import Array
-from npwhisper.transcript import Transcript
-from npwhisper.transcription import Transcription
-from npwhisper.weights import EMBEDDED, load_weights
-from npwhisper.windows import Segment
-from npwhisper.writers import format_timestamp
+from npwhisper.tracing.seam import Array
+from npwhisper.transcription.run import Transcription
+from npwhisper.transcription.windows import Segment
 
 
 class Whisper(Network):

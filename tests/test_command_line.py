@@ -112,7 +112,7 @@ def test_threads_are_set_before_numpy_is_imported() -> None:
 
 
 def test_convert_writes_our_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from npwhisper.weights import embedded_path
+    from npwhisper.checkpoint.weights import embedded_path
 
     target = tmp_path / "model.safetensors"
     assert main(["convert", str(embedded_path()), str(target)]) == 0

@@ -17,7 +17,8 @@ import math
 import numpy as np
 
 import npwhisper
-from npwhisper import check, layers, swap
+from npwhisper import check, swap
+from npwhisper.model import layers
 
 # %% [markdown]
 # ## 1. `split_heads` (1 point)

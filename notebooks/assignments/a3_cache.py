@@ -15,8 +15,10 @@
 import numpy as np
 
 import npwhisper
-from npwhisper import check, layers, model, swap
-from npwhisper.cache import BlockCache, Cache, KeyValues
+from npwhisper import check, swap
+from npwhisper.model import layers
+from npwhisper.model import network as model
+from npwhisper.model.cache import BlockCache, Cache, KeyValues
 
 # %% [markdown]
 # ## 1. `append` (2 points)

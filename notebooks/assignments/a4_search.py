@@ -19,9 +19,10 @@ import zlib
 import numpy as np
 
 import npwhisper
-from npwhisper import check, layers
-from npwhisper.rules import RuleContext
-from npwhisper.search import Hypothesis
+from npwhisper import check
+from npwhisper.decoding.rules import RuleContext
+from npwhisper.decoding.search import Hypothesis
+from npwhisper.model import layers
 
 # %% [markdown]
 # ## 1. `greedy_search` (2 points)

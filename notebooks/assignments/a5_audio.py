@@ -16,7 +16,9 @@ import math
 import numpy as np
 
 import npwhisper
-from npwhisper import check, layers, swap, timing
+from npwhisper import check, swap
+from npwhisper.model import layers
+from npwhisper.timing import words as timing
 
 # %% [markdown]
 # ## 1. `pad_or_trim` (1 point)

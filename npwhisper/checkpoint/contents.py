@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 DIMENSIONS = (
     "n_mels",

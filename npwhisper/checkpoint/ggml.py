@@ -19,7 +19,7 @@ from typing import Any
 from npwhisper.checkpoint.contents import CheckpointError, checked_dims
 from npwhisper.checkpoint.mapped import cut, shaped
 from npwhisper.checkpoint.quantised import BLOCK, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, dequantised
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 MAGIC = b"lmgg"  # 0x67676d6c
 HEADER = ["n_vocab", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_layer"]

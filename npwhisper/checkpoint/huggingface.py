@@ -19,8 +19,8 @@ from typing import Any
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_dims, checked_heads
 from npwhisper.checkpoint.mapped import map_file
 from npwhisper.checkpoint.names import openai_names
-from npwhisper.layers import sinusoids
-from npwhisper.tracing import Array
+from npwhisper.model.layers import sinusoids
+from npwhisper.tracing.seam import Array
 
 LONGEST_JSON = 10_000_000
 CONFIG = {

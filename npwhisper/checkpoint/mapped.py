@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npwhisper.checkpoint.contents import CheckpointError
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 BLOCK = 2**18  # elements converted at a time: they stay in the cache
 NEIGHBOURS = 2**21  # touching a page also brings back pages before it, which had been given back

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from npwhisper.checkpoint.contents import CheckpointError, checked_dims
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 LANDMARK = "encoder.conv1.weight"
 HEAD_SIZE = 64  # of every official model

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from npwhisper.checkpoint.contents import CheckpointError
 from npwhisper.checkpoint.mapped import by_blocks
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 bfloat16 = np.dtype([("bfloat16", "<u2")])
 

@@ -26,7 +26,7 @@ from npwhisper.checkpoint.numbers import widened
 from npwhisper.checkpoint.torch_globals import Storage, Tensor, torch_storage
 from npwhisper.checkpoint.unpickle import unpickle
 from npwhisper.checkpoint.zip_entries import entry_bytes, zip_entries
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 LONGEST_PICKLE = 16_000_000
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -13,7 +13,7 @@ import numpy as np
 
 from npwhisper.checkpoint.contents import Checkpoint
 from npwhisper.checkpoint.numbers import stored, stored_dtype
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 if TYPE_CHECKING:
     import zipfile

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper.checkpoint.mapped import forget_pages
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 BLOCK = 32  # weights
 BLOCKS_AT_A_TIME = 2**15

@@ -14,7 +14,7 @@ from npwhisper.checkpoint.mapped import map_file
 from npwhisper.checkpoint.names import inferred_dims, openai_names
 from npwhisper.checkpoint.pt import looks_like_legacy, looks_like_zip, read_legacy, read_zip, state_dict
 from npwhisper.checkpoint.safetensors_file import looks_like_safetensors, read_safetensors
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 STRANGERS = {
     (0, b"GGUF"): "a GGUF file: use whisper.cpp's ggml-*.bin",

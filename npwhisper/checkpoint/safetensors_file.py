@@ -20,7 +20,7 @@ import numpy as np
 from npwhisper.checkpoint.contents import Checkpoint, CheckpointError
 from npwhisper.checkpoint.mapped import cut, shaped
 from npwhisper.checkpoint.numbers import bfloat16, stored, stored_dtype, widened
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 LONGEST_HEADER = 5_000_000  # of large-v3: about 150,000
 MOST_AXES = 8

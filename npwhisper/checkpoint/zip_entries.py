@@ -16,7 +16,7 @@ import numpy as np
 
 from npwhisper.checkpoint.contents import CheckpointError
 from npwhisper.checkpoint.mapped import cut
-from npwhisper.tracing import Array
+from npwhisper.tracing.seam import Array
 
 MOST_ENTRIES = 100_000
 LONGEST_DIRECTORY = 2**25

@@ -1,0 +1,1 @@
+"""Efficiency: everything that makes the formulas of `npwhisper.model` fast."""

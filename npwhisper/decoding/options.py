@@ -1,0 +1,289 @@
+"""All options: how one window is decoded (`DecodingOptions`), and how a whole recording is (`TranscribeOptions`).
+
+Names and defaults are openai-whisper's; what is added says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from typing import Any
+
+PREPENDED = "\"'“¿([{-"
+APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
+
+ROBUST = {"vad": True, "condition_on_previous_text": False, "no_repeat_ngram_size": 10}
+"""What `robust=True` stands for: the guards that cost no spoken words."""
+
+KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text")}
+
+EVERY_WINDOW = "auto-window"
+"""As `language` of a transcription: detect it anew in every window, for speakers who change it."""
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How to decode a window of 30 seconds. The last three options are additions to openai-whisper's.
+
+    Parameters
+    ----------
+    task : {"transcribe", "translate", "lang_id"}
+        Write down, translate to English, or only detect the language.
+    language : str, optional
+        A code ("de") or an English name ("German"); None detects it.
+    temperature : float
+        0 takes the best token, above it draws from softmax(logits / temperature).
+    sample_len : int, optional
+        The largest number of tokens; by default half the text context (224).
+    best_of : int, optional
+        Number of independent samples, of which the best is taken (temperature > 0 only).
+    beam_size : int, optional
+        Number of beams of a beam search (temperature 0 only).
+    patience : float, optional
+        The beam search ends with ``round(beam_size * patience)`` ended hypotheses (default 1).
+    length_penalty : float, optional
+        Exponent between 0 and 1 of Google's length penalty; None divides by the length.
+    prompt, prefix : str or sequence of int, optional
+        Text before this window; text with which this window starts (it is not repeated in the result).
+    suppress_tokens : str or iterable of int, optional
+        Token ids (or a comma-separated list) that are never produced; -1 stands for all signs that are not spoken.
+        None or an empty list suppresses nothing, not even control tokens.
+    suppress_blank : bool
+        Whether a window may not start with a space or with its end.
+    without_timestamps : bool
+        Whether to produce text only.
+    max_initial_timestamp : float, optional
+        The first timestamp is at most this many seconds; None or 0 is no limit.
+    fp16 : bool
+        Accepted for compatibility: everything is computed in float32.
+    seed : int, optional
+        Makes sampling repeatable; every window of a batch draws as it would alone.
+    repetition_penalty : float
+        Divide positive (multiply negative) logits of text tokens already produced by this; 1 changes nothing.
+    no_repeat_ngram_size : int
+        Forbid to repeat any n-gram of this many text tokens; 0 changes nothing.
+
+    Examples
+    --------
+    >>> DecodingOptions(language="en", beam_size=5).beam_size
+    5
+    """
+
+    task: str = "transcribe"
+    language: str | None = None
+    temperature: float = 0.0
+    sample_len: int | None = None
+    best_of: int | None = None
+    beam_size: int | None = None
+    patience: float | None = None
+    length_penalty: float | None = None
+    prompt: str | Sequence[int] | None = None
+    prefix: str | Sequence[int] | None = None
+    suppress_tokens: str | Iterable[int] | None = "-1"
+    suppress_blank: bool = True
+    without_timestamps: bool = False
+    max_initial_timestamp: float | None = 1.0
+    fp16: bool = True
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+    def __post_init__(self) -> None:
+        given = self.suppress_tokens
+        if isinstance(given, str) or given is None:
+            return
+        try:  # a generator could be read only once
+            object.__setattr__(self, "suppress_tokens", tuple(int(token) for token in given))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"suppress_tokens are token ids, as in '-1,50' or [50], got {given!r}") from error
+
+
+def check_options(options: DecodingOptions) -> None:
+    """Raise ValueError for options that exclude each other or are out of range, TypeError for those of a wrong kind."""
+    _check_kinds(options)
+    o = options
+    problems = {
+        "task is 'transcribe', 'translate' or 'lang_id'": o.task not in ("transcribe", "translate", "lang_id"),
+        "beam_size and best_of exclude each other: drop best_of for a beam search": None
+        not in (o.beam_size, o.best_of),
+        "best_of needs sampling: give a temperature above 0, or drop best_of": o.temperature == 0 and bool(o.best_of),
+        "patience needs a beam search: give beam_size": o.patience is not None and o.beam_size is None,
+        "length_penalty (alpha) is between 0 and 1": o.length_penalty is not None and not 0 <= o.length_penalty <= 1,
+        "temperature is at least 0 and finite": not 0 <= o.temperature < math.inf,
+        "temperature is at most 1000": 1000 < o.temperature < math.inf,
+        "seed is at least 0": o.seed is not None and o.seed < 0,
+        "beam_size is at least 1": o.beam_size is not None and o.beam_size < 1,
+        "best_of is at least 1": o.best_of is not None and o.best_of < 1,
+        "round(beam_size * patience) is at least 1": not _is_patience(o.patience, o.beam_size),
+        "sample_len is at least 1": o.sample_len is not None and o.sample_len < 1,
+        "max_initial_timestamp is at least 0": not 0 <= (o.max_initial_timestamp or 0) < math.inf,
+        "repetition_penalty is above 0": not 0 < o.repetition_penalty < math.inf,
+        "no_repeat_ngram_size is at least 0": o.no_repeat_ngram_size < 0,
+    }
+    for problem, found in problems.items():
+        if found:
+            raise ValueError(f"{problem}; got {options}")
+
+
+def _check_kinds(options: Any) -> None:
+    """Raise TypeError for an option that is no number or text where one is wanted."""
+    for field in fields(options):
+        kind, *others = str(field.type).split(" | ")
+        value = getattr(options, field.name)
+        if kind not in KINDS or others not in ([], ["None"]) or (others and value is None):
+            continue
+        wanted, words = KINDS[kind]
+        if not isinstance(value, wanted):
+            raise TypeError(f"{field.name} is {words}{' or None' * len(others)}, got {value!r}")
+
+
+def _is_patience(patience: float | None, beam_size: int | None) -> bool:
+    """Whether a beam search with this patience (0 is the default, 1) can end."""
+    scaled = (beam_size or 1) * (patience or 1.0)
+    return 0 <= scaled < math.inf and round(scaled) >= 1
+
+
+@dataclass(frozen=True)
+class TranscribeOptions:
+    """How to transcribe a recording. `hotwords`, and those from `vad` on, are additions to openai-whisper's.
+
+    Parameters
+    ----------
+    temperature : float or sequence of float
+        Temperatures to try, until one gives a sound text.
+    compression_ratio_threshold : float, optional
+        A text that zlib compresses more than this is a loop, and unsound.
+    logprob_threshold : float, optional
+        A text with a lower mean log-probability is unsound.
+    no_speech_threshold : float, optional
+        A window whose no-speech probability is higher, and whose text is unsound, is silence.
+    condition_on_previous_text : bool
+        Whether each window is told the text before it.
+    initial_prompt : str, optional
+        Text that the first window is told came before it: names, spelling, style.
+    carry_initial_prompt : bool
+        Tell every window.
+    hotwords : str, optional
+        Words that every window is told, before all else.
+    word_timestamps : bool
+        Whether each segment gets ``words`` with start, end and probability.
+    prepend_punctuations, append_punctuations : str
+        Signs that join the next and the previous word.
+    clip_timestamps : str or sequence of float
+        Seconds ``start,end,start,end,...`` of the parts to transcribe; the last end may be missing.
+    hallucination_silence_threshold : float, optional
+        Skip silences longer than this many seconds around text that looks imagined (needs `word_timestamps`).
+    vad : bool
+        Transcribe only the parts in which somebody speaks (see `npwhisper.transcription.voice`); times stay those of
+        the recording.
+    robust : bool
+        Guard against imagined text. By keyword it stands for the options `ROBUST`, unless they are given too: `vad`,
+        no memory of the text before, and no repetition of ten tokens. With `vad` or `robust`, each segment has
+        ``flags``: why it may be imagined.
+    journal : path, optional
+        Write every finished window there at once, for going on after a kill; see `npwhisper.transcription.journal`.
+    resume : bool
+        Go on from the journal, if there is one: its segments come first.
+    num_threads : int, optional
+        How many threads compute, from now on in the whole process; by default one for each processor, at most
+        OMP_NUM_THREADS.
+    progress : callable, optional
+        Called after each window with the seconds done and the seconds in all.
+    on_decision : callable, optional
+        Called after each window with its `Decision`.
+    decoding : DecodingOptions
+        How each window is decoded; its `language` may also be "auto-window", its `prefix` begins the first window.
+    """
+
+    temperature: float | Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    compression_ratio_threshold: float | None = 2.4
+    logprob_threshold: float | None = -1.0
+    no_speech_threshold: float | None = 0.6
+    condition_on_previous_text: bool = True
+    initial_prompt: str | None = None
+    carry_initial_prompt: bool = False
+    hotwords: str | None = None
+    word_timestamps: bool = False
+    prepend_punctuations: str = PREPENDED
+    append_punctuations: str = APPENDED
+    clip_timestamps: str | Sequence[float] = "0"
+    hallucination_silence_threshold: float | None = None
+    vad: bool = False
+    robust: bool = False
+    journal: str | os.PathLike[str] | None = None
+    resume: bool = False
+    num_threads: int | None = None
+    progress: Callable[[float, float], None] | None = None
+    on_decision: Callable[[Any], None] | None = None
+    decoding: DecodingOptions = DecodingOptions()
+
+    @classmethod
+    def from_keywords(cls, **options: Any) -> TranscribeOptions:
+        """Sort keywords into these options and those of decoding.
+
+        Raises
+        ------
+        TypeError
+            For a keyword that is neither.
+        ValueError
+            For a value that is out of range, or belongs to `decode` only.
+        """
+        options = {**ROBUST, **options} if options.get("robust") else options
+        ours = {f.name for f in fields(cls)} - {"decoding"}
+        theirs = {f.name for f in fields(DecodingOptions)} - ours
+        unknown = options.keys() - ours - theirs
+        if unknown:
+            raise TypeError(_no_option(min(unknown), sorted(ours | theirs)))
+        if options.get("prompt") is not None:
+            raise ValueError("prompt belongs to decode, one window: give transcribe an initial_prompt")
+        if options.get("task") == "lang_id":
+            raise ValueError("the task 'lang_id' belongs to decode, one window: use detect_language")
+        decoding = DecodingOptions(**{name: options[name] for name in theirs & options.keys()})
+        result = cls(**{name: options[name] for name in ours & options.keys()}, decoding=decoding)
+        _check_kinds(result)
+        for temperature in result.temperatures():
+            check_options(result.for_temperature(temperature))
+        return result
+
+    @property
+    def guarded(self) -> bool:
+        """Whether segments tell why they may be imagined."""
+        return self.vad or self.robust
+
+    def identity(self) -> dict[str, Any]:
+        """What decides about the result: all options but callbacks, threads and the journal itself."""
+        others = ("decoding", "progress", "on_decision", "journal", "resume", "num_threads")
+        return {**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}, **vars(self.decoding)}
+
+    def temperatures(self) -> list[float]:
+        """The temperatures to try, in order, as plain numbers.
+
+        >>> TranscribeOptions(temperature=0).temperatures()
+        [0.0]
+        """
+        import numpy as np
+
+        try:
+            ladder = [float(temperature) for temperature in np.ravel(self.temperature)]
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"temperature is a number or a sequence of them, got {self.temperature!r}") from error
+        if not ladder:
+            raise ValueError("temperature is a number or a sequence of at least one, got an empty one: give 0")
+        return ladder
+
+    def for_temperature(self, temperature: float) -> DecodingOptions:
+        """The options of one attempt: beams belong to temperature 0, independent samples to those above."""
+        if temperature > 0:
+            return replace(self.decoding, temperature=temperature, beam_size=None, patience=None)
+        return replace(self.decoding, temperature=temperature, best_of=None)
+
+
+def _no_option(name: str, known: Sequence[str]) -> str:
+    """The sentence for an option that does not exist."""
+    close = difflib.get_close_matches(name, known, n=2)
+    advice = f"did you mean {' or '.join(close)}?" if close else "see TranscribeOptions and DecodingOptions"
+    return f"there is no option {name!r}: {advice}"

@@ -1,0 +1,202 @@
+"""Search: which continuation of some tokens is the most likely one?
+
+Nothing here knows of neural networks. A search is given ``step(tokens, parents)``, which returns the log-probabilities
+of the next token for every row of `tokens`. Between two calls rows may have been doubled or reordered: ``parents[i]``
+tells which row of the previous call row i continues (None on the first call). That is all a KV cache needs to follow.
+Forbidden tokens have log-probability -inf; every row must allow at least one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from npwhisper.tracing.seam import Array, layer
+
+Step: TypeAlias = Callable[[Array, "Array | None"], Array]
+"""``step(tokens (B, T), parents (B,) or None)`` returns log-probabilities (B, V)."""
+
+
+CHUNK = 256  # tokens of the vocabulary of which only the maximum is looked at first
+
+
+class Hypothesis(NamedTuple):
+    """A continuation without its end-of-text token, and the sum of the log-probabilities of its tokens and that end."""
+
+    tokens: list[int]
+    sum_logprob: float
+
+
+def greedy_search(step: Step, tokens: Array, eot: int, max_tokens: int) -> list[list[Hypothesis]]:
+    """Take the best token at every step; one hypothesis for each row of `tokens` (N, T).
+
+    >>> table = np.log(np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.0, 0.0, 1.0]]) + 1e-30)
+    >>> greedy_search(lambda tokens, parents: table[tokens[:, -1]], np.array([[1]]), eot=2, max_tokens=5)[0][0].tokens
+    []
+    """
+    return _pick_each(step, tokens, eot, max_tokens, 1, lambda logprobs: np.asarray(logprobs.argmax(axis=-1)))
+
+
+def sample(
+    step: Step,
+    tokens: Array,
+    eot: int,
+    max_tokens: int,
+    temperature: float,
+    n_samples: int,
+    rngs: Sequence[np.random.Generator],
+) -> list[list[Hypothesis]]:
+    """Draw every token from softmax(log-probabilities / temperature); `n_samples` hypotheses for each row of `tokens`.
+
+    The log-probabilities that are summed are those before the division. Every row has its own random generator, so
+    that what is drawn for it does not depend on its neighbours.
+    """
+
+    def draw(logprobs: Array) -> Array:
+        points = np.concatenate([rng.random(n_samples) for rng in rngs])
+        heights = np.cumsum(_weights(logprobs, temperature), axis=-1)
+        return np.asarray((heights <= points[:, None] * heights[:, -1:]).sum(axis=-1))
+
+    return _pick_each(step, tokens, eot, max_tokens, n_samples, draw)
+
+
+def _weights(logprobs: Array, temperature: float) -> Array:
+    """exp(log-probabilities / temperature), scaled so that the largest is 1: (B, V) -> (B, V), float64."""
+    weights = logprobs - logprobs.max(axis=-1, keepdims=True)
+    weights /= max(temperature, 1e-30)  # below that nothing is left but the best token, and float32 divides by 0
+    return np.exp(weights, out=weights).astype(np.float64)
+
+
+def _pick_each(
+    step: Step, tokens: Array, eot: int, max_tokens: int, n_copies: int, pick: Callable[[Array], Array]
+) -> list[list[Hypothesis]]:
+    """Continue `n_copies` of every row by a token that `pick` takes; a row that has ended gains nothing more."""
+    begin, parents = tokens.shape[1], np.repeat(np.arange(len(tokens)), n_copies)
+    logprobs = step(tokens, None)[parents]
+    tokens, sums, ended = tokens[parents], np.zeros(len(parents)), np.zeros(len(parents), dtype=bool)
+    for remaining in reversed(range(max_tokens)):
+        chosen = np.where(ended, eot, pick(logprobs))
+        sums += np.where(ended, 0.0, logprobs[np.arange(len(tokens)), chosen])
+        tokens = np.concatenate([tokens, chosen[:, None]], axis=1)
+        ended = chosen == eot
+        if not remaining or ended.all():
+            break
+        logprobs = step(tokens, parents)
+        parents = np.arange(len(tokens))
+    rows = [Hypothesis(_until(row[begin:].tolist(), eot), float(s)) for row, s in zip(tokens, sums, strict=True)]
+    return [rows[i : i + n_copies] for i in range(0, len(rows), n_copies)]
+
+
+def _until(tokens: list[int], eot: int) -> list[int]:
+    return tokens[: tokens.index(eot)] if eot in tokens else tokens
+
+
+def beam_search(
+    step: Step, tokens: Array, eot: int, max_tokens: int, beam_size: int, patience: float = 1.0
+) -> list[list[Hypothesis]]:
+    """Keep the `beam_size` best unfinished continuations of every row of `tokens` (N, T) at each step.
+
+    Ended ones go to a pool, which is full at ``round(beam_size * patience)`` and then closes the search of its row
+    (Kasai et al. 2022, "A Call for Clarity in Beam Search"). A pool smaller than the beam is topped up with unfinished
+    continuations, the best first; their sums lack an end.
+    """
+    beams = [_Beam(row[None], np.zeros(1), tokens.shape[1]) for row in tokens]
+    parents = None
+    for _ in range(max_tokens):
+        logprobs = step(np.concatenate([beam.tokens for beam in beams]), parents)
+        starts = np.cumsum([0, *(len(beam.tokens) for beam in beams)])
+        parts = np.split(logprobs, starts[1:-1])
+        sources = [beam.advance(part, eot, beam_size, patience) for beam, part in zip(beams, parts, strict=True)]
+        parents = np.concatenate([start + source for start, source in zip(starts[:-1], sources, strict=True)])
+        if all(beam.closed for beam in beams):
+            break
+    return [beam.hypotheses(beam_size) for beam in beams]
+
+
+@dataclass
+class _Beam:
+    """The unfinished continuations (B, T) of one row with their sums (B,), and the pool of the ended ones."""
+
+    tokens: Array
+    sums: Array
+    begin: int
+    pool: list[Hypothesis] = field(default_factory=list)
+    closed: bool = False
+
+    @layer(name="beam_update")
+    def advance(self, logprobs: Array, eot: int, beam_size: int, patience: float) -> Array:
+        """Take one step and return the row that each new row continues; a closed beam only keeps pace."""
+        if self.closed:
+            return self._append(np.arange(len(self.tokens)), np.full(len(self.tokens), eot), self.sums)
+        capacity = round(beam_size * patience)
+        rows, ids, totals = _best(self.sums, logprobs, beam_size + 1)
+        goes_on = ids != eot
+        kept = np.flatnonzero(goes_on)[:beam_size]
+        walked = kept[-1] if len(kept) == beam_size else len(ids)  # ends worse than a full beam are not looked at
+        for i in np.flatnonzero(~goes_on[:walked] & np.isfinite(totals[:walked]))[: capacity - len(self.pool)]:
+            self.pool.append(Hypothesis(self.tokens[rows[i], self.begin :].tolist(), float(totals[i])))
+        sources = self._append(rows[kept], ids[kept], totals[kept])
+        if len(self.pool) >= capacity or not len(kept):
+            self.pool, self.closed = self.hypotheses(beam_size), True
+        return sources
+
+    def _append(self, rows: Array, ids: Array, sums: Array) -> Array:
+        self.tokens = np.concatenate([self.tokens[rows], ids[:, None]], axis=1)
+        self.sums = sums
+        return rows
+
+    def hypotheses(self, beam_size: int) -> list[Hypothesis]:
+        """The pool, topped up to `beam_size` with unfinished continuations unless the search was closed before."""
+        room = 0 if self.closed else max(0, beam_size - len(self.pool))
+        best = np.argsort(-self.sums, kind="stable")[:room]
+        return self.pool + [Hypothesis(self.tokens[i, self.begin :].tolist(), float(self.sums[i])) for i in best]
+
+
+def _best(sums: Array, logprobs: Array, n: int) -> tuple[Array, Array, Array]:
+    """The `n` best tokens of every row, from the best total to the worst: rows, ids and totals, each (B * n,).
+
+    sums (B,), logprobs (B, V); fewer than n if V is smaller
+    """
+    n_vocab = logprobs.shape[1]
+    n = min(n, n_vocab)
+    ids = _largest(logprobs, n).ravel()
+    rows = np.repeat(np.arange(len(logprobs)), n)
+    totals = sums[rows] + logprobs[rows, ids]
+    order = np.lexsort((ids, rows, -totals))
+    return rows[order], ids[order], totals[order]
+
+
+def _largest(x: Array, n: int) -> Array:
+    """Where the `n` largest values of every row are, in any order: (B, V) -> (B, n).
+
+    They lie in the `n` chunks with the largest maxima (or behind the last whole chunk), and maxima are quickly found.
+    """
+    end = x.shape[1] - x.shape[1] % CHUNK
+    if end < 4 * n * CHUNK:
+        return np.argpartition(x, x.shape[1] - n, axis=1)[:, x.shape[1] - n :]
+    chunks = _largest(x[:, :end].reshape(len(x), -1, CHUNK).max(axis=-1), n)
+    inside = (CHUNK * chunks[..., None] + np.arange(CHUNK)).reshape(len(x), -1)
+    ids = np.concatenate([inside, np.tile(np.arange(end, x.shape[1]), (len(x), 1))], axis=1)
+    return np.take_along_axis(ids, _largest(np.take_along_axis(x, ids, axis=1), n), axis=1)
+
+
+def rank(hypotheses: Sequence[Hypothesis], length_penalty: float | None = None) -> list[int]:
+    """Indices from the best hypothesis to the worst: by log-probability per token, or by Google's length penalty.
+
+    Wu et al. 2016, "Google's Neural Machine Translation System", section 7: ((5 + length) / 6) ** penalty. An empty
+    hypothesis counts as one token.
+
+    >>> rank([Hypothesis([7], -1.0), Hypothesis([7, 8, 9], -1.5)]), rank([Hypothesis([7], -1.0)] * 2, 1.0)
+    ([1, 0], [0, 1])
+    """
+
+    def score(i: int) -> float:
+        length = len(hypotheses[i].tokens)
+        if length_penalty is not None:
+            return float(hypotheses[i].sum_logprob / ((5 + length) / 6) ** length_penalty)
+        return hypotheses[i].sum_logprob / max(1, length)
+
+    return sorted(range(len(hypotheses)), key=score, reverse=True)

@@ -1,0 +1,377 @@
+"""Decoding one window of 30 seconds: which tokens does the network hear?
+
+A window's tokens are prompted, searched for (`search.py`) under rules that forbid some tokens (`rules.py`), and scored:
+
+    <|startofprev|> the prompt  <|startoftranscript|> language task  <|0.00|> text <|2.50|> ...  <|endoftext|>
+    ^ told                      ^ start sequence                      ^ searched for
+
+Source: openai-whisper's ``decoding.py``; Radford et al. 2022, section 2.3.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from npwhisper.decoding.options import DecodingOptions, check_options
+from npwhisper.decoding.rules import LOGIT_RULES, TIME_PRECISION, RuleContext
+from npwhisper.decoding.search import Hypothesis, beam_search, greedy_search, rank, sample
+from npwhisper.model import Network
+from npwhisper.model.layers import log_softmax, softmax
+from npwhisper.tokenizer import Tokenizer, get_tokenizer
+from npwhisper.tracing.seam import Array
+
+
+@dataclass(frozen=True)
+class DecodingResult:
+    """What one window gave.
+
+    Attributes
+    ----------
+    audio_features : array, shape (1500, D)
+    language : str
+        As given, or the code of the detected one.
+    language_probs : dict of str to float, or None if the language was given
+    tokens : list of int
+        With timestamps, without the end.
+    text : str
+    avg_logprob : float
+        Mean log-probability of the tokens and the end, in nats.
+    no_speech_prob : float
+        Probability that nothing is spoken; NaN if only the language was asked for.
+    temperature : float
+    compression_ratio : float
+        Of the text, by zlib: above 2.4 it is likely a loop.
+    alternatives : list of (text, avg_logprob)
+        All hypotheses of a beam search or of ``best_of``, from the chosen one to the worst.
+    """
+
+    audio_features: Array
+    language: str
+    language_probs: dict[str, float] | None = None
+    tokens: list[int] = field(default_factory=list)
+    text: str = ""
+    avg_logprob: float = np.nan
+    no_speech_prob: float = np.nan
+    temperature: float = np.nan
+    compression_ratio: float = np.nan
+    alternatives: list[tuple[str, float]] = field(default_factory=list)
+
+
+def compression_ratio(text: str) -> float:
+    """How many times shorter zlib makes the text; a loop of words compresses well.
+
+    >>> compression_ratio("and so " * 20) > 2.4 > compression_ratio("ask not what your country can do for you")
+    True
+    """
+    data = text.encode("utf-8")
+    return len(data) / len(zlib.compress(data))
+
+
+def detect_language(
+    model: Network, mel: Array, tokenizer: Tokenizer | None = None
+) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
+    """Tell which language is spoken.
+
+    Parameters
+    ----------
+    model : Whisper
+        A multilingual one.
+    mel : array, shape (n_mels, 3000) or (B, n_mels, 3000)
+        Log-mel windows, or what the encoder made of them: (1500, D) or (B, 1500, D).
+    tokenizer : Tokenizer, optional
+
+    Returns
+    -------
+    language_tokens : array of int, shape (B,), or a scalar for one window
+        The token of the likeliest language.
+    language_probs : dict of str to float, or a list of B of them
+        The probability of every language by its code, in the order of their tokens.
+
+    Raises
+    ------
+    ValueError
+        If the model has no language tokens.
+
+    Notes
+    -----
+    The network is asked which token follows ``<|startoftranscript|>``; Radford et al. 2022, section 2.3.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> tokens, probs = npwhisper.detect_language(multilingual_model, mel)  # doctest: +SKIP
+    >>> max(probs, key=probs.get)  # doctest: +SKIP
+    'de'
+    """
+    if not model.is_multilingual:
+        raise ValueError("an English-only model has no language tokens: use a multilingual model to detect languages")
+    tokenizer = tokenizer or get_tokenizer(True, num_languages=model.num_languages)
+    features = hear(model, mel)
+    ids = list(tokenizer.all_language_tokens)
+    probs = softmax(model.decoder(np.full((len(features), 1), tokenizer.sot), features)[:, 0, ids])
+    tokens = np.asarray(ids)[probs.argmax(axis=1)]
+    named = [dict(zip(tokenizer.all_language_codes, row.tolist(), strict=True)) for row in probs]
+    return (tokens[0], named[0]) if np.ndim(mel) == 2 else (tokens, named)
+
+
+def likeliest_language(model: Network, mel: Array) -> str:
+    """The code of the language spoken in one window, (n_mels, 3000) or encoded (1500, D)."""
+    probs = detect_language(model, mel)[1]
+    assert isinstance(probs, dict)
+    return max(probs, key=probs.__getitem__)
+
+
+def hear(model: Network, mel: Array) -> Array:
+    """Encode windows, unless they are encoded already: (..., M, 3000) or (..., S, D) -> (B, S, D).
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit the model, or there are numbers that are not finite.
+    """
+    mel, shape = np.asarray(mel), (model.dims.n_audio_ctx, model.dims.n_audio_state)
+    if not np.isfinite(mel).all():
+        raise ValueError("the spectrogram holds NaN or infinity: look for them in the audio that it was made from")
+    if mel.shape[-2:] == shape:
+        return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
+    return model.embed_audio(mel)
+
+
+class DecodingTask:
+    """Decoding windows with fixed options: `run` does the work.
+
+    Parameters
+    ----------
+    model : Whisper
+    options : DecodingOptions
+
+    Raises
+    ------
+    ValueError
+        If options exclude each other, are out of range or name no language of the model.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> task = DecodingTask(npwhisper.load_model(), DecodingOptions(without_timestamps=True))
+    >>> len(task.run(np.zeros((2, 80, 3000), np.float32)))
+    2
+    """
+
+    def __init__(self, model: Network, options: DecodingOptions) -> None:
+        check_options(options)
+        self.model, self.options = model, options
+        self.tokenizer = get_tokenizer(
+            model.is_multilingual,
+            num_languages=model.num_languages,
+            language=options.language or "en",
+            task=options.task if options.task != "lang_id" else "transcribe",
+        )
+        self.sot_sequence = self.tokenizer.sot_sequence
+        if options.without_timestamps:
+            self.sot_sequence = self.tokenizer.sot_sequence_including_notimestamps
+        self.prompt, self.prefix = self._prompt(), self._prefix()
+        self.sample_len = options.sample_len or model.dims.n_text_ctx // 2
+        self.context = self._rule_context()
+
+    def run(self, mel: Array) -> list[DecodingResult]:
+        """Decode windows (n_mels, 3000) or (B, n_mels, 3000), or encoded ones; one result for each."""
+        features = hear(self.model, mel)
+        languages, language_probs = self._languages(features)
+        if self.options.task == "lang_id":
+            return [DecodingResult(*row) for row in zip(features, languages, language_probs, strict=True)]
+        step = _Step(self, features)
+        found = self._search(step, self._initial_tokens(languages))
+        results = zip(features, languages, language_probs, found, step.no_speech_probs, strict=True)
+        return [self._result(*row) for row in results]
+
+    def _tokens(self, text: str | Sequence[int]) -> list[int]:
+        return self.tokenizer.encode(" " + text.strip()) if isinstance(text, str) else [int(t) for t in text]
+
+    def _prompt(self) -> list[int]:
+        """The text before the window: its marker and at most half the text context."""
+        given = self.options.prompt
+        if given is None or not len(given):
+            return []
+        room = self.model.dims.n_text_ctx // 2 - 1
+        return [self.tokenizer.sot_prev, *self._tokens(given)[-room:]]
+
+    def _prefix(self) -> list[int]:
+        """The beginning of the window's text; with timestamps it needs one before it."""
+        given, context = self.options.prefix, self.model.dims.n_text_ctx // 2
+        if given is None or not len(given):
+            return []
+        room = context - (self.options.sample_len or context)
+        tokens = self._tokens(given)[-room if room > 0 else -context :]
+        return tokens if self.options.without_timestamps else [self.tokenizer.timestamp_begin, *tokens]
+
+    def _languages(self, features: Array) -> tuple[list[str], list[dict[str, float] | None]]:
+        """Every window's language, and the probabilities where it had to be detected."""
+        given = self.options.language or (None if self.model.is_multilingual else "en")
+        if given and self.options.task != "lang_id":
+            return [given] * len(features), [None] * len(features)
+        probs = detect_language(self.model, features, self.tokenizer)[1]
+        assert isinstance(probs, list)
+        return [max(p, key=p.__getitem__) for p in probs], list(probs)
+
+    def _initial_tokens(self, languages: list[str]) -> Array:
+        """Prompt, start sequence and prefix for every window: (B, T)."""
+        rows = np.array([[*self.prompt, *self.sot_sequence, *self.prefix]] * len(languages))
+        if self.model.is_multilingual and self.options.language is None:
+            rows[:, len(self.prompt) + 1] = [self.tokenizer.to_language_token(code) for code in languages]
+        return rows
+
+    def _search(self, step: _Step, tokens: Array) -> list[list[Hypothesis]]:
+        """The hypotheses of every window, in the order in which they were found."""
+        options, eot = self.options, self.tokenizer.eot
+        room = min(self.sample_len, self._room(tokens.shape[1]))
+        if options.beam_size is not None:
+            return beam_search(step, tokens, eot, room, options.beam_size, options.patience or 1.0)
+        if options.temperature == 0:
+            return greedy_search(step, tokens, eot, room)
+        rngs = [np.random.default_rng(options.seed) for _ in tokens]
+        return sample(step, tokens, eot, room, float(options.temperature), options.best_of or 1, rngs)
+
+    def _room(self, n_given: int) -> int:
+        """How many tokens can be found after `n_given`: the last one need not be read again."""
+        context = self.model.dims.n_text_ctx
+        if n_given > context:
+            raise ValueError(
+                f"the text context holds {context} tokens, got {n_given} from prompt and prefix: shorten the prefix"
+            )
+        return context - n_given + 1
+
+    def _result(
+        self,
+        features: Array,
+        language: str,
+        language_probs: dict[str, float] | None,
+        hypotheses: list[Hypothesis],
+        no_speech_prob: float,
+    ) -> DecodingResult:
+        best = [hypotheses[i] for i in rank(hypotheses, self.options.length_penalty)]
+        best = [hypothesis for hypothesis in best if np.isfinite(hypothesis.sum_logprob)] or best[:1]
+        texts = [self.tokenizer.decode(hypothesis.tokens).strip() for hypothesis in best]
+        scores = [hypothesis.sum_logprob / (len(hypothesis.tokens) + 1) for hypothesis in best]
+        stamp = [] if self.options.without_timestamps else self.prefix[:1]
+        return DecodingResult(
+            audio_features=features,
+            language=language,
+            language_probs=language_probs,
+            tokens=stamp + best[0].tokens,
+            text=texts[0],
+            avg_logprob=scores[0],
+            no_speech_prob=no_speech_prob,
+            temperature=float(self.options.temperature),
+            compression_ratio=compression_ratio(texts[0]),
+            alternatives=list(zip(texts, scores, strict=True)),
+        )
+
+    def _rule_context(self) -> RuleContext:
+        """What the logit rules need to know of these options."""
+        t, options = self.tokenizer, self.options
+        limit = options.max_initial_timestamp
+        return RuleContext(
+            eot=t.eot,
+            timestamp_begin=t.timestamp_begin,
+            no_timestamps=t.no_timestamps,
+            blank=[*t.encode(" "), t.eot] if options.suppress_blank else [],
+            suppressed=self._suppressed(),
+            without_timestamps=options.without_timestamps,
+            max_initial_timestamp=round(limit / TIME_PRECISION) if limit else None,
+            repetition_penalty=float(options.repetition_penalty),
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            n_given=len(self.prefix),
+        )
+
+    def _suppressed(self) -> list[int]:
+        """The ids of `suppress_tokens`, with those of the special tokens that are never text."""
+        given, n_vocab, t = self.options.suppress_tokens, self.model.dims.n_vocab, self.tokenizer
+        try:
+            ids = {int(i) for i in ((given.split(",") if given else []) if isinstance(given, str) else given or [])}
+        except ValueError as error:
+            raise ValueError(f"suppress_tokens are token ids, as in '-1,50', got {given!r}: {error}") from error
+        if ids and not -1 <= min(ids) <= max(ids) < n_vocab:
+            raise ValueError(f"suppress_tokens are token ids from 0 to {n_vocab - 1}, or -1, got {given!r}")
+        if not ids:
+            return []
+        noise = t.non_speech_tokens if -1 in ids else ()
+        return sorted({*ids, *noise, t.transcribe, t.translate, t.sot, t.sot_prev, t.sot_lm, t.no_speech} - {-1})
+
+
+class _Step:
+    """The network as a search sees it: tokens in, log-probabilities under the rules out."""
+
+    def __init__(self, task: DecodingTask, features: Array) -> None:
+        self.task, self.features = task, features
+        self.cache = task.model.start_cache(features)
+        self.no_speech_probs: list[float] = []
+
+    def __call__(self, tokens: Array, parents: Array | None) -> Array:
+        if parents is not None:
+            self.cache.reorder(parents)
+        sot = len(self.task.prompt)
+        at = (sot, -1) if parents is None else (-1,)
+        logits = self.task.model.decoder(tokens[:, self.cache.length :], self.features, self.cache, at)
+        if parents is None:
+            self.no_speech_probs = softmax(logits[:, 0])[:, self.task.tokenizer.no_speech].tolist()
+        return self._under_rules(logits[:, -1], tokens[:, sot + len(self.task.sot_sequence) :])
+
+    def _under_rules(self, logits: Array, sampled: Array) -> Array:
+        """Log-probabilities of what the rules allow; where they allow nothing, the text ends.
+
+        (B, V), (B, T) -> (B, V)
+        """
+        for rule in LOGIT_RULES:
+            logits = rule(logits, sampled, self.task.context)
+        best = logits.max(axis=-1)
+        if np.isnan(best).any():
+            raise ValueError("the network answers NaN: its weights hold NaN or are far too large; check the checkpoint")
+        if np.isneginf(best).any():
+            logits = logits.copy()
+            logits[np.isneginf(best), self.task.context.eot] = 0.0
+        return log_softmax(logits)
+
+
+def decode(
+    model: Network, mel: Array, options: DecodingOptions | None = None, **kwargs: Any
+) -> DecodingResult | list[DecodingResult]:
+    """Decode windows of 30 seconds.
+
+    Parameters
+    ----------
+    model : Whisper
+    mel : array, shape (n_mels, 3000) or (B, n_mels, 3000)
+        Log-mel spectrograms, or what the encoder made of them: (1500, D) or (B, 1500, D).
+    options : DecodingOptions, optional
+    **kwargs
+        Single options, which replace those of `options`.
+
+    Returns
+    -------
+    DecodingResult, or a list of B of them
+        The windows of a batch give what each would give alone, with beams and samples too.
+
+    Raises
+    ------
+    ValueError
+        If options exclude each other or the shape does not fit the model.
+    TypeError
+        If an option does not exist.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> model = npwhisper.load_model()
+    >>> mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())))
+    >>> npwhisper.decode(model, mel, without_timestamps=True).temperature
+    0.0
+    """
+    task = DecodingTask(model, replace(options or DecodingOptions(), **kwargs))
+    results = task.run(mel)
+    return results[0] if np.ndim(mel) == 2 else results

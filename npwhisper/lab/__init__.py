@@ -1,0 +1,1 @@
+"""The laboratory: check a function, compare with torch, plot, grade."""

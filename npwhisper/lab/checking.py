@@ -1,0 +1,273 @@
+"""Is my function right, and if not, what did I do? Compared with what torch makes of the same arguments.
+
+`check(my_layer_norm)` tries every case of `layer_norm` and says which fail, by how much and where. Then it looks for a
+known mistake (`mistakes.py`) that gives the same wrong result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npwhisper.lab.exercises import EXERCISES, Case, load_cases, try_case
+from npwhisper.lab.mistakes import mistakes_in
+from npwhisper.tracing.seam import Array, Function
+from npwhisper.tracing.swapping import describe, find_layer
+from npwhisper.tracing.tables import html_table
+
+
+class CheckError(ValueError):
+    """A function that `check` has no cases for."""
+
+
+class Outcome(NamedTuple):
+    """What became of one case: its name, what is wrong (nothing if it is right), and the likely mistake if known."""
+
+    label: str
+    problem: str = ""
+    mistake: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult:
+    """What `check` found: true if all is right; `assert_passed` raises otherwise.
+
+    Attributes
+    ----------
+    layer : str
+    outcomes : list of Outcome
+        One for every case: ``label``, ``problem`` and ``mistake``, the last two empty where all is right.
+    """
+
+    layer: str
+    outcomes: list[Outcome]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all cases are right."""
+        return not any(outcome.problem for outcome in self.outcomes)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The likely mistakes, each once."""
+        return list(dict.fromkeys(outcome.mistake for outcome in self.outcomes if outcome.mistake))
+
+    def assert_passed(self) -> None:
+        """Raise AssertionError, with the report, unless all cases are right."""
+        if not self.passed:
+            raise AssertionError(str(self))
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        lines = [f"{self.layer}: {self._verdict()}"]
+        for outcome in self.outcomes:
+            lines.append(f"  {'wrong' if outcome.problem else 'right'}  {outcome.label}")
+            lines += [f"         {line}" for line in outcome.problem.splitlines()]
+        return "\n".join([*lines, *(f"  Perhaps {mistake}" for mistake in self.mistakes)])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _verdict(self) -> str:
+        right = sum(not outcome.problem for outcome in self.outcomes)
+        return f"{right} of {len(self.outcomes)} cases right"
+
+    def _repr_html_(self) -> str:
+        rows = [["✓" if not o.problem else "✗", o.label, o.problem, o.mistake] for o in self.outcomes]
+        return html_table(["", "case", "problem", "likely mistake"], rows, f"{self.layer}: {self._verdict()}")
+
+
+def check(function: Function, name: str | None = None) -> CheckResult:
+    """Compare a function of yours with torch, case by case.
+
+    Parameters
+    ----------
+    function : callable
+        With the arguments of the package's function of that name.
+    name : str, optional
+        Which one it is; by default its own name, in which more may stand (``my_layer_norm``).
+
+    Returns
+    -------
+    CheckResult
+        True if all is right; print it, show it in a notebook, or call its ``assert_passed()``.
+
+    Raises
+    ------
+    CheckError
+        If the name belongs to no function that can be checked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def my_softmax(x):
+    ...     y = np.exp(x - x.max(axis=-1, keepdims=True))
+    ...     return y / y.sum(axis=-1, keepdims=True)
+    >>> bool(check(my_softmax))
+    True
+    """
+    layer = name or _layer_name(getattr(function, "__name__", ""))
+    if layer not in EXERCISES:
+        raise CheckError(f"there are no cases for {layer!r}{_advice(layer)}")
+    cases = load_cases(layer)
+    with np.errstate(all="ignore"):
+        outcomes, results = zip(*(_judge(case, function) for case in cases), strict=True)
+        return CheckResult(layer, _explain(list(outcomes), cases, list(results)))
+
+
+def _layer_name(name: str) -> str:
+    """The longest layer name in a function's name: my_layer_norm -> layer_norm."""
+    words = name.strip("_").split("_")
+    parts = ["_".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+    return max((part for part in parts if part in EXERCISES), key=len, default=name)
+
+
+def _advice(name: str) -> str:
+    close = difflib.get_close_matches(name, EXERCISES, n=2, cutoff=0.5)
+    meant = f"did you mean {' or '.join(close)}?" if close else f"there are some for {', '.join(EXERCISES)}."
+    return f": {meant} Say check(function, 'layer_norm') if yours has another name"
+
+
+def _judge(case: Case, function: Function) -> tuple[Outcome, Any]:
+    """Try one case: what is wrong with it, and its result, if that can be compared."""
+    try:
+        result, arguments = try_case(case, function)
+        again, _ = try_case(case, function)
+    except NotImplementedError:
+        return Outcome(case.label, "it is not written yet"), None
+    except Exception as error:
+        return Outcome(case.label, _where(error, function), _reason(error, case)), None
+    problem, mistake = next(_problems(case, result, again, arguments), ("", ""))
+    is_array = isinstance(result, (np.ndarray, np.number, float, int))
+    return Outcome(case.label, problem, mistake), np.asarray(result) if is_array else None
+
+
+def _problems(case: Case, result: Any, again: Any, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong, the worst first, each with the likely mistake if it is plain."""
+    expected = case.expected
+    changed = [name for name, value in case.arguments.items() if not _same(value, arguments[name])]
+    if result is None:
+        yield "it returns None", "a return is missing"
+        return
+    if not isinstance(result, (np.ndarray, np.number, float, int)):
+        yield f"it returns a {type(result).__name__}, not an array", ""
+        return
+    result = np.asarray(result)
+    if changed:
+        hint = "an operation in place (x += ..., out=x) on an argument: work on a new array"
+        yield f"it changes its argument {' and '.join(changed)}", hint
+    if result.shape != expected.shape:
+        yield f"its shape is {result.shape}, but should be {expected.shape}", ""
+        return
+    wrong = _wrong(case, result)
+    if wrong.any():
+        yield _largest(case, result, wrong), ""
+    elif expected.dtype == np.float32 and result.dtype != np.float32:
+        hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
+        yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
+    elif not np.array_equal(result, np.asarray(again), equal_nan=True):
+        yield "the same call a second time gives something else", "something is remembered from call to call"
+
+
+def _wrong(case: Case, result: Array) -> Array:
+    """Where the result is too far from what is expected."""
+    expected, tolerance = case.expected, EXERCISES[case.layer].tolerance
+    finite = np.isfinite(expected)
+    near = np.abs(result - expected) <= tolerance * np.abs(expected) + tolerance / 10 * _scale(expected)
+    return ~np.where(finite, near, (result == expected) | (np.isnan(result) & np.isnan(expected)))
+
+
+def _largest(case: Case, result: Array, wrong: Array) -> str:
+    """The largest error, and where it is; NaN counts as the largest."""
+    error = np.where(wrong, np.nan_to_num(np.abs(result - case.expected), nan=np.inf), 0.0)
+    place = np.unravel_index(int(error.argmax()), error.shape)
+    index = ", ".join(map(str, place))
+    here = f"at [{index}] it is {result[place]:.7g} instead of {case.expected[place]:.7g}"
+    unreal = int((~np.isfinite(result) & np.isfinite(case.expected)).sum())
+    numbers = f"{unreal} NaN or Inf; " if unreal else f"largest error {error.max():.2g}: "
+    return f"{int(wrong.sum())} of {wrong.size} values are wrong; {numbers}{here}"
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping):
+        return all(_same(value, b[key]) for key, value in a.items())
+    return np.array_equal(a, b, equal_nan=isinstance(a, np.ndarray) and a.dtype.kind == "f")
+
+
+def _explain(outcomes: list[Outcome], cases: list[Case], results: list[Any]) -> list[Outcome]:
+    """Name the likely mistake of every wrong case: of those that fit, the one that fits the most cases."""
+    open_cases = {i for i, outcome in enumerate(outcomes) if outcome.problem and not outcome.mistake}
+    open_cases = {i for i in open_cases if results[i] is not None}
+    fits: dict[str, set[int]] = {}
+    for sentence, function in mistakes_in(cases[0].layer) if open_cases else ():
+        fits[sentence] = {i for i in open_cases if _fits(cases[i], results[i], function)}
+    ranked = sorted(fits, key=lambda sentence: -len(fits[sentence]))
+    for i in open_cases:
+        likely = next((sentence for sentence in ranked if i in fits[sentence]), _general(cases[i], results[i]))
+        outcomes[i] = outcomes[i]._replace(mistake=likely)
+    return outcomes
+
+
+def _fits(case: Case, result: Array, function: Function) -> bool:
+    """Whether a mistaken function gives this wrong result."""
+    try:
+        got = np.asarray(try_case(case, function)[0])
+    except Exception:  # a mistake that fails on this case explains nothing
+        return False
+    return _explains(case, got, result)
+
+
+def _explains(case: Case, got: Array, result: Array) -> bool:
+    if got.shape != result.shape or (got.shape == case.expected.shape and not _wrong(case, got).any()):
+        return False
+    return np.allclose(got, result, rtol=1e-3, atol=1e-5 * _scale(case.expected), equal_nan=True)
+
+
+def _scale(values: Array) -> float:
+    """The largest finite value."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+
+
+def _general(case: Case, result: Array) -> str:
+    """What can be said of any function: a constant factor or offset, axes exchanged."""
+    expected = case.expected
+    if result.shape != expected.shape:
+        exchanged = sorted(result.shape) == sorted(expected.shape)
+        return "two axes are exchanged: transpose" if exchanged else ""
+    ratio, offset = result / expected, result - expected
+    if _constant(ratio):
+        return f"all is {ratio.flat[0]:.4g} times what it should be"
+    return f"all is {offset.flat[0]:.4g} more than it should be" if _constant(offset) else ""
+
+
+def _constant(values: Array) -> bool:
+    return values.size > 1 and bool(np.isfinite(values).all()) and float(np.ptp(values)) < 1e-4 * abs(values.flat[0])
+
+
+def _where(error: Exception, function: Function) -> str:
+    """The error and the student's own line that raised it."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = f", line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _reason(error: Exception, case: Case) -> str:
+    """The likely mistake behind an error."""
+    if isinstance(error, KeyError) and error.args == ("bias",):
+        return "Whisper's key projections have no bias: add it only if there is one"
+    if isinstance(error, TypeError) and "argument" in str(error):
+        original = find_layer(case.layer)
+        return f"the arguments are {describe(original)}" if original else ""
+    if "read-only" in str(error):
+        return "an operation in place on an array that is not yours: work on a new one"
+    if "matmul" in str(error) or "not aligned" in str(error):
+        return "torch keeps weights as (out, in): multiply by weight.T" if "w" in case.arguments else ""
+    return ""

@@ -1,0 +1,318 @@
+"""Layer by layer beside torch: which is the first that differs?
+
+`trace` records what npwhisper computes, `capture_torch` what a model of openai-whisper or transformers computes, under
+the same names. `compare` walks both in the order of execution; a layer is finished before the block around it, so the
+first difference is the innermost.
+
+The names are those of openai-whisper's modules, with one exception: ``mlp.1``, a module without weights, is called
+``mlp.gelu`` here. What torch has no module for is recorded too (captured from torch it is either an intermediate that
+a module gives or takes, or follows from one by a function of torch):
+
+    encoder.gelu                          GELU of conv1 and conv2          from their outputs
+    attn.split_heads, attn.merge_heads    heads apart and together         not captured
+    attn.causal_mask                      what may not be seen             not captured
+    attn.scores, attn.softmax             query times key, and weights     beside the output of attn
+    attn.attend                           the mean of the values           what out is given
+    decoder.logits                        the same as decoder              the output of decoder
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from npwhisper.tracing.seam import Activations, Array
+from npwhisper.tracing.tables import html_table, text_table
+
+Source: TypeAlias = Activations | Mapping[str, Array | Sequence[Array]] | str | os.PathLike[str]
+"""What was recorded: by `trace` or `capture_torch`, as a mapping from names, or in a file of `save_activations`."""
+
+TOLERANCE = 1e-4  # of the largest value
+HEADER = ["layer", "calls", "shape", "largest error", "of the largest", ""]
+
+# The modules of transformers, and what openai-whisper calls them
+TRANSFORMERS = {
+    r"^model\.": "",
+    r"\.layers\.": ".blocks.",
+    r"\bself_attn\b": "attn",
+    r"\bencoder_attn\b": "cross_attn",
+    r"\bself_attn_layer_norm\b": "attn_ln",
+    r"\bencoder_attn_layer_norm\b": "cross_attn_ln",
+    r"\bfinal_layer_norm\b": "mlp_ln",
+    r"\bq_proj\b": "query",
+    r"\bk_proj\b": "key",
+    r"\bv_proj\b": "value",
+    r"\bout_proj\b": "out",
+    r"\bfc1\b": "mlp.0",
+    r"\bactivation_fn\b": "mlp.gelu",
+    r"\bfc2\b": "mlp.2",
+    r"^encoder\.layer_norm$": "encoder.ln_post",
+    r"^decoder\.layer_norm$": "decoder.ln",
+    r"^decoder\.embed_tokens$": "decoder.token_embedding",
+    r"^model$|^(en|de)coder\.embed_positions$": "",
+    r"^decoder$": "",  # transformers' decoder ends before the logits
+    r"^proj_out$": "decoder.logits",
+    r"\bmlp\.1$": "mlp.gelu",  # this one is openai-whisper's
+}
+
+
+def our_name(torch_name: str) -> str:
+    """The name under which `trace` records a module of openai-whisper or transformers; empty if it does not.
+
+    >>> our_name("model.decoder.layers.0.encoder_attn.q_proj"), our_name("encoder.blocks.3.mlp.1")
+    ('decoder.blocks.0.cross_attn.query', 'encoder.blocks.3.mlp.gelu')
+    """
+    if torch_name == "decoder":
+        return torch_name
+    for pattern, name in TRANSFORMERS.items():
+        torch_name = re.sub(pattern, name, torch_name)
+    return torch_name
+
+
+# Capturing
+
+
+@contextmanager
+def capture_torch(model: Any, *patterns: str) -> Iterator[Activations]:
+    """Record what a torch model computes inside the `with` block, under npwhisper's names.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A ``Whisper`` of openai-whisper or a ``WhisperForConditionalGeneration`` of transformers.
+    *patterns : str
+        Globs over npwhisper's names, as for `trace`.
+
+    Yields
+    ------
+    Activations
+        What `trace` would give; float32.
+
+    Notes
+    -----
+    openai-whisper's fused attention, which hides the scores, is switched off meanwhile. With transformers, softmax
+    is recorded if the model was made with ``attn_implementation="eager"``.
+
+    Examples
+    --------
+    >>> theirs, ours = whisper.load_model("tiny.en"), npwhisper.load_model("tiny.en")  # doctest: +SKIP
+    >>> with capture_torch(theirs) as reference, npwhisper.trace() as acts:  # doctest: +SKIP
+    ...     theirs(torch.from_numpy(mel[None]), torch.tensor([[50257, 50362]]))
+    ...     ours(mel, [[50257, 50362]])
+    >>> print(compare(reference, acts))  # doctest: +SKIP
+    """
+    acts = Activations()
+
+    def keep(name: str, tensor: Any) -> None:
+        if tensor is not None and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)):
+            acts.record(name, tensor.detach().float().cpu().numpy().copy())
+
+    modules = dict(model.named_modules())
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            parent = modules.get(name.rpartition(".")[0])
+            for handle in _hooks(our_name(name), module, parent, keep, acts):
+                stack.callback(handle.remove)
+            if hasattr(type(module), "use_sdpa"):
+                stack.callback(setattr, type(module), "use_sdpa", type(module).use_sdpa)
+                type(module).use_sdpa = False
+        yield acts
+
+
+def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None], acts: Activations) -> Iterator[Any]:
+    """Watch a module: what it gives, and what can be told from that."""
+    from torch.nn.functional import gelu, softmax
+
+    def before(module: Any, inputs: Any) -> None:
+        acts.begin(name)
+        if name.endswith("attn.out"):
+            x, n_head = inputs[0], getattr(parent, "n_head", None) or parent.num_heads
+            keep(f"{name.removesuffix('out')}attend", x.unflatten(-1, (n_head, -1)).transpose(1, 2))
+
+    def after(module: Any, inputs: Any, output: Any) -> None:
+        extra = None if hasattr(output, "detach") else output[1] if len(output) > 1 else None
+        output = output if hasattr(output, "detach") else output[0]
+        if name.endswith("attn") and extra is not None:
+            is_weights = hasattr(module, "num_heads")  # transformers gives the weights, openai-whisper the scores
+            keep(f"{name}.scores", None if is_weights else extra)
+            keep(f"{name}.softmax", extra if is_weights else softmax(extra, dim=-1))
+        keep(name, output)
+        if name.startswith("encoder.conv"):
+            keep("encoder.gelu", gelu(output))
+        if name == "decoder":
+            keep("decoder.logits", output)
+
+    if name:
+        yield module.register_forward_pre_hook(before)
+        yield module.register_forward_hook(after)
+
+
+def save_activations(acts: Activations, file: str | os.PathLike[str]) -> None:
+    """Write what was recorded, in its order, as an ``.npz`` file that needs no torch to be read.
+
+    >>> import io
+    >>> file, acts = io.BytesIO(), Activations()
+    >>> acts.record("mlp", np.ones(2, np.float32))
+    >>> save_activations(acts, file)
+    >>> _ = file.seek(0)
+    >>> load_activations(file)["mlp"]
+    array([1., 1.], dtype=float32)
+    """
+    arrays: dict[str, Any] = {f"{i:06d} {name}": value for i, (name, value) in enumerate(acts.records)}
+    np.savez_compressed(file, **arrays)
+
+
+def load_activations(source: Any) -> Activations:
+    """Read a file of `save_activations`, or any ``.npz`` whose arrays are called as `trace` calls them."""
+    with np.load(source) as arrays:
+        return _activations({key: arrays[key] for key in arrays})
+
+
+def _activations(source: Source) -> Activations:
+    if isinstance(source, Activations):
+        return source
+    if not isinstance(source, Mapping):
+        return load_activations(source)
+    acts = Activations()
+    for key, values in source.items():
+        name = key.partition(" ")[2] or key
+        acts.begin(name)
+        for value in [values] if isinstance(values, np.ndarray) else values:
+            acts.record(name, np.array(value))
+    return acts
+
+
+# Comparing
+
+
+class Difference(NamedTuple):
+    """One value beside its reference. `call` counts the calls of this name; `error` is a part of the largest value.
+
+    `unchecked` are the layers since the last equal one of which the reference knows nothing.
+    """
+
+    name: str
+    call: int
+    shape: tuple[int, ...]
+    expected_shape: tuple[int, ...]
+    largest: float
+    error: float
+    is_wrong: bool
+    unchecked: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        what = f"the largest error is {self.largest:.2g}, {self.error:.1g} of the largest value"
+        if self.shape != self.expected_shape:
+            what = f"its shape is {self.shape} instead of {self.expected_shape}"
+        suspects = f" (or in {', '.join(self.unchecked)}, which the reference lacks)" if self.unchecked else ""
+        return f"the first difference is in {self.name}{suspects}, call {self.call}: {what}"
+
+
+class Comparison(NamedTuple):
+    """What `compare` found, in the order of execution; true if nothing differs."""
+
+    differences: list[Difference]
+    only_in_reference: list[str]
+
+    @property
+    def first(self) -> Difference | None:
+        """The first value that differs by more than the tolerance."""
+        return next((difference for difference in self.differences if difference.is_wrong), None)
+
+    def __bool__(self) -> bool:
+        return bool(self.differences) and self.first is None
+
+    def __str__(self) -> str:
+        return f"{text_table(HEADER, self._rows())}\n{self._verdict()}"
+
+    def _verdict(self) -> str:
+        if not self.differences:
+            return "nothing was compared: no name is in both"
+        return str(self.first or f"all {len(self.differences)} values are equal within the tolerance")
+
+    def _rows(self) -> list[list[str]]:
+        """One for each name: the worst of its calls."""
+        by_name: dict[str, list[Difference]] = {}
+        for difference in self.differences:
+            by_name.setdefault(difference.name, []).append(difference)
+        return [_row(name, calls, self.first) for name, calls in by_name.items()]
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self._rows(), self._verdict())
+
+
+def _row(name: str, calls: list[Difference], first: Difference | None) -> list[str]:
+    worst = max(calls, key=lambda difference: (difference.is_wrong, difference.error))
+    mark = "equal" if not worst.is_wrong else "first difference" if first and first.name == name else "differs"
+    return [name, str(len(calls)), str(worst.shape), f"{worst.largest:.1e}", f"{worst.error:.1e}", mark]
+
+
+def compare(reference: Source, acts: Source, tolerance: float = TOLERANCE) -> Comparison:
+    """Compare two recordings, value by value, in the order in which the second was made.
+
+    Parameters
+    ----------
+    reference, acts : Activations, mapping of names to arrays (or lists of them), or path of an ``.npz`` file
+        What should be computed, and what is.
+    tolerance : float
+        The error allowed, as a part of the largest value of the reference.
+
+    Returns
+    -------
+    Comparison
+        True if nothing differs; printed, or shown in a notebook, a table. Its ``first`` is the first difference.
+
+    Notes
+    -----
+    Scores that the reference has masked (-inf) are not compared. `decode` computes logits only where it needs them,
+    so that in its first step the shapes of ``decoder.ln`` and ``decoder`` differ from torch's.
+
+    Examples
+    --------
+    >>> ones = np.ones(3, np.float32)
+    >>> print(compare({"a": ones, "b": ones}, {"a": ones, "b": 2 * ones}))
+    layer  calls  shape  largest error  of the largest
+    a          1   (3,)        0.0e+00         0.0e+00             equal
+    b          1   (3,)        1.0e+00         1.0e+00  first difference
+    the first difference is in b, call 0: the largest error is 1, 1 of the largest value
+    """
+    expected, found = _activations(reference), _activations(acts)
+    differences: list[Difference] = []
+    unchecked: list[str] = []
+    counts: dict[str, int] = {}
+    for name, value in found.records:
+        call = counts[name] = counts.get(name, -1) + 1
+        if name not in expected or call >= len(expected.all(name)):
+            unchecked.append(name)
+            continue
+        difference = _difference(name, call, value, expected.all(name)[call], tolerance)
+        differences.append(difference._replace(unchecked=tuple(dict.fromkeys(unchecked))))
+        unchecked = unchecked if difference.is_wrong else []
+    return Comparison(differences, [name for name in expected if name not in found])
+
+
+def first_difference(reference: Source, acts: Source, tolerance: float = TOLERANCE) -> Difference | None:
+    """The first value that differs from its reference, or None: see `compare`.
+
+    >>> print(first_difference({"mlp": np.zeros(2)}, {"mlp": np.zeros(3)}))
+    the first difference is in mlp, call 0: its shape is (3,) instead of (2,)
+    """
+    return compare(reference, acts, tolerance).first
+
+
+def _difference(name: str, call: int, value: Array, expected: Array, tolerance: float) -> Difference:
+    if value.shape != expected.shape:
+        return Difference(name, call, value.shape, expected.shape, np.inf, np.inf, True)
+    seen = expected != -np.inf if name.endswith("scores") else np.ones(expected.shape, dtype=bool)
+    with np.errstate(invalid="ignore"):
+        apart = np.where((value == expected) | (np.isnan(value) & np.isnan(expected)), 0.0, np.abs(value - expected))
+    largest = float(np.nan_to_num(apart[seen], nan=np.inf).max(initial=0.0))
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    error = largest / scale if scale else largest
+    return Difference(name, call, value.shape, expected.shape, largest, error, not error <= tolerance)

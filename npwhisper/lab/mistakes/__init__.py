@@ -1,0 +1,54 @@
+"""Mistakes that many make, each as the function that makes it.
+
+`check` compares a wrong result with those of these functions: where one agrees, its sentence says what went wrong.
+Blocks and stacks are also tried with every mistake of the layers that they are made of, put there by `swap`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from npwhisper.lab.exercises import solution
+from npwhisper.lab.mistakes import attention, layers, network, sound
+from npwhisper.tracing.seam import Function
+from npwhisper.tracing.swapping import swap
+
+MISTAKES = layers.MISTAKES | attention.MISTAKES | network.MISTAKES | sound.MISTAKES
+
+ATTENTION = ("scores", "softmax", "attend", "linear")
+BLOCK = (*ATTENTION, "layer_norm", "gelu")
+INSIDE = {
+    "attend": ("scores", "softmax"),
+    "self_attention": ATTENTION,
+    "cross_attention": ATTENTION,
+    "mlp": ("gelu", "linear"),
+    "encoder_block": (*BLOCK, "self_attention", "mlp"),
+    "decoder_block": (*BLOCK, "self_attention", "cross_attention", "mlp"),
+    "encoder": (*BLOCK, "conv1d", "encoder_block"),
+    "decoder": (*BLOCK, "self_attention", "cross_attention", "decoder_block"),
+    "log_mel_spectrogram": ("stft", "mel_filters"),
+    "token_map": ("softmax", "standardise", "median_filter"),
+    "dtw": ("dtw_cost", "backtrace"),
+}
+
+
+class Mistake(NamedTuple):
+    """What was done, in words for the one who did it, and as a function."""
+
+    sentence: str
+    function: Function
+
+
+def mistakes_in(name: str) -> Iterator[Mistake]:
+    """The mistakes of a function, then of the layers that may be inside it."""
+    yield from (Mistake(sentence, function) for sentence, function in MISTAKES.get(name, {}).items())
+    for inner in INSIDE.get(name, ()):
+        for sentence, function in MISTAKES[inner].items():
+            yield Mistake(f"in {inner}: {sentence}", functools.partial(_with, inner, function, solution(name)))
+
+
+def _with(inner: str, wrong: Function, outer: Function, /, *args: Any) -> Any:
+    with swap({inner: wrong}):
+        return outer(*args)

@@ -1,0 +1,188 @@
+"""Mistakes in attention and its cache."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from npwhisper.model import layers
+from npwhisper.model import network as model
+from npwhisper.model.cache import BlockCache, Cache, KeyValues
+from npwhisper.model.layers import attend, linear, merge_heads, scores, softmax, split_heads
+from npwhisper.tracing.seam import Array, Function, Weights
+
+
+def _mask(n_query: int, n_key: int, k: int) -> Array:
+    return np.triu(np.full((n_query, n_key), -np.inf, dtype=np.float32), k=k)
+
+
+def _scores_times(factor: Callable[[Array], float]) -> Function:
+    return lambda q, k: (q @ k.swapaxes(-1, -2)) * factor(q)
+
+
+def _attend_without_softmax(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    y: Array = scores(q, k) @ v
+    return y
+
+
+def _mask_after_softmax(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    weights = softmax(scores(q, k))
+    y: Array = (weights if mask is None else np.where(mask == 0, weights, 0.0).astype(np.float32)) @ v
+    return y
+
+
+def _attention(
+    x: Array, w: Weights, n_head: int, cache: KeyValues | None = None, names: str = "query key value", out: bool = True
+) -> Array:
+    """A self-attention of which everything can be wrong."""
+    q, k, v = (split_heads(linear(x, w[name]), n_head) for name in names.split())
+    mask = None
+    if cache is not None:
+        k, v = cache.append(k, v)
+        mask = layers.causal_mask(q.shape[2], k.shape[2])
+    y = merge_heads(attend(q, k, v, mask))
+    return linear(y, w["out"]) if out else y
+
+
+def _attention_without_mask(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
+    q, k, v = (split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value"))
+    if cache is not None:
+        k, v = cache.append(k, v)
+    return linear(merge_heads(attend(q, k, v)), w["out"])
+
+
+def _attention_without_cache(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
+    q, k, v = (split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value"))
+    mask = None if cache is None else layers.causal_mask(q.shape[2], k.shape[2])
+    return linear(merge_heads(attend(q, k, v, mask)), w["out"])
+
+
+def _heads_not_transposed(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
+    q, k, v = (split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value"))
+    mask = None
+    if cache is not None:
+        k, v = cache.append(k, v)
+        mask = layers.causal_mask(q.shape[2], k.shape[2])
+    return linear(attend(q, k, v, mask).reshape(x.shape), w["out"])
+
+
+def _text_added_to_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    """Cross-attention whose keys and values grow with the text, as those of self-attention do."""
+    grown = [split_heads(linear(x, w[name]), n_head) for name in ("key", "value")]
+    rows = np.repeat(np.arange(len(audio[0])), len(x) // len(audio[0]))
+    k, v = (np.concatenate([old[rows], new], axis=2) for old, new in zip(audio, grown, strict=True))
+    return linear(merge_heads(attend(split_heads(linear(x, w["query"]), n_head), k, v)), w["out"])
+
+
+def _first_windows_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    return model.cross_attention(x, w, n_head, (audio[0][:1], audio[1][:1]))
+
+
+def _beams_in_turn(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    rows = np.arange(len(x)) % len(audio[0])
+    return model.cross_attention(x, w, n_head, (audio[0][rows], audio[1][rows]))
+
+
+def _only_the_new(cache: KeyValues, k: Array, v: Array) -> tuple[Array, Array]:
+    cache.append(k, v)
+    return k, v
+
+
+def _whole_room(cache: KeyValues, k: Array, v: Array) -> tuple[Array, Array]:
+    cache.append(k, v)
+    return cache.k, cache.v
+
+
+def _reorder_one(cache: KeyValues, parents: Array) -> None:
+    cache.k = cache.k[parents]
+
+
+def _reorder_back(cache: KeyValues, parents: Array) -> None:
+    if len(parents) == len(cache.k):
+        cache.k[parents], cache.v[parents] = cache.k.copy(), cache.v.copy()
+
+
+MISTAKES: dict[str, dict[str, Function]] = {
+    "split_heads": {
+        "heads and positions must change places: transpose after the reshape": lambda x, n: x.reshape(
+            x.shape[0], n, x.shape[1], -1
+        ),
+        "the heads belong before the positions": lambda x, n: x.reshape(*x.shape[:2], n, -1),
+        "a head is a run of neighbouring features, not every H-th": lambda x, n: x.reshape(
+            *x.shape[:2], -1, n
+        ).transpose(0, 3, 1, 2),
+    },
+    "merge_heads": {
+        "heads and positions must change places: transpose before the reshape": lambda x: x.reshape(
+            x.shape[0], x.shape[2], -1
+        ),
+        "a head is a run of neighbouring features, not every H-th": lambda x: x.transpose(0, 2, 3, 1).reshape(
+            x.shape[0], x.shape[2], -1
+        ),
+    },
+    "causal_mask": {
+        "off by one: a position may see itself": lambda q, k: _mask(q, k, k - q),
+        "off by one: a position may not see the next one": lambda q, k: _mask(q, k, 2 + k - q),
+        "the queries are the last positions, not the first: the cached ones come before": lambda q, k: _mask(q, k, 1),
+        "upside down: later positions must be hidden, not earlier ones": lambda q, k: _mask(k, k, 1).T[k - q :],
+        "the mask is missing": lambda q, k: None,
+        "hidden positions get -inf, not 0 or 1: the mask is added to the scores": lambda q, k: np.where(
+            np.isinf(_mask(q, k, 1 + k - q)), 0.0, 1.0
+        ),
+    },
+    "scores": {
+        "the scale 1 / sqrt(K) is missing": _scores_times(lambda q: 1.0),
+        "divided by K: its root is wanted": _scores_times(lambda q: 1 / q.shape[-1]),
+        "multiplied by sqrt(K): the scores are divided by it": _scores_times(lambda q: math.sqrt(q.shape[-1])),
+        "the scale is K ** -0.25 only: both queries and keys get it, or one gets K ** -0.5": _scores_times(
+            lambda q: q.shape[-1] ** -0.25
+        ),
+        "the scale is taken of the number of positions: K is the width of a head": _scores_times(
+            lambda q: q.shape[-2] ** -0.5
+        ),
+        "rows are keys: each query has a row": lambda q, k: scores(k, q),
+    },
+    "attend": {
+        "there is no softmax": _attend_without_softmax,
+        "the mask is ignored": lambda q, k, v, mask=None: attend(q, k, v),
+        "the mask belongs before the softmax: its rows no longer sum to 1": _mask_after_softmax,
+        "the mask is subtracted: add it": lambda q, k, v, mask=None: attend(q, k, v, None if mask is None else -mask),
+        "keys and values are exchanged": lambda q, k, v, mask=None: attend(q, v, k, mask),
+    },
+    "self_attention": {
+        "the output projection is missing": functools.partial(_attention, out=False),
+        "keys and values are exchanged": functools.partial(_attention, names="query value key"),
+        "queries and keys are exchanged": functools.partial(_attention, names="key query value"),
+        "later positions are not hidden: add causal_mask when there is a cache": _attention_without_mask,
+        "the cache is not used: keys and values of earlier positions are missing": _attention_without_cache,
+        "heads are merged without changing places with the positions": _heads_not_transposed,
+    },
+    "cross_attention": {
+        "keys and values of the text are added to those of the audio at each step: the audio's stay as they are": (
+            _text_added_to_audio
+        ),
+        "every row hears the first window": _first_windows_audio,
+        "the beams of a window are neighbours: repeat each window, do not go round": _beams_in_turn,
+        "keys and values are exchanged": lambda x, w, n, audio: model.cross_attention(x, w, n, audio[::-1]),
+        "the output projection is missing": lambda x, w, n, audio: merge_heads(
+            attend(split_heads(linear(x, w["query"]), n), *audio)
+        ),
+    },
+    "append": {
+        "only the newest positions come back: keep those before, and go on from cache.length": _only_the_new,
+        "the empty room is returned too: cut at cache.length": _whole_room,
+    },
+    "reorder": {
+        "the values are not reordered": _reorder_one,
+        "row i goes on from row parents[i], not the other way round": _reorder_back,
+        "nothing is reordered": lambda cache, parents: None,
+    },
+    "start_cache": {
+        "keys and values are exchanged": lambda features, w, n, capacity: Cache(
+            tuple(BlockCache(b.text, b.audio[::-1]) for b in model.start_cache(features, w, n, capacity).blocks)
+        ),
+    },
+}

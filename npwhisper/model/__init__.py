@@ -1,0 +1,14 @@
+"""The network: layers, attention, the cache, encoder and decoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npwhisper import lazily
+
+if TYPE_CHECKING:
+    from npwhisper.model.cache import *
+    from npwhisper.model.layers import *
+    from npwhisper.model.network import *
+
+__getattr__, __dir__ = lazily(__name__, "layers", "cache", "network")

@@ -1,0 +1,1 @@
+"""Transcripts as txt, vtt, srt, tsv and json."""

@@ -1,0 +1,12 @@
+"""When each word was said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from npwhisper import lazily
+
+if TYPE_CHECKING:
+    from npwhisper.timing.words import *
+
+__getattr__, __dir__ = lazily(__name__, "words")

@@ -1,0 +1,1 @@
+"""The seam: every layer can be recorded, replaced or timed by name."""

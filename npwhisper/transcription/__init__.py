@@ -1,0 +1,1 @@
+"""Whole recordings, window by window."""

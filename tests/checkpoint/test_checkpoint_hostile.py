@@ -1,0 +1,124 @@
+"""Broken and malicious files are refused with a sentence: nothing runs, nothing is written, little is allocated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import hostile
+import numpy as np
+import pytest
+from checkpoint_files import DIMS, ggml, official_legacy, official_zip, random_weights, safetensors, zip_form
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npwhisper.checkpoint import CheckpointError, read_checkpoint, to_float32
+from npwhisper.checkpoint.weights import check_weights, convert
+from npwhisper.model import ModelDimensions
+
+MEGABYTE = 2**20
+REACHES_THE_WRITER = [name for name in hostile.CASES if name.startswith("weights:")]
+
+
+def open_whole(path: Path) -> dict[str, np.ndarray]:
+    """All that happens between a file's name and a usable model."""
+    checkpoint = read_checkpoint(path)
+    check_weights(checkpoint.weights, ModelDimensions(**checkpoint.dims))
+    return {name: to_float32(array, name) for name, array in checkpoint.weights.items()}
+
+
+@contextlib.contextmanager
+def refused(folder: Path, data: bytes, message: str = "") -> Iterator[Path]:
+    """The file `model` is refused inside, in little memory and time, while nothing is started and nothing written."""
+    (folder / "model").write_bytes(data)
+    hostile.FIRED.clear()
+    tracemalloc.start()
+    started = time.perf_counter()
+    with mock.patch.object(os, "system", hostile.fire), pytest.raises(CheckpointError) as error:
+        yield folder / "model"
+    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (seconds < 20, peak < 50 * MEGABYTE) == (True, True), (seconds, peak)
+    assert hostile.FIRED == []
+    assert [path.name for path in folder.rglob("*")] == ["model"]
+    assert re.search(message, str(error.value)), str(error.value)
+    assert len(str(error.value)) < 4000
+
+
+def test_the_corpus_is_large() -> None:
+    assert len(hostile.CASES) >= 250
+
+
+@pytest.mark.parametrize("name", hostile.CASES)
+def test_hostile_files(name: str, tmp_path: Path) -> None:
+    make, message = hostile.CASES[name]
+    with refused(tmp_path, make(), message) as path:
+        open_whole(path)
+
+
+@pytest.mark.parametrize("name", [*REACHES_THE_WRITER, "calls os.system", "dims: negative", "safetensors: overlapping"])
+def test_nothing_is_written_when_reading_fails(name: str, tmp_path: Path) -> None:
+    with refused(tmp_path, hostile.CASES[name][0]()) as path:
+        convert(path, tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("form", hostile.WHOLE)
+def test_the_files_that_were_spoiled_are_sound(form: str, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(hostile.WHOLE[form])
+    assert open_whole(tmp_path / "model").keys() == hostile.WEIGHTS.keys()
+
+
+def test_a_program_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("npwhisper.checkpoint.unpickle.MOST_STEPS", 1000)
+    with refused(tmp_path, zip_form(b"\x80\x02" + b"N0" * 600 + b"}.", {}), "more than 1000 steps") as path:
+        open_whole(path)
+
+
+@pytest.mark.parametrize("name", ["", "missing.pt"])
+def test_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError, match=r"no readable config\.json|no file"):
+        open_whole(tmp_path / "folder" / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="no file"):
+        open_whole(tmp_path / "model.pt")
+
+
+# --- bytes flipped at random -----------------------------------------------------------------------------------------
+
+SMALL = {**DIMS, "n_audio_state": 4, "n_text_state": 4, "n_audio_layer": 1, "n_text_layer": 1, "n_mels": 2}
+SMALL_WEIGHTS = random_weights(dims=SMALL)
+DIMS_TEXT = str(SMALL).replace("'", '"')
+SEEDS = {
+    "zip": zip_form(hostile.official(SMALL_WEIGHTS, SMALL), hostile.contents(SMALL_WEIGHTS)),
+    "deflated": official_zip(SMALL_WEIGHTS, compression=8),
+    "legacy": official_legacy(SMALL_WEIGHTS),
+    "safetensors": safetensors(SMALL_WEIGHTS, {"dims": DIMS_TEXT, "alignment_heads": "[[0, 0]]"}),
+    "ggml": ggml(SMALL_WEIGHTS),
+}
+FLIPS = st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("form", SEEDS)
+@given(flips=FLIPS)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_flipped_bytes_give_a_model_or_a_sentence(
+    form: str, flips: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = bytearray(SEEDS[form])
+    for place, change in flips:
+        data[place % len(data)] ^= change
+    path = tmp_path_factory.getbasetemp() / f"flipped.{form}"
+    path.write_bytes(data)
+    with contextlib.suppress(CheckpointError):
+        assert all(np.isfinite(array).all() for array in open_whole(path).values())

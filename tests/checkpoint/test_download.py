@@ -1,0 +1,281 @@
+"""Downloads from a server on this machine: a file in the cache is always a whole one, whatever happens on the way."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npwhisper.checkpoint import download
+from npwhisper.checkpoint.download import ALIGNMENT_HEADS, OFFICIAL, DownloadError, available_models, fetch
+
+# After an error, pooch leaves the connection to the garbage collector; the fixture `offer` collects it.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+CONTENT = bytes(range(256)) * 4000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/whole/..., /other/..., /cut/..., /error/..., /slow/...: what the server does with the request."""
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)  # type: ignore[attr-defined]
+        what = self.path.split("/")[1]
+        if what == "error":
+            self.send_error(503)
+            return
+        body = CONTENT[::-1] if what == "other" else CONTENT
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        if what != "cut":
+            time.sleep(0.3 if what == "slow" else 0)
+            self.wfile.write(body[half:])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output quiet."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def offer(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Put "tiny" on the server, to be sent in some way; the list of requests so far is given back."""
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    def put(how: str) -> list[str]:
+        url = f"http://127.0.0.1:{server.server_port}/{how}/{SHA256}/tiny.pt"
+        monkeypatch.setitem(OFFICIAL, "tiny", (url, SHA256))
+        server.requests.clear()  # type: ignore[attr-defined]
+        return server.requests  # type: ignore[attr-defined, no-any-return]
+
+    yield put
+    gc.collect()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_download_is_kept_and_found_again(
+    offer: Any, tmp_path: Path, progress: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = offer("whole")
+    path = fetch("tiny", tmp_path / "new" / "folder", progress)
+    assert path == tmp_path / "new" / "folder" / "tiny.pt"
+    assert path.read_bytes() == CONTENT
+    assert fetch("tiny", tmp_path / "new" / "folder", progress) == path
+    assert len(requests) == 1
+    assert [entry.name for entry in path.parent.iterdir()] == ["tiny.pt"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("100%" in err) == progress
+
+
+def test_the_file_of_openai_whispers_cache_is_used(offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = offer("error")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper" / "tiny.pt").write_bytes(CONTENT)
+    assert fetch("tiny") == tmp_path / "whisper" / "tiny.pt"
+    assert requests == []
+
+
+def test_the_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert download.cache_folder() == Path.home() / ".cache" / "whisper"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert download.cache_folder() == Path.home() / ".cache" / "whisper"
+
+
+def test_a_broken_file_in_the_cache_is_replaced(offer: Any, tmp_path: Path) -> None:
+    offer("whole")
+    (tmp_path / "tiny.pt").write_bytes(CONTENT[:-1])
+    assert fetch("tiny", tmp_path, progress=False).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("other", "another SHA-256"), ("cut", "Connection|IncompleteRead"), ("error", "503")]
+)
+@pytest.mark.parametrize("before", [None, CONTENT[:99]])
+def test_a_failed_download_leaves_nothing_behind(
+    offer: Any, tmp_path: Path, how: str, reason: str, before: bytes | None
+) -> None:
+    offer(how)
+    if before is not None:
+        (tmp_path / "tiny.pt").write_bytes(before)
+    with pytest.raises(DownloadError, match=reason) as error:
+        fetch("tiny", tmp_path, progress=False)
+    for said in (str(tmp_path / "tiny.pt"), SHA256, f"/{how}/{SHA256}/tiny.pt", "by hand"):
+        assert said in str(error.value)
+    assert ("has another SHA-256, and" in str(error.value)) == (before is not None)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({"tiny.pt": before} if before else {})
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setitem(OFFICIAL, "tiny", ("http://127.0.0.1:9/x/tiny.pt", SHA256))  # nobody listens there
+    with pytest.raises(DownloadError, match=r"tiny\.pt is not there, and the download failed .*place tiny\.pt there"):
+        fetch("tiny", tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(offer: Any, tmp_path: Path) -> None:
+    requests = offer("whole")
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match=r"NotADirectoryError|FileExistsError"):
+        fetch("tiny", tmp_path / "file" / "cache", progress=False)
+    assert requests == []
+
+
+def test_a_read_only_cache(offer: Any, tmp_path: Path) -> None:
+    offer("whole")
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("the superuser may write anywhere")
+    try:
+        with pytest.raises(DownloadError, match="PermissionError"):
+            fetch("tiny", tmp_path, progress=False)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_whole_file_in_a_read_only_cache_is_used(offer: Any, tmp_path: Path) -> None:
+    offer("error")
+    (tmp_path / "tiny.pt").write_bytes(CONTENT)
+    (tmp_path / "tiny.pt").chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        assert fetch("tiny", tmp_path, progress=False) == tmp_path / "tiny.pt"
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_two_processes_at_once(offer: Any, tmp_path: Path) -> None:
+    requests = offer("slow")
+    script = (
+        "import sys; from npwhisper.checkpoint import download; "
+        "download.OFFICIAL['tiny'] = (sys.argv[1], sys.argv[2]); "
+        "print(download.fetch('tiny', sys.argv[3], progress=False))"
+    )
+    command = [sys.executable, "-c", script, *OFFICIAL["tiny"], str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(download.__file__).parents[1])}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0].strip() for process in both] == [str(tmp_path / "tiny.pt")] * 2
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(requests) in (1, 2)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"tiny.pt": CONTENT}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_consistent() -> None:
+    assert len(available_models()) == len(OFFICIAL) == len(ALIGNMENT_HEADS) == 14
+    for name, (url, sha256) in OFFICIAL.items():
+        assert url.split("/")[-2] == sha256
+        assert len(bytes.fromhex(sha256)) == 32
+        assert url.endswith(f"/{ {'large': 'large-v3', 'turbo': 'large-v3-turbo'}.get(name, name) }.pt")
+        assert ALIGNMENT_HEADS[name] == sorted(set(ALIGNMENT_HEADS[name]))
+    assert len({sha256 for _, sha256 in OFFICIAL.values()}) == 12
+    assert [len(ALIGNMENT_HEADS[name]) for name in ("tiny.en", "small.en", "large-v2", "turbo")] == [8, 19, 23, 6]
+
+
+@pytest.mark.parametrize("name", ["tinny", "", "a/b/c", "../b", "/b", "models/my.pt", "npwhisper/", "here/there"])
+def test_an_unknown_name_lists_the_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(DownloadError, match=r"no model is called .* tiny\.en, .* turbo, .*path"):
+        fetch(name)
+
+
+# --- the Hugging Face hub --------------------------------------------------------------------------------------------
+
+
+def fake_hub(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, files: list[str], error: Exception | None = None
+) -> list[Any]:
+    """A `huggingface_hub` with one repository; the list of calls is given back."""
+    from fnmatch import fnmatch
+
+    calls: list[Any] = []
+
+    def snapshot_download(repo_id: str, *, cache_dir: Any, allow_patterns: list[str]) -> str:
+        calls.append((repo_id, cache_dir))
+        if error:
+            raise error
+        for name in files:
+            if any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (folder / name).touch()
+        return str(folder)
+
+    module = types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)  # type: ignore[arg-type]
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("offered", "fetched"),
+    [
+        (
+            ["config.json", "generation_config.json", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack"],
+            {"config.json", "generation_config.json", "model.safetensors"},
+        ),
+        (
+            [
+                "config.json",
+                "model.safetensors.index.json",
+                "model-00001-of-00002.safetensors",
+                "model.fp32-1.safetensors",
+            ],
+            {"config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"},
+        ),
+        (["config.json", "pytorch_model.bin", "tf_model.h5"], {"config.json", "pytorch_model.bin"}),
+    ],
+)
+def test_only_what_is_needed_is_fetched_from_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offered: list[str], fetched: set[str]
+) -> None:
+    calls = fake_hub(monkeypatch, tmp_path, offered)
+    assert fetch("org/name", "cache") == tmp_path
+    assert {entry.name for entry in tmp_path.iterdir()} == fetched
+    assert calls[0] == ("org/name", Path("cache"))
+
+
+def test_a_hub_model_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_hub(monkeypatch, tmp_path, ["config.json", "model.onnx"])
+    with pytest.raises(DownloadError, match=r"org/name .* has no model\.safetensors"):
+        fetch("org/name")
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route"), ValueError("bad name")])
+def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
+    fake_hub(monkeypatch, tmp_path, [], error)
+    with pytest.raises(DownloadError, match=f"org/name could not be fetched .*{error}.*the network"):
+        fetch("org/name")
+
+
+def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
+    with pytest.raises(DownloadError, match=r"pip install npwhisper\[hub\]"):
+        fetch("org/name")

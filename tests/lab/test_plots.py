@@ -1,0 +1,141 @@
+"""Pictures and notebook displays: axes with units, what was given is what is drawn."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from npwhisper.audio import hz_to_mel, mel_filters  # noqa: E402
+from npwhisper.lab.plots import PlotError, plot_alignment, plot_attention, plot_mel, plot_tokens  # noqa: E402
+from npwhisper.output.transcript import Transcript  # noqa: E402
+from npwhisper.timing import WordTiming  # noqa: E402
+
+MEL = np.linspace(-1, 1, 80 * 250, dtype=np.float32).reshape(80, 250)
+WORDS = [WordTiming(" And", [1], 0.3, 0.5, 0.9), WordTiming(" $o", [2], 0.5, 1.1, 0.8)]
+
+
+@pytest.fixture(autouse=True)
+def drawn() -> Iterator[None]:
+    """Every picture must also render; then it is closed."""
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
+def test_a_spectrogram_has_seconds_and_hertz() -> None:
+    ax = plot_mel(MEL)
+    np.testing.assert_array_equal(ax.images[0].get_array(), MEL)
+    assert ax.get_xlim() == (0.0, 2.5)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time [s]", "frequency [Hz]")
+    ticks = dict(zip([label.get_text() for label in ax.get_yticklabels()], ax.get_yticks(), strict=True))
+    for hz, position in ticks.items():
+        peak = mel_filters(80)[:, int(hz) // 40].argmax() if hz != "8000" else 79
+        assert abs(position - peak) < 1
+    assert float(hz_to_mel(np.array(8000.0))) == pytest.approx(45.245640471924965)
+
+
+def test_attention_has_tokens_or_seconds() -> None:
+    weights = np.eye(2, 100)
+    with plt.rc_context({"image.origin": "lower"}):  # the first query stands at the top, whatever the style says
+        ax = plot_attention(weights, queries=[" And", " so"])
+    assert ax.images[0].origin == "upper"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["␣And", "␣so"]
+    assert ax.get_xlim() == (0.0, 2.0)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("key [s]", "query")
+    assert ax.get_ylim() == (1.5, -0.5)  # the first query on top
+    ax = plot_attention(weights[:, :3], keys=["a", "b", "c"])
+    assert ax.get_ylim() == (0.04, 0.0)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("words", [WORDS, [vars(word) for word in WORDS]], ids=["WordTiming", "dict"])
+def test_words_stand_over_the_spectrogram(words: list[Any]) -> None:
+    ax = plot_alignment(words, MEL)
+    assert [text.get_text() for text in ax.texts] == ["And", r"\$o"]
+    assert [text.get_position()[0] for text in ax.texts] == pytest.approx([0.4, 0.8])
+    assert [line.get_xdata()[0] for line in ax.lines] == [0.3, 0.5, 0.5, 1.1]
+
+
+def test_tokens_are_as_high_as_they_are_probable() -> None:
+    ax = plot_tokens([" And", " so", "\n"], [0.9, 0.5, 0.25])
+    assert [bar.get_height() for bar in ax.patches] == [0.9, 0.5, 0.25]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["␣And", "␣so", "\\n"]
+    assert ax.get_ylim() == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda ax: plot_mel(MEL, ax),
+        lambda ax: plot_attention(np.eye(3), ax=ax),
+        lambda ax: plot_alignment(WORDS, MEL, ax),
+        lambda ax: plot_tokens(["a"], [0.5], ax),
+    ],
+)
+def test_given_axes_are_drawn_into_and_returned(plot: Callable[[Any], Any]) -> None:
+    ax = plt.subplots()[1]
+    assert plot(ax) is ax
+    assert len(plt.get_fignums()) == 1
+
+
+@pytest.mark.parametrize(
+    ("plot", "sentence"),
+    [
+        (lambda: plot_mel(MEL[None]), r"a log-mel spectrogram is a matrix, got shape \(1, 80, 250\)"),
+        (lambda: plot_attention(np.zeros((4, 2, 3))), r"one head is a matrix, got shape \(4, 2, 3\): choose one"),
+        (lambda: plot_attention(np.eye(3), ["a"]), "there are 3 query positions, got 1 labels"),
+        (lambda: plot_attention(np.eye(3), keys=["a"]), "there are 3 key positions, got 1 labels"),
+        (lambda: plot_tokens(["a"], []), "there are 1 tokens, got 0 probabilities"),
+    ],
+)
+def test_what_cannot_be_drawn_gets_a_sentence(plot: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(PlotError, match=sentence):
+        plot()
+
+
+# Transcriptions
+
+
+PLAIN: dict[str, Any] = {
+    "text": " 1 < 2",
+    "segments": [{"id": 0, "start": 0.0, "end": 1.5, "text": " 1 < 2"}],
+    "language": "en",
+}
+
+
+def test_a_transcript_is_a_dict_to_every_program() -> None:
+    transcript = Transcript(PLAIN)
+    assert transcript == PLAIN
+    assert dict.__eq__(PLAIN, transcript) is True
+    assert json.dumps(transcript) == json.dumps(PLAIN)
+    assert repr(transcript) == repr(PLAIN)
+    assert pickle.loads(pickle.dumps(transcript)) == PLAIN
+
+
+def test_a_notebook_shows_a_transcript_as_a_table() -> None:
+    html = Transcript(PLAIN)._repr_html_()
+    assert "<td>0.00 s</td><td>1.50 s</td>" in html
+    assert "1 &lt; 2" in html
+
+
+def test_words_tell_their_times_and_doubts() -> None:
+    words = [
+        {"word": " 1", "start": 0.25, "end": 0.5, "probability": 0.9},
+        {"word": " <", "start": 0.5, "end": 1.0, "probability": 0.25},
+    ]
+    html = Transcript(PLAIN | {"segments": [PLAIN["segments"][0] | {"words": words}]})._repr_html_()
+    assert "<span title='0.25 to 0.50 s, probability 0.90'> 1</span>" in html
+    assert (
+        "<span title='0.50 to 1.00 s, probability 0.25' style='text-decoration:underline dotted'> &lt;</span>" in html
+    )

@@ -1,0 +1,385 @@
+"""A journal keeps every finished window: torn lines are cut off, other runs are told apart, full disks are told."""
+
+from __future__ import annotations
+
+import errno
+import io
+import itertools
+import json
+import math
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from talkers import MULTILINGUAL, talker
+
+import npwhisper
+from npwhisper.__main__ import main
+from npwhisper.audio import SAMPLE_RATE
+from npwhisper.output.writers import to_json
+from npwhisper.transcription.journal import (
+    BEGINNING,
+    JournalError,
+    differences,
+    fingerprint,
+    read_journal,
+    record,
+    start_journal,
+)
+from npwhisper.transcription.run import Transcription
+from npwhisper.transcription.windows import Segment, Window
+
+HEADER = {"audio": {"frames": 400, "checksum": 7}, "options": {"beam_size": 5, "language": None}}
+WINDOWS = [
+    ([{"id": 0, "start": 0.1 + 0.2, "text": " Grüße\u2028", "tokens": [1, 2]}], {"seek": 100}),
+    ([], {"seek": 200}),
+    ([{"id": 1, "start": 1 / 3, "text": "", "tokens": []}, {"id": 2, "start": 2.0, "text": " b"}], {"seek": 300}),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a talk.journal"
+
+
+def written(path: Path, n_windows: int = 3) -> bytes:
+    start_journal(path, HEADER, resume=False)
+    for segments, state in WINDOWS[:n_windows]:
+        record(path, segments, state)
+    return path.read_bytes()
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    written(path)
+    journal = read_journal(path)
+    assert journal.segments == [segment for segments, _ in WINDOWS for segment in segments]
+    assert journal.state == {"seek": 300}
+    assert journal.size == path.stat().st_size
+    assert start_journal(path, HEADER, resume=True) == journal
+
+
+def test_every_line_is_json_by_itself(path: Path) -> None:
+    lines = written(path).decode("ascii").splitlines()
+    assert [sorted(json.loads(line)) for line in lines[1:]] == [["segments", "state"]] * 3
+
+
+@settings(max_examples=25)
+@given(cut=st.integers(0, 400))
+def test_a_torn_end_is_cut_off_and_written_again(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("torn") / "journal"
+    whole = written(path)
+    path.write_bytes(whole[: min(cut, len(whole))])
+    n_lines = whole[:cut].count(b"\n")
+    if 0 < cut < len(BEGINNING):
+        with pytest.raises(JournalError, match="is no journal"):
+            start_journal(path, HEADER, resume=True)
+        return
+    start_journal(path, HEADER, resume=True)
+    for segments, state in WINDOWS[max(n_lines - 1, 0) :]:
+        record(path, segments, state)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40 + b"\n", b"[1]\n", b"{}\n", b'{"segments": []}\n', b"\xff\n"])
+def test_a_damaged_line_ends_what_counts(path: Path, damage: bytes) -> None:
+    lines = written(path).splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], damage, *lines[2:]]))
+    journal = read_journal(path)
+    assert (len(journal.segments), journal.state) == (1, {"seek": 100})
+    assert journal.size == len(lines[0]) + len(lines[1])
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, 1e-320, -0.0, 123456789.123456789, np.float64(1 / 3), np.float32(0.1)])
+def test_numbers_survive_exactly(path: Path, value: Any) -> None:
+    start_journal(path, {}, resume=False)
+    record(path, [{"start": value, "ids": np.arange(3)}], {"large": 2**127, "nan": math.nan})
+    journal = read_journal(path)
+    assert repr(journal.segments[0]["start"]) == repr(value.tolist() if isinstance(value, np.generic) else value)
+    assert journal.segments[0]["ids"] == [0, 1, 2]
+    assert journal.state is not None
+    assert journal.state["large"] == 2**127
+    assert math.isnan(journal.state["nan"])
+
+
+def test_windows_that_are_there_are_not_overwritten(path: Path) -> None:
+    whole = written(path)
+    with pytest.raises(
+        JournalError, match=r"a talk\.journal' holds 3 segments .* resume it \(--resume\), or delete it"
+    ):
+        start_journal(path, HEADER, resume=False)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_without_windows_a_journal_begins_anew(path: Path, resume: bool) -> None:
+    written(path, n_windows=0)
+    assert start_journal(path, {"audio": 2}, resume).state is None
+    record(path, *WINDOWS[0])
+    assert read_journal(path).header == {"journal": 1, "audio": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"audio": {"frames": 401, "checksum": 7}}, "audio"),
+        ({"options": {"beam_size": None, "language": None}}, "beam_size"),
+        ({"options": {"beam_size": 5, "language": "de", "vad": True}}, "language, vad"),
+        ({"npwhisper": "0.2"}, "npwhisper"),
+    ],
+)
+def test_another_run_is_told_apart(path: Path, change: dict[str, Any], told: str) -> None:
+    whole = written(path)
+    with pytest.raises(JournalError, match=f"of a run with another {told}: give the same, or delete it"):
+        start_journal(path, {**HEADER, **change}, resume=True)
+    assert path.read_bytes() == whole
+    assert differences(HEADER, HEADER) == []
+
+
+@pytest.mark.parametrize("contents", [b"\n", b"RIFF....", b'{"journal": 2}\n', b'{"a": 1}\n', b"\x89PNG"])
+def test_another_file_is_left_alone(path: Path, contents: bytes) -> None:
+    path.write_bytes(contents)
+    for resume in (False, True):
+        with pytest.raises(JournalError, match="is no journal of this version of npwhisper: move it away"):
+            start_journal(path, HEADER, resume)
+    assert path.read_bytes() == contents
+
+
+def test_a_full_disk_is_told_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = written(path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(JournalError, match=r"cannot be written \(No space left on device\): make room"):
+        record(path, [], {})
+    assert path.read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize("place", ["missing/journal", "file/journal", "."])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises((JournalError, OSError), match=r"cannot be written|directory"):
+        start_journal(tmp_path / place, HEADER, resume=False)
+
+
+def test_models_are_told_apart() -> None:
+    weights, other = cases.random_weights(), cases.random_weights(seed=1)
+    assert fingerprint(weights) == fingerprint(dict(reversed(weights.items())))
+    assert fingerprint(weights) != fingerprint(other)
+    name = "decoder.blocks.2.mlp.0.bias"
+    assert fingerprint(weights) != fingerprint({**weights, name: other[name]})
+    assert fingerprint({}) == 0
+
+
+# A transcription that is stopped and goes on
+
+SOUND = 0.1 * cases.random_array("a long recording", 64 * SAMPLE_RATE)
+FAST = {"sample_len": 8, "temperature": (0.0, 0.7), "seed": 5}
+RUNS: dict[str, dict[str, Any]] = {
+    "chance without a seed": {"temperature": 0.8, "seed": None, "hotwords": "Yes"},
+    "words": {"word_timestamps": True, "hallucination_silence_threshold": 0.5, "clip_timestamps": [3, 40, 41, 42]},
+    "prompts and languages": {"initial_prompt": "Mr. Smith", "prefix": "And so", "language": "auto-window"},
+    "beams": {"temperature": 0, "beam_size": 2, "condition_on_previous_text": False},
+}
+
+
+def stream(journal: Path, audio: Any = SOUND, **options: Any) -> Transcription:
+    return talker(MULTILINGUAL).iter_segments(audio, journal=journal, **FAST | options)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    expected = list(unbroken := stream(whole, **RUNS[name]))
+    lines = whole.read_bytes().splitlines(keepends=True)
+    assert len(lines) == len(unbroken.decisions) + 1 > 2
+    for n_lines in (1, 2, len(lines)):
+        part.write_bytes(b"".join(lines[:n_lines]) + b'{"segm')
+        if n_lines == 1 and RUNS[name].get("seed", 5) is None:
+            continue  # nothing is decided yet, nor is chance
+        resumed = stream(part, resume=True, **RUNS[name])
+        heard = [
+            token
+            for line in lines[1:n_lines]
+            for segment in json.loads(line)["segments"]
+            for token in segment["tokens"]
+        ]
+        assert resumed.history.tokens == heard
+        assert to_json({"segments": list(resumed)}) == to_json({"segments": expected})
+        assert (resumed.text, resumed.language, resumed.state()) == (unbroken.text, unbroken.language, unbroken.state())
+        assert part.read_bytes() == whole.read_bytes()
+
+
+def test_each_window_is_written_before_it_is_given(path: Path) -> None:
+    run = stream(path)
+    first = next(run)
+    assert read_journal(path).segments[0] == first
+    assert read_journal(path).state == run.state()
+
+
+def test_silent_windows_are_written_too(path: Path) -> None:
+    assert list(stream(path, no_speech_threshold=0.0, logprob_threshold=None)) == []
+    assert read_journal(path).state is not None
+    assert list(stream(path, no_speech_threshold=0.0, logprob_threshold=None, resume=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"audio": SOUND[:-1]}, "audio"),
+        ({"audio": -SOUND}, "audio"),
+        ({"beam_size": 2, "vad": True}, "vad, beam_size"),
+        ({"seed": 6}, "seed"),
+    ],
+)
+def test_another_recording_or_option_is_refused(path: Path, change: dict[str, Any], told: str) -> None:
+    next(stream(path))
+    with pytest.raises(JournalError, match=f"of a run with another {told}: give the same"):
+        stream(path, resume=True, **change)
+    with pytest.raises(JournalError, match="or delete it"):
+        stream(path)
+
+
+def test_another_model_is_refused(path: Path) -> None:
+    next(stream(path))
+    with pytest.raises(JournalError, match="of a run with another model"):
+        talker(MULTILINGUAL, seed=1).iter_segments(SOUND, journal=path, resume=True, **FAST)
+
+
+# On the command line
+
+
+@pytest.fixture
+def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A recording, in a working directory of its own, and a model that answers fast."""
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: talker(MULTILINGUAL), raising=False)
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("talk one.wav", SOUND, SAMPLE_RATE)
+    return "talk one.wav"
+
+
+ARGUMENTS = ["-o", "out", "-f", "all", "--beam_size", "None", "--temperature_increment_on_fallback", "None"]
+
+
+def outputs() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path("out").iterdir()}
+
+
+def test_ctrl_c_leaves_what_was_heard_and_resume_goes_on(
+    talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([talk, *ARGUMENTS]) == 0
+    expected = outputs()
+    assert set(expected) == {f"talk one.{form}" for form in ("txt", "vtt", "srt", "tsv", "json")}
+    whole = Transcription._decode_window
+    n_windows = itertools.count()
+
+    def interrupted(self: Transcription, window: Window) -> list[Segment]:
+        if next(n_windows) == 1:
+            raise KeyboardInterrupt
+        return whole(self, window)
+
+    monkeypatch.setattr(Transcription, "_decode_window", interrupted)
+    for old in Path("out").iterdir():
+        old.unlink()
+    assert main([talk, *ARGUMENTS]) == 130
+    part = outputs()
+    assert set(part) == {*expected, "talk one.journal"}
+    segments = json.loads(part["talk one.json"])["segments"]
+    assert 0 < len(segments) < len(json.loads(expected["talk one.json"])["segments"])
+    assert expected["talk one.txt"].startswith(part["talk one.txt"])
+    assert "--resume goes on from there" in capsys.readouterr().err
+    assert main([talk, *ARGUMENTS]) == 1, "what was heard is not overwritten"
+    assert "resume it (--resume), or delete it" in capsys.readouterr().err
+    assert main([talk, *ARGUMENTS, "--resume"]) == 0
+    assert outputs() == expected
+
+
+def test_resume_without_a_journal_begins(talk: str) -> None:
+    assert main([talk, *ARGUMENTS, "--resume"]) == 0
+    assert len(outputs()) == 5
+
+
+@pytest.mark.parametrize("folder", ["talk one.wav", "talk one.wav/out"])
+def test_a_folder_that_is_none_is_told_before_any_work(
+    talk: str, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: pytest.fail("not even the model is loaded"))
+    assert main([talk, "-o", folder]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("npwhisper: ")
+    assert "talk one.wav" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_a_read_only_folder_is_told_before_any_work(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir(mode=0o500)
+    assert main([talk, *ARGUMENTS]) == 1
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_keeps_the_windows_before(
+    talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([talk, *ARGUMENTS]) == 0
+    expected, n_lines, sync = outputs(), itertools.count(), os.fsync
+
+    def full(descriptor: int) -> None:
+        if next(n_lines) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main([talk, *ARGUMENTS]) == 1
+    assert "cannot be written (No space left on device): make room" in capsys.readouterr().err
+    assert main([talk, *ARGUMENTS, "--resume"]) == 0
+    assert outputs() == expected
+
+
+def test_a_recording_that_cannot_be_read_leaves_no_journal(talk: str) -> None:
+    Path(talk).write_bytes(b"no sound")
+    assert main([talk, *ARGUMENTS]) == 1
+    assert outputs() == {}
+
+
+def test_damage_is_told_in_one_line(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(talk).write_bytes(Path(talk).read_bytes()[:200_000])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "warnoptions", ["default"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            assert main([talk, "-f", "none"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("npwhisper: 'talk one.wav' is truncated or damaged: 6.2 of 64.0 seconds can be read")
+    assert error.count("\n") == 1
+
+
+def test_stdin_is_read(talk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([talk, *ARGUMENTS]) == 0
+    with open(talk, "rb") as file:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read())))
+    assert main(["-", *ARGUMENTS]) == 0
+    assert outputs()["stdin.json"] == outputs()["talk one.json"]
+
+
+def test_robust_gives_way_to_what_is_given(talk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(npwhisper.Whisper, "transcribe", lambda *_, **options: given.append(options) or {})
+    for arguments in ([], ["--robust"], ["--robust", "--no_repeat_ngram_size", "3"]):
+        main([talk, "-f", "none", *arguments])
+    names = ("vad", "condition_on_previous_text", "no_repeat_ngram_size", "robust")
+    assert [[options[name] for name in names] for options in given] == [
+        [False, True, 0, False],
+        [True, False, 10, True],
+        [True, False, 3, True],
+    ]
