@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.tracing.seam import Array, Function, handling
 from npwhisper.tracing.tables import html_table, text_table
 
@@ -231,9 +230,9 @@ def _size(value: Any) -> int:
     """Bytes of an array, or of the arrays directly in a layer's weights."""
     if isinstance(value, Mapping):
         return sum(_size(array) for array in value.values() if not isinstance(array, Mapping))
-    if isinstance(value, Int8Matrix):
-        return value.nbytes
-    return _distinct(value) if isinstance(value, np.ndarray) else 0
+    if isinstance(value, np.ndarray):
+        return _distinct(value)
+    return int(getattr(value, "nbytes", 0))  # a matrix of 8-bit weights
 
 
 def _distinct(array: Array) -> int:
