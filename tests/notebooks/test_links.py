@@ -16,7 +16,12 @@ import pytest
 import npwhisper
 
 ROOT = Path(__file__).parents[2]
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "notebooks").rglob("*.md")), *sorted((ROOT / "weights").glob("*.md"))]
+TEXTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "notebooks").rglob("*.md")),
+    *sorted((ROOT / "weights").glob("*.md")),
+    *sorted((ROOT / ".github").glob("*.md")),
+]
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
