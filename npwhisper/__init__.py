@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from npwhisper.checkpoint.download import DownloadError
     from npwhisper.checkpoint.weights import available_models
     from npwhisper.compute.parallel import set_num_threads
+    from npwhisper.corpus.run import transcribe_corpus
     from npwhisper.decoding import DecodingResult, DecodingTask, decode, detect_language
     from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
     from npwhisper.lab.checking import check
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "audio": ("AudioError", "AudioWarning", "example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
+    "corpus.run": ("transcribe_corpus",),
     "lab.checking": ("check",),
     "checkpoint.contents": ("CheckpointError",),
     "lab.comparing": ("capture_torch", "compare", "first_difference", "save_activations"),
@@ -86,6 +88,7 @@ __all__ = [
     "swap",
     "trace",
     "transcribe",
+    "transcribe_corpus",
 ]
 
 

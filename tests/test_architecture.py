@@ -19,7 +19,7 @@ FORBIDDEN = {"torch", "whisper", "transformers", "numba"}
 
 ORDER = [  # a package imports only what stands before it
     "tracing", "compute", "model", "checkpoint", "audio", "tokenizer", "decoding", "timing", "transcription", "output",
-    "whisper", "lab", "__main__",
+    "whisper", "corpus", "lab", "__main__",
 ]  # fmt: skip
 
 

@@ -318,7 +318,7 @@ def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callab
     ) -> None:
         options = {name: kwargs.get(name) or (options or {}).get(name) for name in (*(options or {}), *kwargs)}
         for name in names:
-            _write(Path(output_dir) / f"{Path(audio_path).stem}.{name}", FORMATS[name](result, **options))
+            write_text(Path(output_dir) / f"{Path(audio_path).stem}.{name}", FORMATS[name](result, **options))
 
     return writer
 
@@ -330,7 +330,7 @@ WriteTSV = functools.partial(get_writer, "tsv")
 WriteJSON = functools.partial(get_writer, "json")
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Put `text` into `path` whole or not at all: into a file beside it first, which then takes its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
