@@ -7,7 +7,7 @@
 #
 # **What you need** · Notebook 03: cross-attention. Notebook 06: tokens, decoding.
 #
-# **Which file this explains** · `npwhisper/timing.py`
+# **Which file this explains** · `npwhisper/timing/`
 
 # %%
 import matplotlib.pyplot as plt
@@ -15,9 +15,8 @@ import numpy as np
 from IPython.display import Audio, display
 
 import npwhisper
-from npwhisper import plot_alignment
+from npwhisper import plot_alignment, timing
 from npwhisper.model import layers
-from npwhisper.timing import words as timing
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

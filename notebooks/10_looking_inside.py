@@ -14,9 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
-from npwhisper import swap
+from npwhisper import swap, timing
 from npwhisper.model import layers
-from npwhisper.timing import words as timing
 
 plt.style.use("notebook.mplstyle")
 model = npwhisper.load_model()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from npwhisper import timing
 from npwhisper.checkpoint.weights import EMBEDDED, load_weights
 from npwhisper.decoding import DecodingResult
 from npwhisper.decoding import window as decoding
@@ -15,7 +16,6 @@ from npwhisper.model import Network
 from npwhisper.output.transcript import Transcript
 from npwhisper.output.writers import format_timestamp
 from npwhisper.timing import WordTiming
-from npwhisper.timing import words as timing
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.run import Transcription

@@ -16,9 +16,8 @@ import math
 import numpy as np
 
 import npwhisper
-from npwhisper import check, swap
+from npwhisper import check, swap, timing
 from npwhisper.model import layers
-from npwhisper.timing import words as timing
 
 # %% [markdown]
 # ## 1. `pad_or_trim` (1 point)

@@ -1,18 +1,16 @@
-"""When each word was said: cross-attention looked at as a map from words to moments, and a path found through it.
+"""When each word was spoken: in one window (`find_alignment`), in its segments, in a known text (`align`).
 
 Some cross-attention heads follow the recording as the text advances. `find_alignment` runs the decoder once more over
-the finished text, takes these heads' scores, makes every frame comparable (`standardise`), removes outliers
-(`median_filter`), averages the heads, and finds the cheapest monotone path through tokens and frames (`dtw`). The rest
-are rules of thumb that tidy words up: punctuation joins its word, and words beside pauses become no longer than others.
+the finished text and looks for the path that these heads attend to (`warping`). The rules after it tidy words up:
+punctuation joins its word (`punctuation`), and words beside pauses become no longer than others.
 
-Times, ties and rules are those of openai-whisper's ``timing.py``, with these differences: a window with too few frames
-gives words at its start instead of before it, and frames that tell nothing count as 0 instead of NaN.
+Source: openai-whisper's ``timing.py``. A window with too few frames gives words at its start, not before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
@@ -33,172 +31,14 @@ from npwhisper.decoding import likeliest_language
 from npwhisper.decoding.options import APPENDED, PREPENDED
 from npwhisper.model import Network
 from npwhisper.model.layers import softmax
+from npwhisper.timing.punctuation import WordTiming, tidy_words
+from npwhisper.timing.warping import AlignmentError, dtw, token_map
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
-from npwhisper.tracing.seam import Array, layer, trace
+from npwhisper.tracing.seam import Array, trace
 
-SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
-LONGEST_MEDIAN = 0.7  # seconds: the median duration of a word is taken to be at most this
 NEAR = 0.5  # seconds by which a word may stick out of its segment
 
 Segment: TypeAlias = dict[str, Any]
-
-
-class AlignmentError(ValueError):
-    """A text that cannot be aligned with its audio."""
-
-
-@dataclass
-class WordTiming:
-    """A word, its tokens, when it was said (seconds in the window) and the mean probability of its tokens."""
-
-    word: str
-    tokens: list[int]
-    start: float
-    end: float
-    probability: float
-
-    @property
-    def duration(self) -> float:
-        """Seconds from start to end."""
-        return self.end - self.start
-
-
-@layer
-def standardise(weights: Array) -> Array:
-    """Give every frame mean 0 and variance 1 over the tokens, so that no frame counts more than another.
-
-    (H, T, S) -> (H, T, S)
-
-    >>> standardise(np.array([[[1, 5], [3, 5]]], np.float32))
-    array([[[-1.,  0.],
-            [ 1.,  0.]]], dtype=float32)
-    """
-    y: Array = weights - weights.mean(axis=-2, keepdims=True)
-    std = np.sqrt(np.square(y).mean(axis=-2, keepdims=True))
-    np.divide(y, std, out=y, where=std > 0)
-    return y
-
-
-@layer
-def median_filter(x: Array, filter_width: int) -> Array:
-    """Replace every value by the median of the `filter_width` values around it on the last axis.
-
-    (..., S) -> (..., S)
-
-    Beyond both ends the values are reflected; rows too short for that (S <= filter_width // 2) stay as they are.
-    A median needs no full sort: each round moves the largest of what is left to the end, down to the middle.
-    This is for small widths; there it is ten times faster than sorting each neighbourhood.
-
-    >>> median_filter(np.array([1, 1, 9, 1, 1, 5, 5], np.float32), 3)
-    array([1., 1., 1., 1., 1., 5., 5.], dtype=float32)
-    """
-    if filter_width < 1 or filter_width % 2 == 0:
-        raise ValueError(f"a median needs a middle: filter_width must be odd and positive, got {filter_width}")
-    length, middle = x.shape[-1], filter_width // 2
-    if length <= middle:
-        return np.array(x)
-    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(middle, middle)], mode="reflect")
-    around = [padded[..., i : i + length] for i in range(filter_width)]
-    for last in range(filter_width - 1, middle - 1, -1):
-        for i in range(last):
-            around[i], around[last] = np.minimum(around[i], around[last]), np.maximum(around[i], around[last])
-    return around[middle]
-
-
-@layer
-def dtw_cost(x: Array) -> Array:
-    """The cost of the cheapest path from the top left corner to every cell, going right, down or diagonally.
-
-    (N, M) -> (N, M)
-
-    A cell needs its three neighbours above and to the left, so all cells with the same i + j can be computed at once:
-    one row of `diagonals`. Sums are float64, and where the ways from above and from the corner are equal the one from
-    the left is taken even if it is dearer, as upstream has it: the filter makes runs of equal values, so ties matter.
-
-    >>> dtw_cost(np.array([[1, 9, 9], [9, 1, 2]]))
-    array([[ 1., 10., 19.],
-           [10.,  2.,  4.]])
-    """
-    n, m = x.shape
-    diagonals = np.full((n + m + 1, n + 1), np.inf, dtype=np.float64)
-    step = diagonals.itemsize
-    cost = np.lib.stride_tricks.as_strided(diagonals, (n + 1, m + 1), ((n + 2) * step, (n + 1) * step))
-    cost[0, 0] = 0.0
-    cost[1:, 1:] = x
-    above, here = diagonals[:, :-1], diagonals[:, 1:]  # cell (i - 1, j) stands beside (i, j - 1), one diagonal earlier
-    best = np.empty(n, dtype=np.float64)
-    for corner, up, left, cells in zip(above[:-2], above[1:-1], here[1:-1], here[2:], strict=True):
-        np.minimum(corner, up, out=best)
-        np.minimum(best, left, out=best)
-        np.copyto(best, left, where=corner == up)
-        cells += best
-    return cost[1:, 1:]
-
-
-@layer
-def backtrace(cost: Array) -> Array:
-    """Follow the costs of `dtw_cost` back from the last cell: the cheapest path, as its rows and its columns.
-
-    (N, M) -> (2, L)
-
-    A step goes up or diagonally only if that is strictly cheaper than both others; on a tie it stays in its row.
-
-    >>> backtrace(np.array([[1, 10, 19], [10, 2, 4]]))
-    array([[0, 1, 1],
-           [0, 1, 2]])
-    """
-    i, j = cost.shape[0] - 1, cost.shape[1] - 1
-    path = [(i, j)]
-    while i > 0 or j > 0:
-        down, right = _step_back(cost, i, j)
-        i, j = i - down, j - right
-        path.append((i, j))
-    return np.transpose(path[::-1])
-
-
-def _step_back(cost: Array, i: int, j: int) -> tuple[int, int]:
-    """Rows and columns to go back from cell (i, j)."""
-    if i == 0 or j == 0:
-        return (0, 1) if i == 0 else (1, 0)
-    corner, up, left = cost[i - 1, j - 1], cost[i - 1, j], cost[i, j - 1]
-    if corner < up and corner < left:
-        return 1, 1
-    return (1, 0) if up < corner and up < left else (0, 1)
-
-
-@layer
-def dtw(x: Array) -> Array:
-    """Dynamic time warping: the monotone path from corner to corner of `x` whose values have the smallest sum.
-
-    Parameters
-    ----------
-    x : array, shape (N, M)
-        The cost of having row i (a token) at column j (a frame).
-
-    Returns
-    -------
-    array of int, shape (2, L)
-        The rows and the columns along the path, both never decreasing.
-
-    Raises
-    ------
-    AlignmentError
-        If `x` has no rows or no columns.
-
-    Examples
-    --------
-    >>> rows, columns = dtw(np.array([[0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]))
-    >>> rows.tolist(), columns.tolist()
-    ([0, 0, 1, 2], [0, 1, 2, 3])
-
-    Notes
-    -----
-    The same path as ``dtw_cpu`` of openai-whisper, also where ties make that one not quite the cheapest (`dtw_cost`).
-    Giorgino 2009, "Computing and Visualizing Dynamic Time Warping Alignments in R", describes the method.
-    """
-    if x.ndim != 2 or x.size == 0:
-        raise AlignmentError(f"dtw needs a matrix with at least one row and one column, got shape {x.shape}")
-    return backtrace(dtw_cost(x))
 
 
 def find_alignment(
@@ -240,7 +80,7 @@ def find_alignment(
     if len(text_tokens) == 0:
         return []
     words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
-    scores, probabilities = _listen_again(model, tokenizer, text_tokens, mel)
+    scores, probabilities = _aligned_scores(model, tokenizer, text_tokens, mel)
     scores = scores[..., : max(num_frames // 2, 1)] * qk_scale
     matrix = token_map(scores, medfilt_width)[len(tokenizer.sot_sequence) : -1]
     rows, frames = dtw(-matrix)
@@ -252,105 +92,24 @@ def find_alignment(
     ]
 
 
-def _listen_again(model: Network, tokenizer: Tokenizer, text_tokens: Sequence[int], mel: Array) -> tuple[Array, Array]:
+def _aligned_scores(
+    model: Network, tokenizer: Tokenizer, text_tokens: Sequence[int], mel: Array
+) -> tuple[Array, Array]:
     """Run the decoder over the whole text at once, watching the heads that follow the audio.
 
     -> scores (H, T, S) of these heads over all tokens, probabilities (N,) of the N text tokens
     """
     dims = model.dims
-    is_heard = mel.shape[-2:] == (dims.n_audio_ctx, dims.n_audio_state)
+    is_encoded = mel.shape[-2:] == (dims.n_audio_ctx, dims.n_audio_state)
     prefix = tokenizer.sot_sequence
     tokens = np.array([*prefix, tokenizer.no_timestamps, *text_tokens, tokenizer.eot])
     predicting = range(len(prefix), len(prefix) + len(text_tokens))  # the position before each text token
     names = {i: f"decoder.blocks.{i}.cross_attn.scores" for i, _ in model.alignment_heads}
-    audio_features = mel if is_heard else model.encoder(mel)
+    audio_features = mel if is_encoded else model.encoder(mel)
     with trace(*names.values()) as acts:
         logits = model.decoder(tokens, audio_features, at=predicting)[0]
     scores = np.stack([acts[names[i]][..., head, :, :].reshape(len(tokens), -1) for i, head in model.alignment_heads])
     return scores, softmax(logits[:, : tokenizer.eot])[np.arange(len(text_tokens)), text_tokens]
-
-
-@layer
-def token_map(scores: Array, medfilt_width: int = 7) -> Array:
-    """Where each token's attention stands out, over all heads: high where a token is likely being said.
-
-    (H, T, S) -> (T, S)
-
-    >>> token_map(np.eye(3, 5, dtype=np.float32)[None], medfilt_width=1).argmax(axis=1)
-    array([0, 1, 2])
-    """
-    y: Array = median_filter(standardise(softmax(scores)), medfilt_width).mean(axis=0)
-    return y
-
-
-def merge_punctuations(alignment: list[WordTiming], prepended: str, appended: str) -> None:
-    """Join punctuation to its word, in place; what was joined stays in the list as an empty word without tokens.
-
-    Parameters
-    ----------
-    alignment : list of WordTiming
-    prepended : str
-        Marks that join the word after them, if a space stands before them.
-    appended : str
-        Marks that join the word before them, if no space stands between.
-
-    Examples
-    --------
-    >>> words = [WordTiming(word, [i], i, i + 1, 1.0) for i, word in enumerate((' "', "Ask", "!"))]
-    >>> merge_punctuations(words, PREPENDED, APPENDED)
-    >>> [word.word for word in words], words[1].tokens
-    (['', ' "Ask!', ''], [0, 1, 2])
-
-    Notes
-    -----
-    The word keeps its own times. A "mark" is any part of the given string. Source: the same name in openai-whisper.
-    """
-    following = len(alignment) - 1
-    for i in range(len(alignment) - 2, -1, -1):
-        mark = alignment[i]
-        if mark.word.startswith(" ") and mark.word.strip() in prepended:
-            _join(mark, alignment[following], before=True)
-        else:
-            following = i
-    previous = 0
-    for i in range(1, len(alignment)):
-        mark = alignment[i]
-        if not alignment[previous].word.endswith(" ") and mark.word in appended:
-            _join(mark, alignment[previous], before=False)
-        else:
-            previous = i
-
-
-def _join(mark: WordTiming, word: WordTiming, before: bool) -> None:
-    first, second = (mark, word) if before else (word, mark)
-    word.word, word.tokens = first.word + second.word, first.tokens + second.tokens
-    mark.word, mark.tokens = "", []
-
-
-def median_duration(alignment: Sequence[WordTiming]) -> float:
-    """The median duration of the words that last at all, in seconds, and at most 0.7; 0 without any.
-
-    >>> median_duration([WordTiming(" a", [1], 1.0, 1.5, 1.0), WordTiming(" b", [2], 1.5, 1.5, 1.0)])
-    0.5
-    """
-    durations = [word.duration for word in alignment if word.duration]
-    return min(LONGEST_MEDIAN, float(np.median(durations))) if durations else 0.0
-
-
-def shorten_sentence_ends(alignment: Sequence[WordTiming], longest: float) -> None:
-    """Take the pause between two sentences away from the mark, or from the word after it, that was given it.
-
-    >>> words = [WordTiming(".", [1], 1.0, 1.5, 1.0), WordTiming(" So", [2], 1.5, 4.0, 1.0)]
-    >>> shorten_sentence_ends(words, longest=0.8)
-    >>> words[1].start
-    3.2
-    """
-    for previous, word in pairwise(alignment):
-        if word.duration > longest:
-            if word.word in SENTENCE_ENDS:
-                word.end = word.start + longest
-            elif previous.word in SENTENCE_ENDS:
-                word.start = word.end - longest
 
 
 def add_word_timestamps(
@@ -385,7 +144,7 @@ def add_word_timestamps(
     """
     texts = [[token for token in segment["tokens"] if token < tokenizer.eot] for segment in segments]
     alignment = find_alignment(model, tokenizer, list(chain.from_iterable(texts)), mel, num_frames, **kwargs)
-    median = _tidy(alignment, prepend_punctuations, append_punctuations)
+    median = tidy_words(alignment, prepend_punctuations, append_punctuations)
     timings = iter(alignment)
     for segment, tokens in zip(segments, texts, strict=True):
         segment["words"] = _take_words(timings, len(tokens), segments[0]["seek"] * HOP_LENGTH / SAMPLE_RATE)
@@ -394,14 +153,6 @@ def add_word_timestamps(
             fit_start(segment, median)
             fit_end(segment, median)
             last_speech_timestamp = segment["end"]
-
-
-def _tidy(alignment: list[WordTiming], prepended: str, appended: str) -> float:
-    """Shorten words at the ends of sentences and join punctuation, in place; return the median duration of a word."""
-    median = median_duration(alignment)
-    shorten_sentence_ends(alignment, longest=2 * median)
-    merge_punctuations(alignment, prepended, appended)
-    return median
 
 
 def _take_words(timings: Iterator[WordTiming], n_tokens: int, offset: float) -> list[Segment]:
@@ -506,7 +257,7 @@ def align(
     tokenizer = _tokenizer_for(model, features, language)
     text_tokens = _encode(tokenizer, text, model.dims.n_text_ctx)
     alignment = find_alignment(model, tokenizer, text_tokens, features, num_frames, **kwargs)
-    _tidy(alignment, prepend_punctuations, append_punctuations)
+    tidy_words(alignment, prepend_punctuations, append_punctuations)
     return [replace(word, start=round(word.start, 2), end=round(word.end, 2)) for word in alignment if word.word]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from npwhisper import timing
 from npwhisper.decoding import rules, search
 from npwhisper.lab.checking import CheckError, CheckResult, check
 from npwhisper.lab.exercises import EXERCISES, load_cases, solution
@@ -18,7 +19,6 @@ from npwhisper.model import layers
 from npwhisper.model import network as model
 from npwhisper.model.cache import KeyValues
 from npwhisper.model.layers import gelu, layer_norm, linear, merge_heads, scores, softmax, split_heads
-from npwhisper.timing import words as timing
 from npwhisper.tracing.seam import Array, Weights
 
 

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from npwhisper import timing
 from npwhisper.timing import (
     APPENDED,
     PREPENDED,
@@ -33,7 +34,6 @@ from npwhisper.timing import (
     standardise,
     token_map,
 )
-from npwhisper.timing import words as timing
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.scope import Scope
 from npwhisper.tracing.seam import Array, layer, trace

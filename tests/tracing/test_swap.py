@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from npwhisper import timing
 from npwhisper.audio import log_mel_spectrogram, pad_or_trim
 from npwhisper.audio import sound as audio
 from npwhisper.decoding import rules, search
 from npwhisper.decoding import window as decoding
 from npwhisper.model import Network, layers, mlp
 from npwhisper.model.layers import gelu, layer_norm, linear, scores, softmax
-from npwhisper.timing import words as timing
 from npwhisper.tracing.profiling import profile
 from npwhisper.tracing.scope import nest
 from npwhisper.tracing.seam import LAYERS, Array, Weights, layer, trace
