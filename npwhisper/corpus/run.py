@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +158,37 @@ def _entries(todo: Sequence[Recording], job: Job, n_jobs: int) -> Iterator[Entry
         while left and not stop.is_set():
             given: list[Recording] = []
             try:
-                for entry in _parallel(_until(stop, left.values(), given), job, n_jobs):
+                for entry in _parallel(_until(stop, list(left.values()), given), job, n_jobs):
                     del left[entry["path"]]
                     yield entry
             except Exception:  # a process died; which recording it had is not known
-                for recording in [r for r in given if r.path in left]:
+                lost = [recording for recording in given if recording.path in left]
+                if not lost:
+                    raise
+                for recording in lost:
                     del left[recording.path]
                     yield _alone(recording, job)
 
 
-def _parallel(recordings: Iterable[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
-    from joblib import Parallel, delayed
+def _parallel(recordings: Iterator[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
+    """Entries as they are finished, or a few at a time where the backend returns only lists (Ray's)."""
+    from joblib import Parallel
 
-    run = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")
-    yield from run(delayed(transcribe_recording)(recording, job) for recording in recordings)
+    work = (_call(recording, job) for recording in recordings)
+    options = {"n_jobs": n_jobs, "batch_size": 1, "pre_dispatch": "n_jobs"}
+    try:
+        run = Parallel(**options, return_as="generator_unordered")
+    except ValueError:
+        while chunk := list(islice(work, 4 * n_jobs)):
+            yield from Parallel(**options)(chunk)
+    else:
+        yield from run(work)
+
+
+def _call(recording: Recording, job: Job) -> Any:
+    from joblib import delayed
+
+    return delayed(transcribe_recording)(recording, job)
 
 
 def _alone(recording: Recording, job: Job) -> Entry:
@@ -194,9 +212,9 @@ def _alone(recording: Recording, job: Job) -> Entry:
         }
 
 
-def _until(stop: threading.Event, todo: Iterable[Recording], given: list[Recording]) -> Iterator[Recording]:
+def _until(stop: threading.Event, todo: Sequence[Recording], given: list[Recording]) -> Iterator[Recording]:
     """Give out recordings until somebody stops the run, and write down which were given."""
-    for recording in list(todo):
+    for recording in todo:
         if stop.is_set():
             return
         given.append(recording)
