@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_model(group: Any) -> None:
-    group.add_argument("--model", default="nano.en", help="an official name, or the path of a checkpoint")
+    group.add_argument("--model", default="tiny.en", help="an official name, or the path of a checkpoint")
     group.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
     group.add_argument("--device", default="cpu", help="cpu")
     kinds = ["float32", "int8"]

@@ -87,7 +87,7 @@ def load_model(
     ----------
     name : str or path, optional
         A name from `available_models`, or the path of a checkpoint: ``.safetensors``, OpenAI's ``.pt``, a directory
-        from Hugging Face, a whisper.cpp ``ggml`` file. Without one, the small model that comes with the package.
+        from Hugging Face, a whisper.cpp ``ggml`` file. Without one, ``tiny.en``, which comes with the package.
     device : str, optional
         Only "cpu": accepted for compatibility.
     download_root : str, optional
@@ -124,7 +124,7 @@ def load_model(
 
 @functools.lru_cache(maxsize=1)
 def default_model() -> Whisper:
-    """The embedded model, loaded once."""
+    """The embedded model, `tiny.en`, loaded once."""
     return load_model(EMBEDDED)
 
 
@@ -148,7 +148,8 @@ def transcribe(
     audio : str, path, file object, bytes or array
         A recording of any length, as `load_audio` takes it; an array is mono at 16 kHz.
     model : Whisper, or a name or path for `load_model`, optional
-        By default the embedded model, which is small and weak: for work use an official one, such as "base.en".
+        By default the embedded `tiny.en`, the smallest of OpenAI's English models; "small.en" or "turbo" make fewer
+        errors, and other languages need a multilingual model, such as "base".
     verbose : bool, optional
         True prints each segment as it comes, False shows a progress bar, None is silent.
     **options
@@ -176,8 +177,8 @@ def transcribe(
     Examples
     --------
     >>> import npwhisper
-    >>> sorted(npwhisper.transcribe(npwhisper.example()))
-    ['language', 'segments', 'text']
+    >>> npwhisper.transcribe(npwhisper.example())["text"][:31]
+    ' And so my fellow Americans ask'
     """
     return _model(model).transcribe(audio, verbose=verbose, **options)
 
@@ -204,8 +205,9 @@ def iter_segments(audio: Any, model: Whisper | str | os.PathLike[str] | None = N
     --------
     >>> import npwhisper
     >>> for segment in npwhisper.iter_segments(npwhisper.example()):
-    ...     print(segment["id"])
-    0
+    ...     print(segment["start"], segment["end"])
+    0.0 7.74
+    7.74 10.74
     """
     return _model(model).iter_segments(audio, **options)
 
@@ -239,8 +241,8 @@ def align(
     Examples
     --------
     >>> import npwhisper
-    >>> [timing.word for timing in npwhisper.align(npwhisper.example(), "Yes, I should")]
-    [' Yes,', ' I', ' should']
+    >>> [timing.word for timing in npwhisper.align(npwhisper.example(), " And so my fellow Americans")]
+    [' And', ' so', ' my', ' fellow', ' Americans']
     """
     return _model(model).align(audio, text, **options)
 

@@ -50,7 +50,7 @@ def test_a_model_introduces_itself() -> None:
 
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_the_cpu_is_accepted(tmp_path: Path, device: str | None) -> None:
-    model = npwhisper.load_model("nano.en", device=device, download_root=str(tmp_path), in_memory=True)
+    model = npwhisper.load_model("tiny.en", device=device, download_root=str(tmp_path), in_memory=True)
     assert isinstance(model, npwhisper.Whisper)
     assert list(tmp_path.iterdir()) == []
 
@@ -61,7 +61,7 @@ def test_any_other_device_is_refused(device: str) -> None:
         npwhisper.load_model(device=device)
 
 
-@pytest.mark.parametrize("wrong", [3, {"a": 1}, b"nano.en"])
+@pytest.mark.parametrize("wrong", [3, {"a": 1}, b"tiny.en"])
 def test_a_model_is_a_whisper_a_name_or_a_path(wrong: object) -> None:
     for call in (npwhisper.transcribe, npwhisper.iter_segments):
         with pytest.raises(TypeError, match=rf"a name or a path, got {type(wrong).__name__}: use load_model\(\)"):
@@ -77,7 +77,7 @@ def test_an_unknown_option_is_refused(model: npwhisper.Whisper) -> None:
 def test_functions_and_methods_are_the_same(model: npwhisper.Whisper, capsys: pytest.CaptureFixture[str]) -> None:
     expected = model.transcribe(SPEECH, **SHORT)
     assert sorted(expected) == ["language", "segments", "text"]
-    assert npwhisper.transcribe(SPEECH, "nano.en", fp16=False, **SHORT) == expected
+    assert npwhisper.transcribe(SPEECH, "tiny.en", fp16=False, **SHORT) == expected
     stream = npwhisper.iter_segments(SPEECH, model, **SHORT)
     assert list(stream) == expected["segments"]
     assert (stream.text, stream.language) == (expected["text"], expected["language"])

@@ -641,7 +641,7 @@ def compress(log_mel: Array, loudest: float) -> Array:
 
 
 def example() -> str:
-    """Path of a short recording that comes with the package: one English sentence of three seconds.
+    """Path of the recording that comes with the package: eleven seconds of John F. Kennedy's inaugural address.
 
     Returns
     -------
@@ -650,10 +650,10 @@ def example() -> str:
     Examples
     --------
     >>> load_audio(example()).shape
-    (46640,)
+    (176000,)
 
     Notes
     -----
-    Spoken by the flite voice "slt" (BSD-like licence); 16 kHz, mono.
+    20 January 1961, public domain as a work of the United States government; 16 kHz, mono.
     """
     return str(resources.files("npwhisper") / "assets" / "example.flac")

@@ -19,7 +19,7 @@ from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.model import ModelDimensions
 from npwhisper.tracing.seam import Array
 
-EMBEDDED = "nano.en"
+EMBEDDED = "tiny.en"
 KINDS = ("float32", "int8")
 
 
@@ -32,14 +32,14 @@ class LoadedWeights(NamedTuple):
 
 
 def available_models() -> list[str]:
-    """Names that `load_model` knows: the embedded model, then OpenAI's.
+    """Names that `load_model` knows: OpenAI's. The first, `tiny.en`, is embedded in the package, and is the default.
 
     Examples
     --------
     >>> available_models()[:3]
-    ['nano.en', 'tiny.en', 'tiny']
+    ['tiny.en', 'tiny', 'base.en']
     """
-    return [EMBEDDED, *download.available_models()]
+    return download.available_models()
 
 
 def load_weights(

@@ -68,7 +68,7 @@ def test_a_path_gives_a_model_that_computes(path: Path) -> None:
 
 
 def test_the_embedded_model_has_a_name_and_needs_none(model: npwhisper.Whisper) -> None:
-    named = npwhisper.load_model("nano.en")
+    named = npwhisper.load_model("tiny.en")
     assert named.dims == model.dims
     assert named.alignment_heads == model.alignment_heads
     assert all(np.array_equal(named.weights[name], array) for name, array in model.weights.items())
@@ -84,14 +84,14 @@ def test_the_embedded_model_is_a_whole_standard_checkpoint(model: npwhisper.Whis
 
 def test_a_missing_embedded_model_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("npwhisper.checkpoint.weights.resources.files", lambda _: tmp_path / "npwhisper")
-    with pytest.raises(FileNotFoundError, match=r"nano\.en\.safetensors is in neither .*: install npwhisper again"):
+    with pytest.raises(FileNotFoundError, match=r"tiny\.en\.safetensors is in neither .*: install npwhisper again"):
         npwhisper.load_model()
 
 
-def test_available_models_are_the_embedded_and_the_official() -> None:
+def test_available_models_are_the_official_with_the_embedded_first() -> None:
     names = npwhisper.available_models()
-    assert names[0] == "nano.en"
-    assert len(names) == len(set(names)) == 15
+    assert names[0] == "tiny.en"
+    assert len(names) == len(set(names)) == 14
     assert {*cases.OFFICIAL, "large", "large-v3-turbo"} <= set(names)
 
 

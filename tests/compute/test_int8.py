@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -101,9 +102,14 @@ def test_a_model_takes_a_quarter_of_the_memory(model: Whisper, small: Whisper) -
     assert fingerprint(small.weights) != fingerprint(model.weights)
 
 
-def test_it_writes_the_same_text(model: Whisper, small: Whisper) -> None:
-    for path in cases.recordings().values():
-        assert small.transcribe(path)["text"] == model.transcribe(path)["text"]
+def test_it_writes_nearly_the_same_text(model: Whisper, small: Whisper) -> None:
+    texts = [
+        [m.transcribe(path, temperature=0.0)["text"].split() for m in (model, small)]
+        for path in cases.recordings().values()
+    ]
+    assert sum(a == b for a, b in texts) >= len(texts) - 2
+    ratios = [difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in texts]
+    assert min(ratios) > 0.8
 
 
 def test_the_network_stays_close(model: Whisper, small: Whisper) -> None:

@@ -97,4 +97,4 @@ def test_what_is_said_of_the_package_exists(path: Path) -> None:
 def test_files_that_are_spoken_of_exist(path: Path) -> None:
     """`npwhisper/audio.py`, `notebooks/build.py`, `tests/cases.py`, `weights/...`"""
     for file in re.findall(r"`((?:npwhisper|notebooks|tests|weights)/[\w./-]*)", without_code(text_of(path))):
-        assert (ROOT / file).exists() or file == "npwhisper/assets/nano.en.safetensors", f"{identity(path)}: {file}"
+        assert (ROOT / file).exists() or file == "npwhisper/assets/tiny.en.safetensors", f"{identity(path)}: {file}"

@@ -23,7 +23,7 @@ from npwhisper.tracing.seam import Array
 HERE = Path(__file__).parents[1]
 REFERENCE = HERE / "golden" / "reference"
 REFERENCES = ["audio.npz", "hooks.npz", "layers.npz", "networks.npz", "shapes.json", "transcription.json"]
-RECORDINGS = [HERE.parent / "npwhisper" / "assets" / "samples", HERE / "data"]
+RECORDINGS = HERE / "data"
 SPARSE = 97  # of a large array, the references keep every 97th number
 FRAMES = 37  # of a spectrogram, every 37th frame
 
@@ -150,9 +150,8 @@ def sparse(array: Array) -> Array:
 
 
 def recordings() -> dict[str, Path]:
-    """The recordings that come with the project, by their names."""
-    files = [path for folder in RECORDINGS if folder.is_dir() for path in sorted(folder.iterdir())]
-    return {path.stem: path for path in files if path.suffix in (".wav", ".flac", ".ogg", ".mp3")}
+    """Real speech, 3 to 53 seconds each, by name; `tests/data/README.md` says where it is from."""
+    return {path.stem: path for path in sorted(RECORDINGS.glob("*.flac"))}
 
 
 def audio_signals() -> dict[str, Array]:
@@ -163,7 +162,9 @@ def audio_signals() -> dict[str, Array]:
         "chirp": (0.5 * np.sin(2 * np.pi * (50 + 1900 * seconds) * seconds)).astype(np.float32),
         "short": random_array("short", 2345) * 0.1,
     }
-    return made | {name: load_audio(path) for name, path in recordings().items()}
+    return made | {
+        name: load_audio(recordings()[name]) for name in ("jfk", "sonnet", "austen_0880", "speechocean_05401_16")
+    }
 
 
 def speech_signals() -> dict[str, Array]:
