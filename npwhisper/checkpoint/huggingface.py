@@ -10,7 +10,6 @@ Source: transformers' `configuration_whisper.py` and `modeling_utils.py`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_dims, checked_heads
 from npwhisper.checkpoint.mapped import map_file
 from npwhisper.checkpoint.names import openai_names
+from npwhisper.checkpoint.settings import read_json
 from npwhisper.model.layers import sinusoids
 from npwhisper.tracing.seam import Array
 
-LONGEST_JSON = 10_000_000
 CONFIG = {
     "n_mels": "num_mel_bins",
     "n_audio_ctx": "max_source_positions",
@@ -42,7 +41,7 @@ ReadWeights = Callable[[Array], dict[str, Array]]
 
 def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array], dict[str, int], Heads | None]:
     """Weights under openai-whisper's names, sizes and alignment heads; `read` reads one file of weights."""
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type") != "whisper":
         raise CheckpointError("the config.json is not of a Whisper model (model_type): use a Whisper checkpoint")
     if config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding"):
@@ -59,26 +58,10 @@ def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array],
     return weights, dims, _alignment_heads(folder / "generation_config.json", dims)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LONGEST_JSON:
-            raise CheckpointError(f"{path.name} has over {LONGEST_JSON} bytes: it is no settings file")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"the folder has no readable {path.name}: use a folder of save_pretrained") from error
-    except CheckpointError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} is not JSON: the file is broken") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path.name} is not a JSON object: the file is broken")
-    return content
-
-
 def _weight_files(folder: Path) -> list[Path]:
     for name in WEIGHTS:
         if (folder / f"{name}.index.json").exists():
-            return [folder / part for part in _parts(_json(folder / f"{name}.index.json"))]
+            return [folder / part for part in _parts(read_json(folder / f"{name}.index.json"))]
         if (folder / name).exists():
             return [folder / name]
     advice = ": merge the adapter into its base model first" if (folder / "adapter_config.json").exists() else ""
@@ -99,7 +82,7 @@ def _parts(index: dict[str, Any]) -> list[str]:
 
 def _alignment_heads(path: Path, dims: dict[str, int]) -> Heads | None:
     """The heads of generation_config.json; None if it has none that fit (distilled models kept their teacher's)."""
-    heads = _json(path).get("alignment_heads") if path.exists() else None
+    heads = read_json(path).get("alignment_heads") if path.exists() else None
     try:
         return checked_heads(heads, dims) if heads else None
     except CheckpointError:

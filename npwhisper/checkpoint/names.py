@@ -70,24 +70,24 @@ def openai_name(name: str) -> str:
     return WHOLE.get(name, name)
 
 
-def inferred_dims(weights: Mapping[str, Array]) -> dict[str, int]:
+def inferred_dims(weights: Mapping[str, Array], head_width: int = HEAD_SIZE) -> dict[str, int]:
     """The ten sizes read off the weights' shapes; heads are taken to be 64 wide, as in every official model."""
     audio, mels, _ = _shape(weights, LANDMARK, 3)
     vocab, text = _shape(weights, "decoder.token_embedding.weight", 2)
-    if audio % HEAD_SIZE or text % HEAD_SIZE:
+    if audio % head_width or text % head_width:
         raise CheckpointError(
-            f"the file tells no dims, and its width {audio} is no multiple of {HEAD_SIZE}: add dims to it"
+            f"the file tells no dims, and its width {audio} is no multiple of {head_width}: add dims to it"
         )
     dims = {
         "n_mels": mels,
         "n_audio_ctx": _shape(weights, "encoder.positional_embedding", 2)[0],
         "n_audio_state": audio,
-        "n_audio_head": audio // HEAD_SIZE,
+        "n_audio_head": audio // head_width,
         "n_audio_layer": _count_blocks(weights, "encoder"),
         "n_vocab": vocab,
         "n_text_ctx": _shape(weights, "decoder.positional_embedding", 2)[0],
         "n_text_state": text,
-        "n_text_head": text // HEAD_SIZE,
+        "n_text_head": text // head_width,
         "n_text_layer": _count_blocks(weights, "decoder"),
     }
     return checked_dims(dims)

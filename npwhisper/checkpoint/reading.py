@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npwhisper.checkpoint.contents import Checkpoint, CheckpointError, checked_dims, checked_heads
+from npwhisper.checkpoint.ctranslate2 import looks_like_ctranslate2, read_ctranslate2
 from npwhisper.checkpoint.ggml import looks_like_ggml, read_ggml
 from npwhisper.checkpoint.huggingface import read_huggingface
 from npwhisper.checkpoint.mapped import map_file
@@ -34,7 +35,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     ----------
     path
         A `.safetensors` file; a PyTorch file (`.pt`, `.bin`, `.ckpt`, zip or legacy form); a whisper.cpp
-        `ggml-*.bin`; or a folder as transformers' `save_pretrained` writes it.
+        `ggml-*.bin`; a folder as transformers' `save_pretrained` writes it; or CTranslate2's, which
+        faster-whisper keeps.
 
     Returns
     -------
@@ -54,7 +56,10 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 
 
 def _from_folder(folder: Path) -> Checkpoint:
-    weights, dims, heads = read_huggingface(folder, lambda data: _tensors(data)[0])
+    if looks_like_ctranslate2(folder):
+        weights, dims, heads = read_ctranslate2(folder)
+    else:
+        weights, dims, heads = read_huggingface(folder, lambda data: _tensors(data)[0])
     return Checkpoint(dims, weights, heads)
 
 

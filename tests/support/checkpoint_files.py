@@ -318,3 +318,89 @@ def hf_folder(folder: Path, files: dict[str, Any], config: Any = HF_CONFIG) -> P
     for name, content in {"config.json": config, **files}.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return folder
+
+
+# --- CTranslate2 ------------------------------------------------------------------------------------------------------
+
+CT2_TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
+CT2_STACKS = {
+    "attn.query": ("self_attention/linear_0", ("attn.query", "attn.key", "attn.value")),
+    "cross_attn.key": ("attention/linear_1", ("cross_attn.key", "cross_attn.value")),
+}
+CT2_PARTS = {
+    "attn_ln": "self_attention/layer_norm",
+    "attn.out": "self_attention/linear_1",
+    "cross_attn_ln": "attention/layer_norm",
+    "cross_attn.query": "attention/linear_0",
+    "cross_attn.out": "attention/linear_2",
+    "mlp_ln": "ffn/layer_norm",
+    "mlp.0": "ffn/linear_0",
+    "mlp.2": "ffn/linear_1",
+}
+CT2_WHOLE = {
+    "encoder.conv1": "encoder/conv1",
+    "encoder.conv2": "encoder/conv2",
+    "encoder.ln_post": "encoder/layer_norm",
+    "decoder.ln": "decoder/layer_norm",
+    "decoder.token_embedding": "decoder/embeddings",
+}
+
+
+def ct2_variables(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """OpenAI's weights under CTranslate2's names, projections stacked, keys with a bias of zeros."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in weights.items():
+        if name.endswith("positional_embedding"):
+            found[f"{name.split('.')[0]}/position_encodings/encodings"] = array
+            continue
+        module, _, kind = name.rpartition(".")
+        if "blocks" not in name:
+            found[f"{CT2_WHOLE[module]}/{ct2_kind(module, kind)}"] = array
+            continue
+        half, _, i, part = module.split(".", 3)
+        if part in CT2_STACKS:
+            theirs, parts = CT2_STACKS[part]
+            for ending in ("weight", "bias"):
+                stack = [ct2_part(weights, f"{half}.blocks.{i}.{one}", ending) for one in parts]
+                found[f"{half}/layer_{i}/{theirs}/{ending}"] = np.concatenate(stack)
+        elif part in CT2_PARTS:
+            found[f"{half}/layer_{i}/{CT2_PARTS[part]}/{ct2_kind(part, kind)}"] = array
+    return found
+
+
+def ct2_part(weights: dict[str, np.ndarray], module: str, ending: str) -> np.ndarray:
+    array = weights.get(f"{module}.{ending}")
+    return np.zeros(len(weights[f"{module}.weight"]), weights[f"{module}.weight"].dtype) if array is None else array
+
+
+def ct2_kind(module: str, kind: str) -> str:
+    return {"weight": "gamma", "bias": "beta"}[kind] if module.endswith(("_ln", "ln_post", ".ln")) else kind
+
+
+def ct2_string(text: str) -> bytes:
+    return struct.pack("<H", len(text.encode()) + 1) + text.encode() + b"\0"
+
+
+def ct2_variable(name: str, array: np.ndarray, kind: str = "", version: int = 6) -> bytes:
+    kind = kind or array.dtype.name
+    head = ct2_string(name) + struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
+    if version == 3:
+        return head + struct.pack("<BI", array.itemsize, array.size) + array.tobytes()
+    return head + struct.pack("<BI", CT2_TYPES[kind], array.nbytes) + array.tobytes()
+
+
+def ct2(variables: dict[str, np.ndarray], version: int = 6, kind: str = "", spec: str = "WhisperSpec") -> bytes:
+    """A whole `model.bin`; arrays of `kind` bfloat16 come as uint16."""
+    body = [
+        ct2_variable(name, array, kind if array.dtype == np.uint16 else "", version)
+        for name, array in variables.items()
+    ]
+    alias = struct.pack("<I", 1) + ct2_string("decoder/projection/weight") + ct2_string("decoder/embeddings/weight")
+    return struct.pack("<I", version) + ct2_string(spec) + struct.pack("<II", 3, len(body)) + b"".join(body) + alias
+
+
+def ct2_folder(folder: Path, data: bytes, heads: list[list[int]] | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.bin").write_bytes(data)
+    (folder / "config.json").write_text(json.dumps({"alignment_heads": heads or [[0, 0], [1, 0]]}))
+    return folder
