@@ -6,8 +6,8 @@
 `model.bin` is little-endian: the version of the format, the name and revision of the model's specification, then a
 count and as many tensors: name, number of axes, axes, type, number of bytes, numbers; then pairs of names, the second
 of which stands for the first. Version 3 gives the size of an item and the number of items instead of a type and a
-number of bytes. Projections of the same input are stacked: query, key and value, or key and value. Integers of 8 and 16 bits have
-scales beside them.
+number of bytes. Projections of the same input are stacked: query, key and value, or key and value. Integers of 8 and 16
+bits have scales beside them.
 
 Source: CTranslate2's ``src/models/model.cc`` (the layout) and ``python/ctranslate2/specs`` (the names).
 """

@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     ),
     "rows that do not divide": (lambda: with_variable(f"{QUERY}/bias", np.zeros(191, np.float16)), "191 rows"),
     "an unknown tensor": (
-        lambda: with_variable("encoder/layer_0/rotary/weight", np.ones((2, 3), np.float16)),
+        lambda: with_variable("encoder/layer_0/rotary/beta", INTEGERS),
         "there is no",
     ),
     "an unknown tensor elsewhere": (lambda: with_variable("os/system", INTEGERS), "there is no 'os/system'"),
