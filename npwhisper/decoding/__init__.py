@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from npwhisper import lazily
 
 if TYPE_CHECKING:
+    from npwhisper.decoding.batch import *
     from npwhisper.decoding.options import *
     from npwhisper.decoding.rules import *
     from npwhisper.decoding.search import *
     from npwhisper.decoding.window import *
 
-__getattr__, __dir__ = lazily(__name__, "options", "rules", "search", "window")
+__getattr__, __dir__ = lazily(__name__, "options", "rules", "search", "batch", "window")

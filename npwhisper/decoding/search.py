@@ -9,8 +9,7 @@ Forbidden tokens have log-probability -inf; every row must allow at least one to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -30,6 +29,33 @@ class Hypothesis(NamedTuple):
     sum_logprob: float
 
 
+class Search(Protocol):
+    """One window's search: what it has so far, one step, what it found."""
+
+    tokens: Array  # (rows, T)
+    closed: bool
+
+    def advance(self, logprobs: Array) -> Array:
+        """Take one step, given log-probabilities (rows, V); -> the row that each new row continues."""
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """What was found so far, in the order in which it was found."""
+
+
+def run_searches(step: Step, searches: Sequence[Search], max_tokens: int) -> list[list[Hypothesis]]:
+    """Run the searches of several windows side by side, until all are closed or have `max_tokens` tokens."""
+    parents = None
+    for _ in range(max_tokens):
+        logprobs = step(np.concatenate([search.tokens for search in searches]), parents)
+        starts = np.cumsum([0, *(len(search.tokens) for search in searches)])
+        parts = np.split(logprobs, starts[1:-1])
+        sources = [search.advance(part) for search, part in zip(searches, parts, strict=True)]
+        parents = np.concatenate([start + source for start, source in zip(starts[:-1], sources, strict=True)])
+        if all(search.closed for search in searches):
+            break
+    return [search.hypotheses() for search in searches]
+
+
 def greedy_search(step: Step, tokens: Array, eot: int, max_tokens: int) -> list[list[Hypothesis]]:
     """Take the best token at every step; one hypothesis for each row of `tokens` (N, T).
 
@@ -37,7 +63,7 @@ def greedy_search(step: Step, tokens: Array, eot: int, max_tokens: int) -> list[
     >>> greedy_search(lambda tokens, parents: table[tokens[:, -1]], np.array([[1]]), eot=2, max_tokens=5)[0][0].tokens
     []
     """
-    return _pick_each(step, tokens, eot, max_tokens, 1, lambda logprobs: np.asarray(logprobs.argmax(axis=-1)))
+    return run_searches(step, [Greedy(row, eot) for row in tokens], max_tokens)
 
 
 def sample(
@@ -54,13 +80,54 @@ def sample(
     The log-probabilities that are summed are those before the division. Every row has its own random generator, so
     that what is drawn for it does not depend on its neighbours.
     """
+    searches = [Sampling(row, eot, temperature, n_samples, rng) for row, rng in zip(tokens, rngs, strict=True)]
+    return run_searches(step, searches, max_tokens)
 
-    def draw(logprobs: Array) -> Array:
-        points = np.concatenate([rng.random(n_samples) for rng in rngs])
-        heights = np.cumsum(_weights(logprobs, temperature), axis=-1)
+
+class Greedy:
+    """Continue one row of tokens (T,) by the best token until it ends."""
+
+    n_copies = 1
+
+    def __init__(self, tokens: Array, eot: int) -> None:
+        self.tokens, self.eot, self.begin = tokens[None], eot, len(tokens)
+        self.sums, self.ended, self.closed = np.zeros(1), np.zeros(1, dtype=bool), False
+
+    def pick(self, logprobs: Array) -> Array:
+        """The token that continues each row: (rows, V) -> (rows,)."""
+        return np.asarray(logprobs.argmax(axis=-1))
+
+    def advance(self, logprobs: Array) -> Array:
+        """Take one step; a row that has ended gains nothing more."""
+        sources = np.arange(len(self.tokens))
+        if len(self.tokens) != self.n_copies:  # the first step: all copies continue the one row
+            sources = np.zeros(self.n_copies, dtype=np.int64)
+            logprobs, self.sums, self.ended = logprobs[sources], self.sums[sources], self.ended[sources]
+        chosen = np.where(self.ended, self.eot, self.pick(logprobs))
+        self.sums = self.sums + np.where(self.ended, 0.0, logprobs[np.arange(len(chosen)), chosen])
+        self.tokens = np.concatenate([self.tokens[sources], chosen[:, None]], axis=1)
+        self.ended = chosen == self.eot
+        self.closed = bool(self.ended.all())
+        return sources
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """One for each copy."""
+        rows = zip(self.tokens[:, self.begin :].tolist(), self.sums.tolist(), strict=True)
+        return [Hypothesis(_until(row, self.eot), sum_logprob) for row, sum_logprob in rows]
+
+
+class Sampling(Greedy):
+    """Continue `n_copies` of one row by tokens drawn at random until all have ended."""
+
+    def __init__(self, tokens: Array, eot: int, temperature: float, n_copies: int, rng: np.random.Generator) -> None:
+        super().__init__(tokens, eot)
+        self.temperature, self.n_copies, self.rng = temperature, n_copies, rng
+
+    def pick(self, logprobs: Array) -> Array:
+        """Draw from softmax(log-probabilities / temperature)."""
+        points = self.rng.random(self.n_copies)
+        heights = np.cumsum(_weights(logprobs, self.temperature), axis=-1)
         return np.asarray((heights <= points[:, None] * heights[:, -1:]).sum(axis=-1))
-
-    return _pick_each(step, tokens, eot, max_tokens, n_samples, draw)
 
 
 def _weights(logprobs: Array, temperature: float) -> Array:
@@ -68,26 +135,6 @@ def _weights(logprobs: Array, temperature: float) -> Array:
     weights = logprobs - logprobs.max(axis=-1, keepdims=True)
     weights /= max(temperature, 1e-30)  # below that nothing is left but the best token, and float32 divides by 0
     return np.exp(weights, out=weights).astype(np.float64)
-
-
-def _pick_each(
-    step: Step, tokens: Array, eot: int, max_tokens: int, n_copies: int, pick: Callable[[Array], Array]
-) -> list[list[Hypothesis]]:
-    """Continue `n_copies` of every row by a token that `pick` takes; a row that has ended gains nothing more."""
-    begin, parents = tokens.shape[1], np.repeat(np.arange(len(tokens)), n_copies)
-    logprobs = step(tokens, None)[parents]
-    tokens, sums, ended = tokens[parents], np.zeros(len(parents)), np.zeros(len(parents), dtype=bool)
-    for remaining in reversed(range(max_tokens)):
-        chosen = np.where(ended, eot, pick(logprobs))
-        sums += np.where(ended, 0.0, logprobs[np.arange(len(tokens)), chosen])
-        tokens = np.concatenate([tokens, chosen[:, None]], axis=1)
-        ended = chosen == eot
-        if not remaining or ended.all():
-            break
-        logprobs = step(tokens, parents)
-        parents = np.arange(len(tokens))
-    rows = [Hypothesis(_until(row[begin:].tolist(), eot), float(s)) for row, s in zip(tokens, sums, strict=True)]
-    return [rows[i : i + n_copies] for i in range(0, len(rows), n_copies)]
 
 
 def _until(tokens: list[int], eot: int) -> list[int]:
@@ -103,44 +150,32 @@ def beam_search(
     (Kasai et al. 2022, "A Call for Clarity in Beam Search"). A pool smaller than the beam is topped up with unfinished
     continuations, the best first; their sums lack an end.
     """
-    beams = [_Beam(row[None], np.zeros(1), tokens.shape[1]) for row in tokens]
-    parents = None
-    for _ in range(max_tokens):
-        logprobs = step(np.concatenate([beam.tokens for beam in beams]), parents)
-        starts = np.cumsum([0, *(len(beam.tokens) for beam in beams)])
-        parts = np.split(logprobs, starts[1:-1])
-        sources = [beam.advance(part, eot, beam_size, patience) for beam, part in zip(beams, parts, strict=True)]
-        parents = np.concatenate([start + source for start, source in zip(starts[:-1], sources, strict=True)])
-        if all(beam.closed for beam in beams):
-            break
-    return [beam.hypotheses(beam_size) for beam in beams]
+    return run_searches(step, [Beam(row, eot, beam_size, patience) for row in tokens], max_tokens)
 
 
-@dataclass
-class _Beam:
-    """The unfinished continuations (B, T) of one row with their sums (B,), and the pool of the ended ones."""
+class Beam:
+    """The unfinished continuations (B, T) of one row of tokens with their sums (B,), and the pool of the ended ones."""
 
-    tokens: Array
-    sums: Array
-    begin: int
-    pool: list[Hypothesis] = field(default_factory=list)
-    closed: bool = False
+    def __init__(self, tokens: Array, eot: int, beam_size: int, patience: float = 1.0) -> None:
+        self.tokens, self.eot, self.begin = tokens[None], eot, len(tokens)
+        self.beam_size, self.capacity = beam_size, round(beam_size * patience)
+        self.sums, self.pool, self.closed = np.zeros(1), list[Hypothesis](), False
 
     @layer(name="beam_update")
-    def advance(self, logprobs: Array, eot: int, beam_size: int, patience: float) -> Array:
+    def advance(self, logprobs: Array) -> Array:
         """Take one step and return the row that each new row continues; a closed beam only keeps pace."""
         if self.closed:
-            return self._append(np.arange(len(self.tokens)), np.full(len(self.tokens), eot), self.sums)
-        capacity = round(beam_size * patience)
-        rows, ids, totals = _best(self.sums, logprobs, beam_size + 1)
-        goes_on = ids != eot
-        kept = np.flatnonzero(goes_on)[:beam_size]
-        walked = kept[-1] if len(kept) == beam_size else len(ids)  # ends worse than a full beam are not looked at
-        for i in np.flatnonzero(~goes_on[:walked] & np.isfinite(totals[:walked]))[: capacity - len(self.pool)]:
+            return self._append(np.arange(len(self.tokens)), np.full(len(self.tokens), self.eot), self.sums)
+        rows, ids, totals = _best(self.sums, logprobs, self.beam_size + 1)
+        is_open = ids != self.eot
+        kept = np.flatnonzero(is_open)[: self.beam_size]
+        checked = kept[-1] if len(kept) == self.beam_size else len(ids)  # ends worse than a full beam do not count
+        is_end = ~is_open[:checked] & np.isfinite(totals[:checked])
+        for i in np.flatnonzero(is_end)[: self.capacity - len(self.pool)]:
             self.pool.append(Hypothesis(self.tokens[rows[i], self.begin :].tolist(), float(totals[i])))
         sources = self._append(rows[kept], ids[kept], totals[kept])
-        if len(self.pool) >= capacity or not len(kept):
-            self.pool, self.closed = self.hypotheses(beam_size), True
+        if len(self.pool) >= self.capacity or not len(kept):
+            self.pool, self.closed = self.hypotheses(), True
         return sources
 
     def _append(self, rows: Array, ids: Array, sums: Array) -> Array:
@@ -148,9 +183,9 @@ class _Beam:
         self.sums = sums
         return rows
 
-    def hypotheses(self, beam_size: int) -> list[Hypothesis]:
-        """The pool, topped up to `beam_size` with unfinished continuations unless the search was closed before."""
-        room = 0 if self.closed else max(0, beam_size - len(self.pool))
+    def hypotheses(self) -> list[Hypothesis]:
+        """The pool, topped up to the beam's size with unfinished continuations unless the search was closed before."""
+        room = 0 if self.closed else max(0, self.beam_size - len(self.pool))
         best = np.argsort(-self.sums, kind="stable")[:room]
         return self.pool + [Hypothesis(self.tokens[i, self.begin :].tolist(), float(self.sums[i])) for i in best]
 

@@ -1,9 +1,9 @@
-"""Decoding one window of 30 seconds: which tokens does the network hear?
+"""Decoding one window of 30 seconds: from its features to its text.
 
-A window's tokens are prompted, searched for (`search.py`) under rules that forbid some tokens (`rules.py`), and scored:
+A window's tokens are searched for (`search`) under rules that forbid some tokens (`rules`), and then scored:
 
     <|startofprev|> the prompt  <|startoftranscript|> language task  <|0.00|> text <|2.50|> ...  <|endoftext|>
-    ^ told                      ^ start sequence                      ^ searched for
+    ^ given                     ^ start sequence                      ^ searched for
 
 Source: openai-whisper's ``decoding.py``; Radford et al. 2022, section 2.3.
 """
@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.decoding.batch import WindowDecoder, decode_together, not_finite_message
 from npwhisper.decoding.options import DecodingOptions, check_options
-from npwhisper.decoding.rules import LOGIT_RULES, TIME_PRECISION, RuleContext
-from npwhisper.decoding.search import Hypothesis, beam_search, greedy_search, rank, sample
+from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
+from npwhisper.decoding.search import Beam, Greedy, Sampling, Search, rank
 from npwhisper.model import Network
-from npwhisper.model.layers import log_softmax, softmax
+from npwhisper.model.layers import softmax
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
+from npwhisper.tracing.finite import first_not_finite, is_finite
 from npwhisper.tracing.seam import Array
 
 
@@ -108,15 +110,20 @@ def detect_language(
     >>> max(probs, key=probs.get)  # doctest: +SKIP
     'de'
     """
-    if not model.is_multilingual:
-        raise ValueError("an English-only model has no language tokens: use a multilingual model to detect languages")
+    require_languages(model)
     tokenizer = tokenizer or get_tokenizer(True, num_languages=model.num_languages)
-    features = hear(model, mel)
+    features = encode(model, mel)
     ids = list(tokenizer.all_language_tokens)
     probs = softmax(model.decoder(np.full((len(features), 1), tokenizer.sot), features)[:, 0, ids])
     tokens = np.asarray(ids)[probs.argmax(axis=1)]
     named = [dict(zip(tokenizer.all_language_codes, row.tolist(), strict=True)) for row in probs]
     return (tokens[0], named[0]) if np.ndim(mel) == 2 else (tokens, named)
+
+
+def require_languages(model: Network) -> None:
+    """Raise ValueError for a model that knows only English."""
+    if not model.is_multilingual:
+        raise ValueError("an English-only model has no language tokens: use a multilingual model to detect languages")
 
 
 def likeliest_language(model: Network, mel: Array) -> str:
@@ -126,20 +133,30 @@ def likeliest_language(model: Network, mel: Array) -> str:
     return max(probs, key=probs.__getitem__)
 
 
-def hear(model: Network, mel: Array) -> Array:
+def encode(model: Network, mel: Array) -> Array:
     """Encode windows, unless they are encoded already: (..., M, 3000) or (..., S, D) -> (B, S, D).
 
     Raises
     ------
     ValueError
-        If the shape does not fit the model, or there are numbers that are not finite.
+        If there are no windows, if the shape does not fit the model, or if there are numbers that are not finite.
     """
     mel, shape = np.asarray(mel), (model.dims.n_audio_ctx, model.dims.n_audio_state)
-    if not np.isfinite(mel).all():
-        raise ValueError("the spectrogram holds NaN or infinity: look for them in the audio that it was made from")
-    if mel.shape[-2:] == shape:
+    if mel.dtype.kind not in "fiu":
+        raise ValueError(f"a window is an array of numbers, got {mel.dtype}: make it with log_mel_spectrogram")
+    if mel.ndim > 2 and not len(mel):
+        raise ValueError(f"a batch has at least one window, got shape {mel.shape}: leave an empty batch out")
+    is_encoded = mel.shape[-2:] == shape
+    if not is_finite(mel):
+        source = "encoder that computed them: was a layer replaced" if is_encoded else "audio that it was made from"
+        what = "features hold" if is_encoded else "spectrogram holds"
+        raise ValueError(f"the {what} NaN or infinity: check the {source}{'?' if is_encoded else ''}")
+    if is_encoded:
         return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
-    return model.embed_audio(mel)
+    features = model.embed_audio(mel)
+    if not is_finite(features):
+        raise ValueError(not_finite_message(first_not_finite(lambda: model.embed_audio(mel))))
+    return features
 
 
 class DecodingTask:
@@ -166,6 +183,7 @@ class DecodingTask:
     def __init__(self, model: Network, options: DecodingOptions) -> None:
         check_options(options)
         self.model, self.options = model, options
+        self.given_language = self._given_language()
         self.tokenizer = get_tokenizer(
             model.is_multilingual,
             num_languages=model.num_languages,
@@ -181,14 +199,7 @@ class DecodingTask:
 
     def run(self, mel: Array) -> list[DecodingResult]:
         """Decode windows (n_mels, 3000) or (B, n_mels, 3000), or encoded ones; one result for each."""
-        features = hear(self.model, mel)
-        languages, language_probs = self._languages(features)
-        if self.options.task == "lang_id":
-            return [DecodingResult(*row) for row in zip(features, languages, language_probs, strict=True)]
-        step = _Step(self, features)
-        found = self._search(step, self._initial_tokens(languages))
-        results = zip(features, languages, language_probs, found, step.no_speech_probs, strict=True)
-        return [self._result(*row) for row in results]
+        return decode_together(self.model, [WindowDecoder(self, features) for features in encode(self.model, mel)])
 
     def _tokens(self, text: str | Sequence[int]) -> list[int]:
         return self.tokenizer.encode(" " + text.strip()) if isinstance(text, str) else [int(t) for t in text]
@@ -210,63 +221,57 @@ class DecodingTask:
         tokens = self._tokens(given)[-room if room > 0 else -context :]
         return tokens if self.options.without_timestamps else [self.tokenizer.timestamp_begin, *tokens]
 
-    def _languages(self, features: Array) -> tuple[list[str], list[dict[str, float] | None]]:
-        """Every window's language, and the probabilities where it had to be detected."""
-        given = self.options.language or (None if self.model.is_multilingual else "en")
-        if given and self.options.task != "lang_id":
-            return [given] * len(features), [None] * len(features)
-        probs = detect_language(self.model, features, self.tokenizer)[1]
-        assert isinstance(probs, list)
-        return [max(p, key=p.__getitem__) for p in probs], list(probs)
+    def _given_language(self) -> str | None:
+        """The language that need not be detected, if there is one."""
+        if self.options.task == "lang_id":
+            require_languages(self.model)
+            return None
+        return self.options.language or (None if self.model.is_multilingual else "en")
 
-    def _initial_tokens(self, languages: list[str]) -> Array:
-        """Prompt, start sequence and prefix for every window: (B, T)."""
-        rows = np.array([[*self.prompt, *self.sot_sequence, *self.prefix]] * len(languages))
+    def initial_tokens(self, language: str) -> Array:
+        """Prompt, start sequence and prefix: (T,)."""
+        tokens = np.array([*self.prompt, *self.sot_sequence, *self.prefix])
         if self.model.is_multilingual and self.options.language is None:
-            rows[:, len(self.prompt) + 1] = [self.tokenizer.to_language_token(code) for code in languages]
-        return rows
+            tokens[len(self.prompt) + 1] = self.tokenizer.to_language_token(language)
+        return tokens
 
-    def _search(self, step: _Step, tokens: Array) -> list[list[Hypothesis]]:
-        """The hypotheses of every window, in the order in which they were found."""
+    def new_search(self, tokens: Array) -> Search:
+        """The search that these options ask for, from `tokens` (T,) on."""
         options, eot = self.options, self.tokenizer.eot
-        room = min(self.sample_len, self._room(tokens.shape[1]))
         if options.beam_size is not None:
-            return beam_search(step, tokens, eot, room, options.beam_size, options.patience or 1.0)
+            return Beam(tokens, eot, options.beam_size, options.patience or 1.0)
         if options.temperature == 0:
-            return greedy_search(step, tokens, eot, room)
-        rngs = [np.random.default_rng(options.seed) for _ in tokens]
-        return sample(step, tokens, eot, room, float(options.temperature), options.best_of or 1, rngs)
+            return Greedy(tokens, eot)
+        rng = np.random.default_rng(options.seed)
+        return Sampling(tokens, eot, float(options.temperature), options.best_of or 1, rng)
 
-    def _room(self, n_given: int) -> int:
+    def max_tokens(self, n_given: int) -> int:
         """How many tokens can be found after `n_given`: the last one need not be read again."""
         context = self.model.dims.n_text_ctx
         if n_given > context:
             raise ValueError(
                 f"the text context holds {context} tokens, got {n_given} from prompt and prefix: shorten the prefix"
             )
-        return context - n_given + 1
+        return min(self.sample_len, context - n_given + 1)
 
-    def _result(
-        self,
-        features: Array,
-        language: str,
-        language_probs: dict[str, float] | None,
-        hypotheses: list[Hypothesis],
-        no_speech_prob: float,
-    ) -> DecodingResult:
+    def result(self, window: WindowDecoder) -> DecodingResult:
+        """What a window that is done has found."""
+        if self.options.task == "lang_id":
+            return DecodingResult(window.features, str(window.language), window.language_probs)
+        hypotheses = window.search.hypotheses()
         best = [hypotheses[i] for i in rank(hypotheses, self.options.length_penalty)]
         best = [hypothesis for hypothesis in best if np.isfinite(hypothesis.sum_logprob)] or best[:1]
         texts = [self.tokenizer.decode(hypothesis.tokens).strip() for hypothesis in best]
         scores = [hypothesis.sum_logprob / (len(hypothesis.tokens) + 1) for hypothesis in best]
-        stamp = [] if self.options.without_timestamps else self.prefix[:1]
+        timestamp = [] if self.options.without_timestamps else self.prefix[:1]
         return DecodingResult(
-            audio_features=features,
-            language=language,
-            language_probs=language_probs,
-            tokens=stamp + best[0].tokens,
+            audio_features=window.features,
+            language=str(window.language),
+            language_probs=window.language_probs,
+            tokens=timestamp + best[0].tokens,
             text=texts[0],
             avg_logprob=scores[0],
-            no_speech_prob=no_speech_prob,
+            no_speech_prob=window.no_speech_prob,
             temperature=float(self.options.temperature),
             compression_ratio=compression_ratio(texts[0]),
             alternatives=list(zip(texts, scores, strict=True)),
@@ -302,40 +307,6 @@ class DecodingTask:
             return []
         noise = t.non_speech_tokens if -1 in ids else ()
         return sorted({*ids, *noise, t.transcribe, t.translate, t.sot, t.sot_prev, t.sot_lm, t.no_speech} - {-1})
-
-
-class _Step:
-    """The network as a search sees it: tokens in, log-probabilities under the rules out."""
-
-    def __init__(self, task: DecodingTask, features: Array) -> None:
-        self.task, self.features = task, features
-        self.cache = task.model.start_cache(features)
-        self.no_speech_probs: list[float] = []
-
-    def __call__(self, tokens: Array, parents: Array | None) -> Array:
-        if parents is not None:
-            self.cache.reorder(parents)
-        sot = len(self.task.prompt)
-        at = (sot, -1) if parents is None else (-1,)
-        logits = self.task.model.decoder(tokens[:, self.cache.length :], self.features, self.cache, at)
-        if parents is None:
-            self.no_speech_probs = softmax(logits[:, 0])[:, self.task.tokenizer.no_speech].tolist()
-        return self._under_rules(logits[:, -1], tokens[:, sot + len(self.task.sot_sequence) :])
-
-    def _under_rules(self, logits: Array, sampled: Array) -> Array:
-        """Log-probabilities of what the rules allow; where they allow nothing, the text ends.
-
-        (B, V), (B, T) -> (B, V)
-        """
-        for rule in LOGIT_RULES:
-            logits = rule(logits, sampled, self.task.context)
-        best = logits.max(axis=-1)
-        if np.isnan(best).any():
-            raise ValueError("the network answers NaN: its weights hold NaN or are far too large; check the checkpoint")
-        if np.isneginf(best).any():
-            logits = logits.copy()
-            logits[np.isneginf(best), self.task.context.eot] = 0.0
-        return log_softmax(logits)
 
 
 def decode(

@@ -6,10 +6,13 @@ A cache is a value that the caller holds and passes on: nothing is stored on fun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from npwhisper.compute.parts import Parts
 from npwhisper.tracing.seam import Array, layer
 
 
@@ -58,8 +61,8 @@ class KeyValues:
 class BlockCache:
     """What one decoder block remembers: the growing `text` and the keys and values (A, H, S, K) of the `audio`."""
 
-    text: KeyValues
-    audio: tuple[Array, Array]
+    text: Any  # KeyValues, or Parts of them
+    audio: Any  # (k, v), or Parts of such pairs
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,16 @@ class Cache:
         """The number of rows of tokens."""
         return len(self.blocks[0].text.k)
 
+    def positions(self, n: int) -> Array:
+        """The positions of the next `n` tokens: -> (n,)."""
+        return np.arange(self.length, self.length + n)
+
+    def emptied(self) -> Cache:
+        """A cache of the same audio that has seen no text yet."""
+        n_windows, (_, n_head, capacity, width) = len(self.blocks[0].audio[0]), self.blocks[0].text.k.shape
+        texts = (KeyValues.empty(n_windows, n_head, capacity, width) for _ in self.blocks)
+        return Cache(tuple(BlockCache(text, block.audio) for text, block in zip(texts, self.blocks, strict=True)))
+
     def reorder(self, parents: Array) -> None:
         """Reorder the text of every block; the audio belongs to the window and stays."""
         if not np.array_equal(parents, np.arange(self.rows)):
@@ -93,3 +106,36 @@ class Cache:
             raise ValueError(f"the cache holds {self.rows} rows of tokens, got {rows}: reorder it first")
         if rows != self.rows:
             self.reorder(np.zeros(rows, dtype=np.int64))  # nothing is remembered yet, so any parent will do
+
+
+class JoinedCache:
+    """Several caches side by side, for the rows of tokens of all of them: each is at its own place of its own text.
+
+    >>> caches = [Cache((BlockCache(KeyValues.empty(1, 2, 10, 4), None),)) for _ in range(2)]
+    >>> _ = caches[1].blocks[0].text.append(*np.ones((2, 1, 2, 3, 4), np.float32))
+    >>> JoinedCache(caches).positions(1).tolist()
+    [[0], [3]]
+    """
+
+    def __init__(self, caches: Sequence[Cache]) -> None:
+        self.caches = list(caches)
+        rows = [cache.rows for cache in self.caches]
+        self.blocks = tuple(
+            BlockCache(Parts([block.text for block in blocks], rows), Parts([block.audio for block in blocks], rows))
+            for blocks in zip(*(cache.blocks for cache in self.caches), strict=True)
+        )
+
+    @property
+    def length(self) -> int:
+        """The number of text positions of the longest."""
+        return max(cache.length for cache in self.caches)
+
+    def positions(self, n: int) -> Array:
+        """The positions of the next `n` tokens of every row: -> (B, n)."""
+        return np.concatenate([np.tile(cache.positions(n), (cache.rows, 1)) for cache in self.caches])
+
+    def fit(self, rows: int) -> None:
+        """Make sure that `rows` rows of tokens may come next."""
+        held = sum(cache.rows for cache in self.caches)
+        if rows != held:
+            raise ValueError(f"the caches hold {held} rows of tokens, got {rows}: give every row one")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.compute.parallel import blocked, limit_blas
-from npwhisper.model.cache import BlockCache, Cache, KeyValues
+from npwhisper.compute.parts import by_parts
+from npwhisper.model.cache import BlockCache, Cache, JoinedCache, KeyValues
 from npwhisper.model.layers import (
     attend,
     causal_mask,
@@ -38,11 +39,14 @@ def self_attention(x: Array, w: Weights, n_head: int, cache: KeyValues | None = 
     (B, T, D) -> (B, T, D)
     """
     q, k, v = (split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value"))
-    mask = None
-    if cache is not None:
-        k, v = cache.append(k, v)
-        mask = causal_mask(q.shape[2], k.shape[2])
-    return linear(merge_heads(attend(q, k, v, mask)), w["out"])
+    y = attend(q, k, v) if cache is None else by_parts(_attend_to_text, cache, q, k, v)
+    return linear(merge_heads(y), w["out"])
+
+
+def _attend_to_text(cache: KeyValues, q: Array, k: Array, v: Array) -> Array:
+    """Attend to what is in the cache and to the new positions, each to none after it: (B, H, T, K) -> (B, H, T, K)."""
+    k, v = cache.append(k, v)
+    return attend(q, k, v, causal_mask(q.shape[2], k.shape[2]))
 
 
 @layer
@@ -51,10 +55,15 @@ def cross_attention(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array
 
     (B, T, D), audio keys and values (A, H, S, K) of A windows, each shared by B / A rows -> (B, T, D)
     """
+    y = by_parts(partial(_attend_to_audio, n_head=n_head), audio, linear(x, w["query"]))
+    return linear(y, w["out"])
+
+
+def _attend_to_audio(audio: tuple[Array, Array], q: Array, n_head: int) -> Array:
+    """Attend to the audio; the rows of a window are further queries to it: (B, T, D) -> (B, T, D)."""
     k, v = audio
-    q = linear(x, w["query"]).reshape(len(k), -1, x.shape[-1])  # the rows of a window are further queries to its audio
-    y = merge_heads(attend(split_heads(q, n_head), k, v))
-    return linear(y.reshape(x.shape), w["out"])
+    y = attend(split_heads(q.reshape(len(k), -1, q.shape[-1]), n_head), k, v)
+    return merge_heads(y).reshape(q.shape)
 
 
 @layer
@@ -112,13 +121,14 @@ def logits(x: Array, weight: Array) -> Array:
 
 
 @layer
-def decoder(tokens: Array, w: Weights, n_head: int, cache: Cache, at: Sequence[int] | None = None) -> Array:
+def decoder(
+    tokens: Array, w: Weights, n_head: int, cache: Cache | JoinedCache, at: Sequence[int] | None = None
+) -> Array:
     """Say what comes next: the tokens that continue those in the cache, with their positions, through the blocks.
 
     (B, T) -> (B, T, V), or (B, len(at), V): the logits at the positions `at` only
     """
-    start = cache.length
-    x = embedding(tokens, w["token_embedding"]) + w["positional_embedding"][start : start + tokens.shape[1]]
+    x = embedding(tokens, w["token_embedding"]) + w["positional_embedding"][cache.positions(tokens.shape[1])]
     for block, block_cache in zip(w["blocks"].values(), cache.blocks, strict=True):
         x = decoder_block(x, block, n_head, block_cache)
     x = layer_norm(x if at is None else x[:, at], w["ln"])
@@ -229,11 +239,16 @@ class Network:
 
     @limit_blas(1)
     def decoder(
-        self, tokens: Array, audio_features: Array, cache: Cache | None = None, at: Sequence[int] | None = None
+        self,
+        tokens: Array,
+        audio_features: Array,
+        cache: Cache | JoinedCache | None = None,
+        at: Sequence[int] | None = None,
     ) -> Array:
         """Logits after each token; with a `cache` from `start_cache`, `tokens` continue those it has seen.
 
-        (B, T), (A, S, D) -> (B, T, V) or, at the positions `at` only, (B, len(at), V); every B / A rows share a window
+        (B, T), (A, S, D) -> (B, T, V) or, at the positions `at` only, (B, len(at), V); every B / A rows share a window.
+        A `JoinedCache` has several windows, each at its own position; what `audio_features` are is then in it.
         """
         tokens = self._check_tokens(np.atleast_2d(np.asarray(tokens)))
         if cache is None:

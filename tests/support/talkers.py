@@ -14,6 +14,7 @@ import cases
 import numpy as np
 
 from npwhisper import ModelDimensions, Whisper
+from npwhisper.model.cache import JoinedCache
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
 
@@ -78,11 +79,16 @@ class Script(Whisper):
 
     def decoder(self, tokens: Array, audio_features: Array, cache: Any = None, at: Any = None) -> Array:
         cache = cache or self.start_cache(audio_features)
+        caches = cache.caches if isinstance(cache, JoinedCache) else [cache]
+        parts = np.split(tokens, np.cumsum([part.rows for part in caches])[:-1])
+        return np.concatenate([self._read(*pair, at) for pair in zip(parts, caches, strict=True)])
+
+    def _read(self, tokens: Array, cache: Any, at: Any) -> Array:
         self.heard += [] if cache.length else tokens.tolist()
-        cache.rows = [row + new for row, new in zip(cache.rows, tokens.tolist(), strict=True)]
+        cache.texts = [row + new for row, new in zip(cache.texts, tokens.tolist(), strict=True)]
         width = tokens.shape[1]
         ends = [cache.length - width + range(width)[i] + 1 for i in (at or range(width))]
-        return np.array([[self._logits(row[:end]) for end in ends] for row in cache.rows])
+        return np.array([[self._logits(row[:end]) for end in ends] for row in cache.texts])
 
     def _logits(self, tokens: list[int]) -> Array:
         row = np.full(self.dims.n_vocab, -30.0, dtype=np.float32)
@@ -94,12 +100,24 @@ class Script(Whisper):
 class ScriptCache:
     """The tokens of every row, where a real cache has what the network made of them."""
 
+    blocks = ()
+
     def __init__(self, rows: int) -> None:
-        self.rows = [list[int]() for _ in range(rows)]
+        self.texts = [list[int]() for _ in range(rows)]
+
+    @property
+    def rows(self) -> int:
+        return len(self.texts)
 
     @property
     def length(self) -> int:
-        return len(self.rows[0])
+        return len(self.texts[0])
+
+    def emptied(self) -> ScriptCache:
+        return ScriptCache(1)
+
+    def fit(self, rows: int) -> None:
+        assert rows == self.rows
 
     def reorder(self, parents: Array) -> None:
-        self.rows = [list(self.rows[parent]) for parent in parents]
+        self.texts = [list(self.texts[parent]) for parent in parents]

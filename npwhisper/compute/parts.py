@@ -1,0 +1,55 @@
+"""Rows of one batch that remember different things: each part of the rows is computed with a value of its own.
+
+The windows of a batch are at different places of their texts, and each has its own audio. What they have in common, the
+products with the weights, is computed for all rows at once; what they have not, attention, part by part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npwhisper.compute.parallel import _run, _run_alone
+from npwhisper.tracing.seam import Array
+
+WORTH_SHARING = 1 << 19  # numbers that a part reads: below, another thread comes too late to help
+
+
+class Parts(NamedTuple):
+    """What each part of the rows has of its own, and how many rows it has."""
+
+    values: Sequence[Any]
+    rows: Sequence[int]
+
+
+def by_parts(function: Callable[..., Array], value: Any, *arrays: Array) -> Array:
+    """Compute ``function(value, *arrays)``, or with `Parts` that of every part with its rows of the arrays.
+
+    The result has the shape of the first array. Parts that own large arrays are shared among threads.
+
+    >>> x = np.ones((3, 2), np.float32)
+    >>> by_parts(lambda factor, x: factor * x, Parts([1, 5], [1, 2]), x)[:, 0]
+    array([1., 5., 5.], dtype=float32)
+    """
+    if not isinstance(value, Parts):
+        return function(value, *arrays)
+    if len(value.values) == 1:
+        return function(value.values[0], *arrays)
+    y, ends = np.empty_like(arrays[0]), np.cumsum(value.rows).tolist()
+
+    def compute(part: tuple[Any, slice]) -> None:
+        own, rows = part
+        y[rows] = function(own, *(x[rows] for x in arrays))
+
+    spans = [slice(end - n, end) for end, n in zip(ends, value.rows, strict=True)]
+    parts = list(zip(value.values, spans, strict=True))
+    is_large = _n_numbers(value.values[0]) >= WORTH_SHARING
+    _run(compute, parts) if is_large else _run_alone(compute, parts)
+    return y
+
+
+def _n_numbers(value: Any) -> int:
+    """How many numbers a tuple of arrays holds; 0 of anything else."""
+    return sum(x.size for x in value) if isinstance(value, tuple) else 0
