@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_dims, checked_heads
+from npwhisper.checkpoint.folders import advice
 from npwhisper.checkpoint.mapped import map_file
-from npwhisper.checkpoint.names import openai_names
+from npwhisper.checkpoint.names import computed_positions, openai_names
 from npwhisper.checkpoint.settings import read_json
-from npwhisper.model.layers import sinusoids
 from npwhisper.tracing.seam import Array
 
 CONFIG = {
@@ -34,6 +36,7 @@ CONFIG = {
     "n_text_head": "decoder_attention_heads",
     "n_text_layer": "decoder_layers",
 }
+POSITIONS = "encoder.positional_embedding"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 ReadWeights = Callable[[Array], dict[str, Array]]
@@ -53,9 +56,22 @@ def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array],
         if twice := weights.keys() & part.keys():
             raise CheckpointError(f"{min(twice)[:80]!r} is in two of the files: the folder is broken")
         weights |= part
+    _require_tied(weights)
     weights = openai_names(weights)
-    weights.setdefault("encoder.positional_embedding", sinusoids(dims["n_audio_ctx"], dims["n_audio_state"]))
+    if POSITIONS not in weights:
+        weights[POSITIONS] = computed_positions(weights, dims)
     return weights, dims, _alignment_heads(folder / "generation_config.json", dims)
+
+
+def _require_tied(weights: dict[str, Array]) -> None:
+    """Refuse an output projection of its own: Whisper multiplies by the token embedding."""
+    head = weights.get("proj_out.weight")
+    embedding = next((array for name, array in weights.items() if name.endswith("decoder.embed_tokens.weight")), None)
+    if head is not None and embedding is not None and not np.array_equal(head, embedding):
+        raise CheckpointError(
+            "proj_out.weight is not the token embedding (tie_word_embeddings is false): "
+            "this fine-tune is another network than Whisper and cannot be computed here"
+        )
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -64,8 +80,8 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / part for part in _parts(read_json(folder / f"{name}.index.json"))]
         if (folder / name).exists():
             return [folder / name]
-    advice = ": merge the adapter into its base model first" if (folder / "adapter_config.json").exists() else ""
-    raise CheckpointError(f"the folder has neither {' nor '.join(WEIGHTS)}{advice or ': download the whole folder'}")
+    default = f"the folder has neither {' nor '.join(WEIGHTS)}: download the whole folder"
+    raise CheckpointError(advice(folder) or default)
 
 
 def _parts(index: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from npwhisper.checkpoint.contents import CheckpointError, checked_dims
+from npwhisper.model.layers import sinusoids
 from npwhisper.tracing.seam import Array
 
 LANDMARK = "encoder.conv1.weight"
@@ -68,6 +69,18 @@ def openai_name(name: str) -> str:
     if layer and layer[3] in PARTS:
         return f"{layer[1]}.blocks.{layer[2]}.{PARTS[layer[3]]}.{layer[4]}"
     return WHOLE.get(name, name)
+
+
+def computed_positions(weights: Mapping[str, Array], dims: Mapping[str, int]) -> Array:
+    """The encoder's sinusoids, for files that leave them out: (n_audio_ctx, n_audio_state).
+
+    They are computed only if they take less memory than the weights that are there, so that a size that a file merely
+    claims cannot fill the memory.
+    """
+    length, width = dims["n_audio_ctx"], dims["n_audio_state"]
+    if 4 * length * width > sum(array.nbytes for array in weights.values()) or width % 2 or width < 4:
+        raise CheckpointError(f"{length} positions of {width} numbers do not fit the weights: the settings are broken")
+    return sinusoids(length, width)
 
 
 def inferred_dims(weights: Mapping[str, Array], head_width: int = HEAD_SIZE) -> dict[str, int]:

@@ -7,14 +7,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from npwhisper.checkpoint.contents import Checkpoint, CheckpointError, checked_dims, checked_heads
+from npwhisper.checkpoint.contents import Checkpoint, CheckpointError, Heads, checked_dims, checked_heads
 from npwhisper.checkpoint.ctranslate2 import looks_like_ctranslate2, read_ctranslate2
+from npwhisper.checkpoint.folders import require_openable
 from npwhisper.checkpoint.ggml import looks_like_ggml, read_ggml
 from npwhisper.checkpoint.huggingface import read_huggingface
 from npwhisper.checkpoint.mapped import map_file
+from npwhisper.checkpoint.mlx import looks_like_mlx, read_mlx
 from npwhisper.checkpoint.names import inferred_dims, openai_names
+from npwhisper.checkpoint.npy import looks_like_npz, read_npz
 from npwhisper.checkpoint.pt import looks_like_legacy, looks_like_zip, read_legacy, read_zip, state_dict
 from npwhisper.checkpoint.safetensors_file import looks_like_safetensors, read_safetensors
+from npwhisper.checkpoint.settings import read_json
+from npwhisper.checkpoint.vocabulary import no_timestamps_id, only_whisper_tokens
 from npwhisper.tracing.seam import Array
 
 STRANGERS = {
@@ -23,7 +28,10 @@ STRANGERS = {
     (0, b"<!DOCTYPE"): "a web page: download the file itself",
     (0, b"<html"): "a web page: download the file itself",
     (0, b"\x1f\x8b"): "a gzip archive: unpack it first",
-    (0, b"\x89HDF"): "an HDF5 file: use the PyTorch or safetensors weights",
+    (0, b"\x89HDF"): "an HDF5 file (TensorFlow's weights): use the PyTorch or safetensors weights",
+    (0, b"\x06\0\0\0\x0c\0WhisperSpec"): "CTranslate2's model.bin: give the folder that contains it",
+    (0, b"\x08\x07\x12\x07pytorch"): "an ONNX graph: use the checkpoint that it was exported from",
+    (0, b"\x08\x08\x12\x07pytorch"): "an ONNX graph: use the checkpoint that it was exported from",
     (257, b"ustar"): "a tar archive (or torch.save's oldest form): unpack it, or save it again with a newer PyTorch",
 }
 
@@ -36,7 +44,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     path
         A `.safetensors` file; a PyTorch file (`.pt`, `.bin`, `.ckpt`, zip or legacy form); a whisper.cpp
         `ggml-*.bin`; a folder as transformers' `save_pretrained` writes it; or CTranslate2's, which
-        faster-whisper keeps.
+        faster-whisper keeps; MLX's.
 
     Returns
     -------
@@ -56,28 +64,45 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 
 
 def _from_folder(folder: Path) -> Checkpoint:
+    """A folder of CTranslate2, MLX or Hugging Face; only the last can have tokens that are not Whisper's."""
     if looks_like_ctranslate2(folder):
         weights, dims, heads = read_ctranslate2(folder)
-    else:
-        weights, dims, heads = read_huggingface(folder, lambda data: _tensors(data)[0])
-    return Checkpoint(dims, weights, heads)
+        return _checkpoint(weights, dims, heads)
+    require_openable(folder)
+    if looks_like_mlx(read_json(folder / "config.json")):
+        weights, dims, heads = read_mlx(folder, lambda data: _tensors(data)[0])
+        return _checkpoint(weights, dims, heads)
+    weights, dims, heads = read_huggingface(folder, lambda data: _tensors(data)[0])
+    return _checkpoint(weights, dims, heads, no_timestamps=no_timestamps_id(folder))
+
+
+def _checkpoint(
+    weights: dict[str, Array],
+    dims: dict[str, int],
+    heads: Heads | None = None,
+    metadata: dict[str, str] | None = None,
+    no_timestamps: int | None = None,
+) -> Checkpoint:
+    weights, dims = only_whisper_tokens(weights, dims, no_timestamps)
+    return Checkpoint(dims, weights, heads, metadata or {})
 
 
 def _from_file(data: Array) -> Checkpoint:
     if looks_like_ggml(data):
         weights, dims = read_ggml(data)
-        return Checkpoint(dims, weights)
+        return _checkpoint(weights, dims)
     tensors, rest = _tensors(data)
     weights = openai_names(tensors)
     dims = inferred_dims(weights) if rest.get("dims") is None else checked_dims(rest["dims"])
     heads = rest.get("alignment_heads")
-    return Checkpoint(
-        dims, weights, None if heads is None else checked_heads(heads, dims), _texts(rest.get("metadata"))
-    )
+    checked = None if heads is None else checked_heads(heads, dims)
+    return _checkpoint(weights, dims, checked, _texts(rest.get("metadata")))
 
 
 def _tensors(data: Array) -> tuple[dict[str, Array], dict[str, Any]]:
     """The tensors of one file as they are named there, and what else it says (dims, alignment_heads, metadata)."""
+    if looks_like_npz(data):
+        return read_npz(data), {}
     if looks_like_zip(data):
         return state_dict(read_zip(data))
     if looks_like_legacy(data):

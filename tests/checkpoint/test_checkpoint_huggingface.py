@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from checkpoint_files import (
 )
 
 from npwhisper.checkpoint import CheckpointError, read_checkpoint
+from npwhisper.checkpoint.vocabulary import CheckpointWarning, no_timestamps_id, only_whisper_tokens
 from npwhisper.checkpoint.weights import convert
 from npwhisper.model.layers import sinusoids
 
@@ -38,7 +41,7 @@ def assert_equal(read: dict[str, np.ndarray], dtype: str = "float32") -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_one_file(tmp_path: Path, dtype: str) -> None:
-    tied = {"proj_out.weight": np.zeros((17, 64), dtype)}
+    tied = {"proj_out.weight": hf_weights(dtype)["model.decoder.embed_tokens.weight"]}
     folder = hf_folder(tmp_path / "m", {"model.safetensors": safetensors(hf_weights(dtype) | tied, {"format": "pt"})})
     read = read_checkpoint(folder)
     assert_equal(read.weights, dtype)
@@ -113,7 +116,7 @@ def test_alignment_heads(tmp_path: Path, generation: Any, heads: Any) -> None:
 GOOD = safetensors(hf_weights())
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no weights": ({}, "neither model.safetensors nor pytorch_model.bin"),
-    "adapter": ({"adapter_config.json": {}}, "merge the adapter"),
+    "adapter": ({"adapter_config.json": {}}, "LoRA adapter of another model"),
     "no config": ({"config.json": b""}, "config.json is not JSON"),
     "config is a list": ({"config.json": []}, "config.json is not a JSON object"),
     "deep config": ({"config.json": b"[" * 100_000}, "config.json is not JSON"),
@@ -148,3 +151,97 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 def test_broken_folders(tmp_path: Path, files: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(hf_folder(tmp_path / "m", files))
+
+
+# --- what people really have ------------------------------------------------------------------------------------------
+
+CONTENTS = {
+    "adapter": (
+        {"adapter_config.json": {"base_model_name_or_path": "openai/whisper-tiny.en", "peft_type": "LORA"}},
+        r"LoRA adapter of 'openai/whisper-tiny.en', not a model: merge",
+    ),
+    "trainer": ({"checkpoint-500/config.json": {}, "training_args.bin": b"x"}, "such as 'checkpoint-500'"),
+    "Flax": ({"config.json": HF_CONFIG, "flax_model.msgpack": b"\x81abc"}, "only Flax weights: convert them with"),
+    "TensorFlow": ({"config.json": HF_CONFIG, "tf_model.h5": b"\x89HDF"}, "only TensorFlow weights: convert them with"),
+    "ONNX": ({"config.json": HF_CONFIG, "onnx/encoder_model.onnx": b"\x08\x07"}, "ONNX graphs: open the checkpoint"),
+    "a .pt": ({"tiny.pt": b"x"}, "contains a .pt file: give the path of that file"),
+    "nothing": ({"readme": b"x"}, "no readable config.json"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_other_folders_get_advice(tmp_path: Path, name: str) -> None:
+    files, message = CONTENTS[name]
+    for file, content in files.items():
+        path = tmp_path / "m" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(tmp_path / "m")
+
+
+def grown(rows: int, mels: int = 80) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    embedding = np.zeros((rows, 4), np.float16)
+    return {"decoder.token_embedding.weight": embedding}, {"n_vocab": rows, "n_mels": mels}
+
+
+@pytest.mark.parametrize(
+    ("rows", "mels", "told", "whisper"),
+    [
+        (51866, 80, None, 51865),
+        (51868, 80, None, 51865),
+        (51904, 80, 50363, 51865),
+        (51872, 80, 50362, 51864),
+        (51904, 128, None, 51866),
+        (51868, 128, 50364, 51866),
+    ],
+)
+def test_added_tokens_are_left_out_with_a_warning(rows: int, mels: int, told: int | None, whisper: int) -> None:
+    with pytest.warns(CheckpointWarning, match=f"last {rows - whisper} of {rows} tokens are not Whisper"):
+        weights, dims = only_whisper_tokens(*grown(rows, mels), told)
+    assert (len(weights["decoder.token_embedding.weight"]), dims["n_vocab"]) == (whisper, whisper)
+
+
+@pytest.mark.parametrize(("rows", "mels", "told"), [(51864, 80, 50362), (51865, 80, None), (51866, 128, None)])
+def test_official_vocabularies_stay_as_they_are(rows: int, mels: int, told: int | None) -> None:
+    assert only_whisper_tokens(*grown(rows, mels), told)[1]["n_vocab"] == rows
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"generation_config.json": {"no_timestamps_token_id": 50363}},
+        {"added_tokens.json": {"<|notimestamps|>": 50363}},
+        {"tokenizer.json": {"added_tokens": [{"content": "x"}, {"content": "<|notimestamps|>", "id": 50363}]}},
+    ],
+)
+def test_the_control_tokens_are_read_from_the_settings(tmp_path: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert no_timestamps_id(tmp_path) == 50363
+    assert no_timestamps_id(tmp_path / "nowhere") is None
+
+
+def test_an_output_projection_of_its_own_is_refused(tmp_path: Path) -> None:
+    own = {"proj_out.weight": np.ones((17, 64), np.float16)}
+    folder = hf_folder(tmp_path / "m", {"model.safetensors": safetensors(hf_weights() | own)})
+    with pytest.raises(CheckpointError, match=r"proj_out\.weight is not the token embedding"):
+        read_checkpoint(folder)
+
+
+def test_claimed_positions_are_not_computed(tmp_path: Path) -> None:
+    weights = {name: array for name, array in hf_weights().items() if "encoder.embed_positions" not in name}
+    config = {**HF_CONFIG, "max_source_positions": 2**20}
+    folder = hf_folder(tmp_path / "m", {"model.safetensors": safetensors(weights), "config.json": config})
+    with pytest.raises(CheckpointError, match="1048576 positions of 64 numbers do not fit"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_settings_are_regular_files(tmp_path: Path, kind: str) -> None:
+    folder = hf_folder(tmp_path / "m", {"model.safetensors": GOOD})
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json") if kind == "fifo" else (folder / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"no readable config\.json|not a regular file"):
+        read_checkpoint(folder)
