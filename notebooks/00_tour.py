@@ -23,16 +23,18 @@ plt.style.use("notebook.mplstyle")
 # %% [markdown]
 # ## Listen, then let the machine listen
 #
-# This is a short recording that comes with the package. Play it.
+# This recording comes with the package: eleven seconds of John F. Kennedy's inaugural address, 1961.
+# Play it.
 
 # %%
 samples = npwhisper.load_audio(npwhisper.example())
 Audio(filename=npwhisper.example())
 
 # %% [markdown]
-# `load_model` without a name gives the small model that is embedded in the package. It is weak,
-# but it needs no network: everything in these notebooks works on a train. With a network,
-# `npwhisper.load_model("base.en")` is a better listener and everything below stays as it is.
+# `load_model` without a name gives `tiny.en`, the smallest of the models that OpenAI trained on
+# 680,000 hours of speech. It comes with the package, so everything in these notebooks works
+# offline. Larger models make fewer errors: `npwhisper.load_model("base.en")` downloads one, and
+# everything below stays as it is.
 
 # %%
 model = npwhisper.load_model()
@@ -78,9 +80,10 @@ bottom.set_title("the same as a log-mel spectrogram: bright is loud")
 plt.show()
 
 # %% [markdown]
-# Time runs to the right in both pictures. Below, low voices are at the bottom and hisses (*s*,
-# *sh*) at the top; the stripes are the overtones of the voice. How this picture is made is the
-# story of notebook 01.
+# Time runs to the right in both pictures. In the lower one, low pitches are at the bottom and hisses
+# (*s*, *sh*) at the top; the stripes are the overtones of the voice. The dark gaps are Kennedy's
+# pauses, and even they are not black: the old recording has noise everywhere. How this picture is
+# made is the story of notebook 01.
 #
 # ### Stage 2: picture to features
 #
@@ -109,8 +112,9 @@ fig.colorbar(picture, ax=ax, label="value")
 plt.show()
 
 # %% [markdown]
-# You cannot read this picture, and nobody can: the network invented these features for itself. But
-# you can see that they change when the sound changes.
+# Nobody designed these features: the network found them in training, and most cannot be read. But
+# you can see that they change when the sound changes, and one row can be read after all: feature 19
+# is bright in the pauses and dark where Kennedy speaks.
 #
 # ### Stage 3: one token at a time
 #
@@ -181,12 +185,13 @@ for name in acts.names("decoder.blocks.0*"):
     print(f"{name:42} {acts[name].shape}")
 
 # %% [markdown]
-# One of these arrays deserves a look already now. While it writes, the decoder *attends* to the
-# recording: for each token it distributes weights over the 1500 moments of the window. Some of its
-# *heads* thereby follow the speech, without ever having been told when a word is said.
+# One of these arrays deserves a look now. While it writes, the decoder *attends* to the
+# recording: for each token it distributes weights over the 1500 positions of the window. Some of
+# its *heads* follow the speech, although training never told them when a word is said. Here is one
+# of those that OpenAI found to follow it best.
 
 # %%
-layer, head = model.alignment_heads[0]
+layer, head = model.alignment_heads[2]
 attention = acts[f"decoder.blocks.{layer}.cross_attn.softmax"].reshape(-1, len(tokens), 1500)[head]
 names = [tokenizer.encoding.decode([token]) for token in tokens]
 
@@ -199,13 +204,15 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# In notebook 03 you build this, and in notebook 07 it becomes times for single words.
+# The bright path runs from the upper left to the lower right: word after word, as they are said.
+# In notebook 03 you build this, and in notebook 07 it becomes a time for every word.
 #
 # ## The equality
 #
 # Every notebook ends with one: what we built by hand is what the library computes. `decode`
 # transcribes one window. Usually it also forbids some tokens (noises, music signs, a blank at the
-# beginning); here we switch that off, since our loop does not.
+# beginning); here we switch that off, since our loop does not forbid them. (`transcribe` above asked
+# for timestamps as well, which is why its text has other punctuation.)
 
 # %%
 options = npwhisper.DecodingOptions(
@@ -221,16 +228,16 @@ print("the same:", decoded.text)
 #
 # | notebook | file that it explains |
 # |---|---|
-# | 01 sound to mel | `audio.py` |
-# | 02 layers | `layers.py`: linear, layer norm, GELU, convolution |
-# | 03 attention | `layers.py` and `model.py`: scores, masks, heads |
-# | 04 the KV cache | `cache.py` |
-# | 05 encoder and decoder | `model.py`, compared with PyTorch layer by layer |
-# | 06 decoding | `search.py` and `decoding.py` |
-# | 07 word times | `timing.py` |
-# | 08 the hot path | how the layers became fast |
+# | 01 sound to mel | `audio/` |
+# | 02 layers | `model/`: linear, layer norm, GELU, convolution |
+# | 03 attention | `model/`: scores, masks, heads |
+# | 04 the KV cache | `model/cache.py` |
+# | 05 encoder and decoder | `model/`, compared with PyTorch layer by layer |
+# | 06 decoding | `decoding/` |
+# | 07 word times | `timing/` |
+# | 08 the hot path | `compute/`: how the layers became fast |
 # | 09 checkpoint files | `checkpoint/`: what is inside a `.pt` file |
-# | 10 looking inside | `tracing.py`: experiments on the network |
+# | 10 looking inside | `tracing/`: experiments on the network |
 #
 # ## Exercises
 #
@@ -246,7 +253,7 @@ print("the same:", decoded.text)
 # assert table == model.dims.n_vocab * model.dims.n_text_state
 # ```
 #
-# In a small model most of the numbers are the table of tokens, in a large one hardly any.
+# Half of this small model is the table of tokens; of `large` it is 4 %.
 #
 # </details>
 #
@@ -261,9 +268,9 @@ print("the same:", decoded.text)
 # print(repr(heard.text), f"no_speech_prob {heard.no_speech_prob:.3f}, mean log-probability {heard.avg_logprob:.2f}")
 # ```
 #
-# A model that only ever heard speech may well invent a word, or a whole sentence. That is called a *hallucination*,
-# and the reason why `transcribe` looks at these two numbers before it believes a window (notebook
-# 06).
+# It writes "you". Whisper was trained on subtitles, where a word stands under nearly every sound, so in
+# silence it invents one: a *hallucination*. It knows better: it gives 95 % to the token for "no
+# speech". Notebook 06 shows what `transcribe` makes of these two numbers.
 #
 # </details>
 #
@@ -280,5 +287,7 @@ print("the same:", decoded.text)
 #     heard = npwhisper.decode(model, npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(quick), model.dims.n_mels))
 #     print(f"{rate / 16000:.2f} times faster: {heard.text}")
 # ```
+#
+# At one and a half times the speed every word is still right; at twice the speed none.
 #
 # </details>

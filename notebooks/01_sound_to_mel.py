@@ -7,11 +7,9 @@
 #
 # **What you need** · NumPy, and what sine and cosine look like.
 #
-# **Which file this explains** · `npwhisper/audio.py`
+# **Which folder this explains** · `npwhisper/audio/`
 
 # %%
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Audio
@@ -45,11 +43,11 @@ axes[-1].set_xlabel("time (s)")
 plt.show()
 
 # %% [markdown]
-# From far away you see words. From near, where a vowel is spoken, you see a *pattern that
-# repeats*: the vocal cords open and close a hundred or two hundred times a second. Which vowel it
-# is, is a matter of the shape of the pattern, that is, of the frequencies that are in it. So a
-# listener should look at frequencies, but only for a moment at a time, because a moment later the
-# next sound comes.
+# From far away you see words and pauses. From near, where a vowel is spoken (here in "my"),
+# you see a *pattern that repeats*: the vocal cords open and close one to three hundred times a
+# second. The shape of the pattern, that is, the frequencies that are in it, tells which vowel it is.
+# So a listener should look at frequencies, but only for a moment at a time, because a moment later
+# the next sound comes.
 #
 # ## Cut into frames
 #
@@ -191,13 +189,15 @@ assert np.abs(library - mel).max() < 1e-4
 print(f"largest difference {np.abs(library - mel).max():.1e}")
 
 # %% [markdown]
-# For the network it is then padded to 30 seconds: 3000 frames. That is the whole input. Here is a
-# longer and noisier recording, the inaugural address of a president in 1961.
+# For the network it is then padded to 30 seconds: 3000 frames. That is the whole input. Here is
+# another voice: a volunteer of LibriVox reads the beginning of Shakespeare's first sonnet. It
+# reaches the top of the picture, while Kennedy's recording has hardly anything above 5000 Hz. The
+# black holes at the top are what MP3 compression leaves: it drops what the ear would not miss.
 
 # %%
-jfk = npwhisper.load_audio(Path("../tests/data/jfk.flac"))
-ax = plot_mel(npwhisper.log_mel_spectrogram(jfk))
-ax.set_title("eleven seconds of J. F. Kennedy")
+sonnet = npwhisper.load_audio("../tests/data/sonnet.flac")[: 11 * SAMPLE_RATE]
+ax = plot_mel(npwhisper.log_mel_spectrogram(sonnet))
+ax.set_title("eleven seconds of a reader")
 plt.show()
 
 # %% [markdown]
@@ -223,7 +223,14 @@ def resound(mel, seed=0):
 Audio(resound(mel), rate=SAMPLE_RATE)
 
 # %% [markdown]
-# You understand every word, and the melody of the voice is nearly gone. Literally: a whisper.
+# The melody of the voice is nearly gone: literally a whisper. The words are still there. The
+# network agrees:
+
+# %%
+print(npwhisper.load_model().transcribe(resound(mel))["text"])
+
+# %% [markdown]
+# That is the same text as from the recording itself.
 #
 # ## Exercises
 #

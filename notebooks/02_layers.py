@@ -7,7 +7,7 @@
 #
 # **What you need** · Matrix products and broadcasting. Notebook 01 for the picture that goes in.
 #
-# **Which file this explains** · `npwhisper/layers.py`
+# **Which file this explains** · `npwhisper/model/layers.py`
 
 # %%
 import math
@@ -95,7 +95,11 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# Before it, how large the numbers are depends on what is being said; after it, hardly.
+# Two positions stand out: their numbers are twenty times as large as those of all others. Both lie
+# where nobody speaks (before the first word and in the first pause). Many large transformers do
+# this: they put a few huge values at places without information, where heads that find nothing
+# can look. (Sun et al. 2024 call them *massive activations*.) After the layer norm all positions
+# have about the same size.
 #
 # ## GELU: a bend
 #
@@ -227,8 +231,10 @@ fig.colorbar(picture, ax=axes, label="weight")
 plt.show()
 
 # %% [markdown]
-# Some respond to one pitch only, some to edges in time (left orange, right purple: something
-# begins), some to edges in pitch. Nobody designed them: they were learned.
+# The strongest sixteen each respond to one narrow band: purple in the band, orange beside it, so that
+# a pitch counts if it is louder than its neighbours. The three at the bottom are stronger in the
+# last frame than in the first, so they respond when a low pitch begins. Nobody designed them: they
+# were learned.
 #
 # ## The equality
 #

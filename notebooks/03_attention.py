@@ -8,7 +8,7 @@
 # **What you need** · Notebook 02: linear layers.
 #
 # **Which file this explains** · `attend`, `scores`, `softmax`, `causal_mask`, `split_heads` in
-# `npwhisper/layers.py`; `self_attention` and `cross_attention` in `npwhisper/model.py`
+# `npwhisper/model/`, as well as `self_attention` and `cross_attention`
 
 # %%
 import math
@@ -151,10 +151,10 @@ with npwhisper.trace("encoder.blocks.*.attn.softmax", "encoder.blocks.0.attn*") 
     features = model.embed_audio(mel)
 
 d = model.dims
-n_rows, n_columns = min(d.n_audio_layer, 3), min(d.n_audio_head, 4)
+n_rows, n_columns = min(d.n_audio_layer, 4), min(d.n_audio_head, 6)
 blocks = np.linspace(0, d.n_audio_layer - 1, n_rows).round().astype(int)
 fig, axes = plt.subplots(
-    n_rows, n_columns, figsize=(8, 2 * n_rows), sharex=True, sharey=True, squeeze=False
+    n_rows, n_columns, figsize=(10, 1.8 * n_rows), sharex=True, sharey=True, squeeze=False
 )
 for row, block in zip(axes, blocks, strict=True):
     for head, ax in enumerate(row):
@@ -173,9 +173,11 @@ for row in axes:
 plt.show()
 
 # %% [markdown]
-# A bright diagonal is a head that looks at its neighbourhood, a bit before or a bit after.
-# Vertical stripes are moments at which every position looks. (The root of the weights is shown, so
-# that faint ones are seen too.)
+# Two kinds of heads are there from the first block on. A thin bright diagonal is a head that looks at
+# its immediate neighbourhood. A checkerboard is a head for which *what* counts, not where: pauses
+# look at pauses, and speech at speech, however far away. In some heads (block 3, head 5) there are short
+# diagonals beside the main one: they join moments that sound alike, for "can do for you" and "your
+# country" are said twice. (The root of the weights is shown, so that faint ones are seen too.)
 #
 # How far does each head look? The mean distance between looking and looked at:
 
@@ -197,6 +199,8 @@ ax.set(
 plt.show()
 
 # %% [markdown]
+# In every block some heads look less than half a second away, and others two or three seconds.
+#
 # ## A mask: do not look into the future
 #
 # The decoder writes from left to right, so a position must not see later ones. That is done by
@@ -225,6 +229,11 @@ plt.show()
 assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 
 # %% [markdown]
+# The first and the third head look at the token itself and nowhere else. The one in the middle finds
+# repetitions: in the second half of the sentence "ask", "what", "do", "for", "your" and "country" each
+# look back at the place where the same word stood before.
+
+# %% [markdown]
 # ## Cross-attention: the text looks at the sound
 #
 # In *cross-attention* the queries come from the text and the keys and values from the encoder. It
@@ -232,10 +241,10 @@ assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 # our sentence:
 
 # %%
-n_rows, n_columns = min(d.n_text_layer, 3), min(d.n_text_head, 4)
+n_rows, n_columns = min(d.n_text_layer, 4), min(d.n_text_head, 6)
 blocks = np.linspace(0, d.n_text_layer - 1, n_rows).round().astype(int)
 fig, axes = plt.subplots(
-    n_rows, n_columns, figsize=(8, 2.3 * n_rows), sharex=True, sharey=True, squeeze=False
+    n_rows, n_columns, figsize=(10, 2.6 * n_rows), sharex=True, sharey=True, squeeze=False
 )
 for row, block in zip(axes, blocks, strict=True):
     for head, ax in enumerate(row):
@@ -250,13 +259,15 @@ for row, block in zip(axes, blocks, strict=True):
 for ax in axes[-1]:
     ax.set_xlabel("sound (s)")
 for row in axes:
-    row[0].set_yticks(np.arange(len(names)) + 0.5, names, fontsize="x-small")
+    row[0].set_yticks(np.arange(len(names)) + 0.5, names, fontsize=6)
 plt.show()
 
 # %% [markdown]
 # Staircases from the upper left to the lower right are heads that follow the speaker: while they
-# write a word, they listen to the moment where it was said. Those with a star are used for word
-# times (notebook 07).
+# write a word, they look at the moment at which it was said. The flat parts of the stairs are
+# Kennedy's pauses. Those with a star are the ones that OpenAI chose for word times (notebook 07); some
+# without a star follow as well. In the first block most heads look everywhere, or nowhere in
+# particular.
 #
 # ## The equality
 #

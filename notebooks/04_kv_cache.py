@@ -7,7 +7,8 @@
 #
 # **What you need** · Notebook 03: attention, masks.
 #
-# **Which file this explains** · `npwhisper/cache.py`, and `start_cache` in `npwhisper/model.py`
+# **Which file this explains** · `npwhisper/model/cache.py`, and `start_cache` in
+# `npwhisper/model/network.py`
 
 # %%
 import time

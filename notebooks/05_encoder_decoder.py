@@ -8,7 +8,7 @@
 # **What you need** · Notebooks 02, 03 and 04. PyTorch need not be installed: what it computes was
 # written to a file.
 #
-# **Which file this explains** · `npwhisper/model.py` and `npwhisper/comparing.py`
+# **Which files this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
 
 # %%
 import matplotlib.pyplot as plt
@@ -131,6 +131,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
+# In the first block attention adds most; in the last one the mlp does, and the stream becomes three times
+# as long as it was.
+#
 # ## The decoder: say what comes next
 #
 # The decoder's stream begins with the embedding of each token plus a learned table of positions.

@@ -8,12 +8,10 @@
 # **What you need** · Notebook 00 (logits, tokens) and 04 (the cache). What a logarithm of a
 # probability is.
 #
-# **Which file this explains** · `npwhisper/search.py`, `npwhisper/rules.py`,
-# `npwhisper/decoding.py`
+# **Which folder this explains** · `npwhisper/decoding/`
 
 # %%
 import itertools
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -273,7 +271,8 @@ assert [token for token in best_allowed if token != tokenizer.eot] == result.tok
 # %% [markdown]
 # One rule is subtle: if *all time stamps together* are likelier than the best text token, then a
 # time stamp must come, even if no single one is the best. (Many stamps share the probability of
-# "now comes a stamp".)
+# "now comes a stamp".) Look at step 15 above: the network's favourite was a comma, but together the
+# stamps were likelier.
 
 # %%
 stamps, text = [], []
@@ -289,29 +288,66 @@ ax.set_xticks(
     range(len(best_allowed)), words(best_allowed), rotation=45, ha="right", fontsize="small"
 )
 ax.set(ylabel="probability", xlabel="what was said at each step", ylim=(0, 1.05))
-ax.legend(loc="center")
+ax.legend(loc=(0.12, 0.22))
 plt.show()
 
 # %% [markdown]
-# ## Doubt: what happens to a whole recording
+# ## Fallback: when a text looks wrong
 #
 # `transcribe` decodes window after window. If a text looks wrong (too improbable, or so repetitive
-# that zlib compresses it well), it tries again at higher temperatures. Each window's story is told
-# by `decisions`. A recording that is hard for a small model:
+# that zlib compresses it well), it tries again at higher temperatures. `decisions` tells what
+# happened in each window. Here is Kennedy under more and more noise:
+
 
 # %%
-stream = model.iter_segments(Path("../tests/data/jfk.flac"), seed=0)
-for segment in stream:
-    print(f"{segment['start']:5.2f} {segment['end']:5.2f} {segment['text']}")
-for decision in stream.decisions:
-    print(f"\nwindow {decision.start:.2f} to {decision.end:.2f} s")
-    print(f"the next starts at {decision.next_start:.2f} s: {decision.reason}")
-    for attempt in decision.attempts:
-        why = f"failed: {', '.join(attempt.failed)}" if attempt.failed else "accepted"
-        print(
-            f"  temperature {attempt.temperature:.1f}: mean log-probability {attempt.avg_logprob:5.2f}, "
-            f"compression {attempt.compression_ratio:.2f}: {why}"
-        )
+def tell(audio, **options):
+    """Transcribe, and print the text and every attempt."""
+    stream = model.iter_segments(audio, seed=0, **options)
+    print(f"text: {''.join(segment['text'] for segment in stream)!r}")
+    for decision in stream.decisions:
+        for attempt in decision.attempts:
+            why = f"failed: {', '.join(attempt.failed)}" if attempt.failed else "accepted"
+            print(
+                f"  temperature {attempt.temperature:.1f}: mean log-probability "
+                f"{attempt.avg_logprob:5.2f}, compression {attempt.compression_ratio:5.2f}: {why}"
+            )
+        print(f"  {decision.start:.0f} to {decision.end:.0f} s: {decision.reason}")
+
+
+speech = npwhisper.load_audio(npwhisper.example())
+hiss = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32) * speech.std()
+for decibels in (0, -5, -8, -12):
+    print(f"\nspeech at {decibels} dB relative to the noise")
+    tell(speech + hiss * 10 ** (-decibels / 20))
+
+# %% [markdown]
+# With as much noise as speech, most words survive. At -5 dB the first text is too improbable, and one
+# drawn at temperature 0.2 is accepted, though it is wrong. At -8 dB the greedy text is a *loop*: its
+# compression ratio of 17 gives it away, while its probability is higher than that of the right text
+# above. At -12 dB four attempts fail, and the window is taken for silence.
+#
+# ## Hallucination: text where nobody speaks
+#
+# And if there is nothing at all? Thirty seconds of zeros:
+
+# %%
+silence = np.zeros(30 * 16000, np.float32)
+tell(silence)
+nothing = npwhisper.decode(model, npwhisper.log_mel_spectrogram(silence))
+print(f"no_speech_prob {nothing.no_speech_prob:.2f}")
+
+# %% [markdown]
+# The network invents a word: whoever has used Whisper has met this "you". Its probability of "no
+# speech" is 0.95, but a window is dropped only if, besides, the text is improbable
+# (`logprob_threshold`, -1), and this one is not. So openai-whisper writes it, and so do we, because equal
+# results come first. There are guards. `vad=True` looks for speech in the spectrogram before it
+# decodes; `robust=True` does so too, and also ignores the text before, forbids loops and flags
+# doubtful segments.
+
+# %%
+tell(silence, vad=True)
+tell(silence, robust=True)
+tell(silence, logprob_threshold=-0.5)
 
 # %% [markdown]
 # ## The equality

