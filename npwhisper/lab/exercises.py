@@ -34,38 +34,38 @@ class Exercise(NamedTuple):
 
 
 EXERCISES = {
-    "linear": Exercise("a1", 1, "layers"),
-    "conv1d": Exercise("a1", 3, "layers"),
-    "layer_norm": Exercise("a1", 2, "layers"),
-    "embedding": Exercise("a1", 1, "layers"),
-    "gelu": Exercise("a1", 2, "layers"),
-    "softmax": Exercise("a1", 2, "layers"),
-    "log_softmax": Exercise("a1", 1, "layers"),
-    "sinusoids": Exercise("a1", 2, "layers"),
-    "split_heads": Exercise("a2", 1, "layers"),
-    "merge_heads": Exercise("a2", 1, "layers"),
-    "causal_mask": Exercise("a2", 2, "layers"),
-    "scores": Exercise("a2", 2, "layers"),
-    "attend": Exercise("a2", 2, "layers"),
+    "linear": Exercise("a1", 1, "model"),
+    "conv1d": Exercise("a1", 3, "model"),
+    "layer_norm": Exercise("a1", 2, "model"),
+    "embedding": Exercise("a1", 1, "model"),
+    "gelu": Exercise("a1", 2, "model"),
+    "softmax": Exercise("a1", 2, "model"),
+    "log_softmax": Exercise("a1", 1, "model"),
+    "sinusoids": Exercise("a1", 2, "model"),
+    "split_heads": Exercise("a2", 1, "model"),
+    "merge_heads": Exercise("a2", 1, "model"),
+    "causal_mask": Exercise("a2", 2, "model"),
+    "scores": Exercise("a2", 2, "model"),
+    "attend": Exercise("a2", 2, "model"),
     "self_attention": Exercise("a2", 3, "model", STACK),
     "cross_attention": Exercise("a2", 3, "model", STACK),
     "mlp": Exercise("a2", 1, "model", STACK),
     "encoder_block": Exercise("a2", 1, "model", STACK),
     "decoder_block": Exercise("a2", 2, "model", STACK),
     "encoder": Exercise("a2", 2, "model", STACK),
-    "append": Exercise("a3", 2, "cache.KeyValues"),
-    "reorder": Exercise("a3", 2, "cache.KeyValues"),
+    "append": Exercise("a3", 2, "model.KeyValues"),
+    "reorder": Exercise("a3", 2, "model.KeyValues"),
     "start_cache": Exercise("a3", 3, "model", STACK),
     "decoder": Exercise("a3", 3, "model", STACK),
     "logits": Exercise("a3", 1, "model", STACK),
-    "greedy_search": Exercise("a4", 2, "search", STACK),
-    "beam_search": Exercise("a4", 5, "search", STACK),
-    "rank": Exercise("a4", 1, "search"),
-    "suppress_blank": Exercise("a4", 1, "rules"),
-    "suppress_tokens": Exercise("a4", 1, "rules"),
-    "apply_timestamp_rules": Exercise("a4", 4, "rules"),
-    "penalize_repetition": Exercise("a4", 1, "rules"),
-    "forbid_repeated_ngrams": Exercise("a4", 2, "rules"),
+    "greedy_search": Exercise("a4", 2, "decoding", STACK),
+    "beam_search": Exercise("a4", 5, "decoding", STACK),
+    "rank": Exercise("a4", 1, "decoding"),
+    "suppress_blank": Exercise("a4", 1, "decoding"),
+    "suppress_tokens": Exercise("a4", 1, "decoding"),
+    "apply_timestamp_rules": Exercise("a4", 4, "decoding"),
+    "penalize_repetition": Exercise("a4", 1, "decoding"),
+    "forbid_repeated_ngrams": Exercise("a4", 2, "decoding"),
     "compression_ratio": Exercise("a4", 1, "decoding"),
     "pad_or_trim": Exercise("a5", 1, "audio"),
     "hann": Exercise("a5", 1, "audio"),
@@ -94,10 +94,9 @@ class Case(NamedTuple):
 
 def solution(name: str) -> Function:
     """The package's own function."""
-    home: Any = import_module("npwhisper")
-    for part in EXERCISES[name].home.split("."):
-        home = getattr(home, part) if part.istitle() or hasattr(home, part) else import_module(f"npwhisper.{part}")
-    function: Function = getattr(home, name)
+    module, _, inner = EXERCISES[name].home.partition(".")
+    home: Any = import_module(f"npwhisper.{module}")
+    function: Function = getattr(getattr(home, inner) if inner else home, name)
     return function
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -86,7 +87,12 @@ def test_a_notebook_that_was_handed_in_is_graded(tmp_path: Path) -> None:
     plugin = [] if is_installed else ["-p", "npwhisper.lab.grading"]
     arguments = [*plugin, "--layers", "alice.py", "-q", "--rootdir", ".", "-m", "a1"]
     graded = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     lines = {line.split()[0]: line.split()[1:3] for line in graded.stdout.splitlines() if line.startswith("    ")}
     assert lines["linear"] == ["1/1", "right"], graded.stdout + graded.stderr

@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from npwhisper.model import layers
-from npwhisper.model import network as model
-from npwhisper.model.cache import BlockCache, Cache, KeyValues
-from npwhisper.model.layers import attend, linear, merge_heads, scores, softmax, split_heads
+from npwhisper import model
+from npwhisper.model import BlockCache, Cache, KeyValues, attend, linear, merge_heads, scores, softmax, split_heads
 from npwhisper.tracing.seam import Array, Function, Weights
 
 
@@ -42,7 +40,7 @@ def _attention(
     mask = None
     if cache is not None:
         k, v = cache.append(k, v)
-        mask = layers.causal_mask(q.shape[2], k.shape[2])
+        mask = model.causal_mask(q.shape[2], k.shape[2])
     y = merge_heads(attend(q, k, v, mask))
     return linear(y, w["out"]) if out else y
 
@@ -56,7 +54,7 @@ def _attention_without_mask(x: Array, w: Weights, n_head: int, cache: KeyValues 
 
 def _attention_without_cache(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
     q, k, v = (split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value"))
-    mask = None if cache is None else layers.causal_mask(q.shape[2], k.shape[2])
+    mask = None if cache is None else model.causal_mask(q.shape[2], k.shape[2])
     return linear(merge_heads(attend(q, k, v, mask)), w["out"])
 
 
@@ -65,7 +63,7 @@ def _heads_not_transposed(x: Array, w: Weights, n_head: int, cache: KeyValues | 
     mask = None
     if cache is not None:
         k, v = cache.append(k, v)
-        mask = layers.causal_mask(q.shape[2], k.shape[2])
+        mask = model.causal_mask(q.shape[2], k.shape[2])
     return linear(attend(q, k, v, mask).reshape(x.shape), w["out"])
 
 

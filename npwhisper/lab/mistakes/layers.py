@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.model import layers
-from npwhisper.model.layers import gelu, layer_norm, softmax
+from npwhisper import model
+from npwhisper.model import gelu, layer_norm, softmax
 from npwhisper.tracing.seam import Array, Function, Weights
 
 
@@ -107,17 +107,17 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the sum is over the whole array: it is over the last axis": lambda x: _softmax_over(x, None, "all"),
         "large scores overflow: subtract each row's maximum first": lambda x: _softmax_over(x, -1, None),
         "rows far below the others vanish: subtract each row's own maximum": lambda x: _softmax_over(x, -1, "all"),
-        "this is the logarithm of softmax": layers.log_softmax,
+        "this is the logarithm of softmax": model.log_softmax,
         "the exponentials are not divided by their sum": lambda x: np.exp(x - x.max(axis=-1, keepdims=True)),
     },
     "log_softmax": {
         "the logarithm of a probability that became 0 is -inf: stay in the logarithms": lambda x: np.log(softmax(x)),
         "large scores overflow: subtract each row's maximum first": lambda x: np.log(_softmax_over(x, -1, None)),
         "the sum is over the wrong axis: it is over the last": lambda x: np.swapaxes(
-            layers.log_softmax(np.swapaxes(x, -1, -2)), -1, -2
+            model.log_softmax(np.swapaxes(x, -1, -2)), -1, -2
         ),
         "this is softmax, without the logarithm": softmax,
-        "the logarithm is natural, not to the base 10": lambda x: layers.log_softmax(x) / math.log(10.0),
+        "the logarithm is natural, not to the base 10": lambda x: model.log_softmax(x) / math.log(10.0),
     },
     "sinusoids": {
         "sines and cosines alternate: Whisper has all sines first": functools.partial(_waves, joined="interleaved"),

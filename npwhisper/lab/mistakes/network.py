@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper import model
 from npwhisper.decoding import rules
-from npwhisper.model import layers
-from npwhisper.model import network as model
-from npwhisper.model.cache import BlockCache
-from npwhisper.model.layers import gelu, layer_norm, linear
+from npwhisper.model import BlockCache, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, Function, Weights
 
 
@@ -50,7 +48,7 @@ def _deaf(x: Array, w: Weights, n_head: int, cache: BlockCache) -> Array:
 def _encode(mel: Array, w: Weights, n_head: int, omit: str = "") -> Array:
     """An encoder that leaves something out."""
     act = (lambda x: x) if omit == "gelu" else gelu
-    x = act(layers.conv1d(act(layers.conv1d(mel, w["conv1"])), w["conv2"], stride=2)).transpose(0, 2, 1)
+    x = act(model.conv1d(act(model.conv1d(mel, w["conv1"])), w["conv2"], stride=2)).transpose(0, 2, 1)
     if omit != "positions":
         x = x + w["positional_embedding"]
     for block in w["blocks"].values():
@@ -61,7 +59,7 @@ def _encode(mel: Array, w: Weights, n_head: int, omit: str = "") -> Array:
 def _decode(tokens: Array, w: Weights, n_head: int, cache: Any, start: int | None = None, last: bool = True) -> Array:
     """A decoder that forgets where it is, or its last layer norm."""
     start = cache.length if start is None else start
-    x = layers.embedding(tokens, w["token_embedding"]) + w["positional_embedding"][start : start + tokens.shape[1]]
+    x = model.embedding(tokens, w["token_embedding"]) + w["positional_embedding"][start : start + tokens.shape[1]]
     for block, block_cache in zip(w["blocks"].values(), cache.blocks, strict=True):
         x = model.decoder_block(x, block, n_head, block_cache)
     return model.logits(layer_norm(x, w["ln"]) if last else x, w["token_embedding"]["weight"])

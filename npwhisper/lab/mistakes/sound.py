@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper import timing
-from npwhisper.audio import sound as audio
+from npwhisper import audio, timing
 from npwhisper.tracing.seam import Array, Function
 
 
