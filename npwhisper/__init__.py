@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from npwhisper.whisper import Whisper, align, iter_segments, load_model, transcribe
 
 __version__ = "0.1.0"
+__path__.append(f"{__path__[0]}/compat")  # openai-whisper's other modules and our old ones, see npwhisper/compat
 
 _HOME = {
     "audio": ("AudioError", "AudioWarning", "example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
@@ -48,9 +49,17 @@ _HOME = {
     "transcription.voice": ("find_speech",),
     "checkpoint.weights": ("available_models",),
     "whisper": ("Whisper", "align", "iter_segments", "load_model", "transcribe"),
+    "official": ("_ALIGNMENT_HEADS", "_MODELS"),
 }
 
-_MODULES = ("audio", "decoding", "model", "timing", "tokenizer")  # openai-whisper's, there without an import
+_MODULES = ("audio", "decoding", "model", "normalizers", "timing", "tokenizer", "utils")  # there without an import
+_UPSTREAM = {
+    "npwhisper.audio": "npwhisper.upstream_audio",
+    "npwhisper.decoding": "npwhisper.upstream_decoding",
+    "npwhisper.model": "npwhisper.upstream_model",
+    "npwhisper.timing": "npwhisper.upstream_timing",
+}
+"""Where the names are that openai-whisper's module has and ours does not need."""
 
 __all__ = [
     "AudioError",
@@ -109,13 +118,16 @@ def __dir__() -> list[str]:
 def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the ``__getattr__`` and ``__dir__`` of a package that offers the public names of its `modules`."""
 
+    def names() -> list[str]:
+        return sorted({name for m in modules for name in vars(import_module(f"{package}.{m}")) if name[0] != "_"})
+
     def find(name: str) -> Any:
-        for module in () if name.startswith("_") else map(import_module, (f"{package}.{m}" for m in modules)):
+        if name == "__all__":
+            return names()
+        homes = [f"{package}.{m}" for m in modules] + [home for part, home in _UPSTREAM.items() if part == package]
+        for module in () if name.startswith("_") else map(import_module, homes):
             if name in vars(module):
                 return vars(module)[name]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    def names() -> list[str]:
-        return sorted({name for m in modules for name in vars(import_module(f"{package}.{m}")) if name[0] != "_"})
 
     return find, names

@@ -207,7 +207,7 @@ def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
     return "en"
 
 
-Writer = Callable[[dict[str, Any], str], None]
+Writer = Callable[[dict[str, Any], str], list[Path]]
 
 
 def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
@@ -215,7 +215,7 @@ def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
     from npwhisper.output.writers import get_writer
 
     if form == "none":
-        return lambda result, recording: None
+        return lambda result, recording: []
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(bytes(1 << 16))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from npwhisper import timing
+from npwhisper.audio import FRAMES_PER_SECOND
 from npwhisper.checkpoint.weights import EMBEDDED, load_weights
 from npwhisper.decoding import DecodingResult
 from npwhisper.decoding import window as decoding
@@ -17,12 +18,15 @@ from npwhisper.output.transcript import Transcript
 from npwhisper.output.writers import format_timestamp
 from npwhisper.timing import WordTiming
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
+from npwhisper.torch_names import TorchModule, TorchNames
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.windows import Segment
 
+BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
 
-class Whisper(Network):
+
+class Whisper(TorchNames, Network):
     """A Whisper model: its `dims`, its `weights` and all that it can do.
 
     Make one with `load_model`. It holds no state: the same object can be used for any number of recordings, and by
@@ -41,6 +45,16 @@ class Whisper(Network):
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, for English transcription."""
         return get_tokenizer(self.is_multilingual, num_languages=self.num_languages, language="en", task="transcribe")
+
+    @property
+    def encoder(self) -> TorchModule:
+        """See `npwhisper.model.Network.encoder`."""
+        return TorchModule(super().encoder, "encoder")
+
+    @property
+    def decoder(self) -> TorchModule:
+        """See `npwhisper.model.Network.decoder`."""
+        return TorchModule(super().decoder, "decoder")
 
     def detect_language(
         self, mel: Array, tokenizer: Tokenizer | None = None
@@ -138,9 +152,7 @@ def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
     raise TypeError(f"the model is a Whisper, a name or a path, got {type(model).__name__}: use load_model()")
 
 
-def transcribe(
-    audio: Any, model: Whisper | str | os.PathLike[str] | None = None, *, verbose: bool | None = None, **options: Any
-) -> dict[str, Any]:
+def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **options: Any) -> dict[str, Any]:
     """Write down what is said in a recording.
 
     Parameters
@@ -180,6 +192,8 @@ def transcribe(
     >>> npwhisper.transcribe(npwhisper.example())["text"][:31]
     ' And so my fellow Americans ask'
     """
+    if isinstance(audio, Whisper):
+        audio, model = model, audio  # openai-whisper's order
     return _model(model).transcribe(audio, verbose=verbose, **options)
 
 
@@ -268,10 +282,11 @@ def segment_line(segment: Segment) -> str:
 
 
 def _with_bar(stream: Transcription) -> Iterator[Segment]:
+    """Pass segments on beside a bar that counts seconds of audio."""
     from tqdm import tqdm
 
-    with tqdm(total=stream.n_frames, unit="frames") as bar:
+    with tqdm(total=round(stream.duration, 1), unit="s", bar_format=BAR) as bar:
         for segment in stream:
-            bar.update(min(stream.seek, stream.n_frames) - bar.n)
+            bar.update(round(min(stream.seek / FRAMES_PER_SECOND, stream.duration), 1) - bar.n)
             yield segment
-        bar.update(stream.n_frames - bar.n)
+        bar.update(bar.total - bar.n)

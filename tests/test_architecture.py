@@ -19,7 +19,7 @@ FORBIDDEN = {"torch", "whisper", "transformers", "numba"}
 
 ORDER = [  # a package imports only what stands before it
     "tracing", "compute", "model", "checkpoint", "audio", "tokenizer", "decoding", "timing", "transcription", "output",
-    "whisper", "corpus", "lab", "__main__",
+    "torch_names", "whisper", "corpus", "lab", "__main__", "compat",
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_verbose_false_prints_no_segments(capsys: pytest.CaptureFixture[str]) ->
     assert main([EXAMPLE, "-f", "none", "--verbose", "False"]) == 0
     output = capsys.readouterr()
     assert "-->" not in output.out
-    assert "frames" in output.err
+    assert "s of audio" in output.err
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 
+from npwhisper.audio.mel_array import MelArray
 from npwhisper.compute.parallel import blocked, limit_blas
 from npwhisper.tracing.seam import Array, layer
 
@@ -427,7 +428,7 @@ def pad_or_trim(array: Array, length: int = N_SAMPLES, *, axis: int = -1) -> Arr
     if missing > 0:
         widths = [(0, 0)] * array.ndim
         widths[axis] = (0, missing)
-        return np.pad(array, widths)
+        return np.pad(array, widths).view(type(array))
     keep = [slice(None)] * array.ndim
     keep[axis] = slice(length)
     return array[tuple(keep)]
@@ -554,7 +555,8 @@ def log_mel_spectrogram(audio: AudioInput, n_mels: int = 80, padding: int = 0, d
 
     Returns
     -------
-    Array, shape (n_mels, frames) or (B, n_mels, frames), float32
+    MelArray, shape (n_mels, frames) or (B, n_mels, frames), float32
+        An array that also knows ``.to(device)``, ``.numpy()``, ``.permute()`` and ``.unsqueeze()``.
         ``frames = (samples + padding) // 160``. The loudest value is at most 2 above the quietest: everything more
         than 80 dB below the file's maximum is raised to there.
 
@@ -582,8 +584,8 @@ def log_mel_spectrogram(audio: AudioInput, n_mels: int = 80, padding: int = 0, d
     filters = mel_filters(n_mels)
     samples = load_audio(audio) if _is_encoded(audio) else as_samples(audio)
     if samples.ndim == 2:
-        return np.stack([_log_mel(item, filters, padding) for item in samples])
-    return _log_mel(samples, filters, padding)
+        return np.stack([_log_mel(item, filters, padding) for item in samples]).view(MelArray)
+    return _log_mel(samples, filters, padding).view(MelArray)
 
 
 def _log_mel(samples: Array, filters: Array, padding: int) -> Array:

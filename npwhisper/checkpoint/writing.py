@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 from npwhisper.checkpoint.contents import Checkpoint, CheckpointError
 from npwhisper.checkpoint.pt_writing import write_pt
+from npwhisper.checkpoint.replacing import replacing
 from npwhisper.checkpoint.safetensors_file import write_safetensors
 
 WRITERS = {".safetensors": write_safetensors, ".pt": write_pt}
@@ -40,19 +36,8 @@ def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint, dtype: s
         raise CheckpointError(
             f"cannot write {path.name} as {dtype}: use the ending .safetensors or .pt, and one of {DTYPES}"
         )
-    with _replacing(path) as file:
-        WRITERS[path.suffix](file, checkpoint, dtype)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its place at the end, and vanishes if anything goes wrong before."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, path)
+        with replacing(path) as file:
+            WRITERS[path.suffix](file, checkpoint, dtype)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,7 +5,10 @@ named after the recording. Times of words, where a result has them, decide where
 The texts are those of openai-whisper's ``utils.py`` with these differences:
 
 * segments without text give no empty line or cue, and segments with and without words may be mixed;
-* ``-->`` becomes ``->`` in subtitles made of words too, since it would end the line of times;
+* ``-->``, with any number of hyphens, becomes ``->`` in every subtitle, since it would end the line of times, and so
+  do empty lines, which would end the subtitle;
+* every cue lasts at least a millisecond, since players skip others; words that last no time are underlined together
+  with the next word;
 * json is readable UTF-8 instead of ASCII escapes, takes NumPy's numbers and arrays, and writes NaN as null;
 * the folder is made if need be, files appear whole or not at all, lines end in ``\\n`` everywhere, and an unknown
   format or option is an error instead of being passed over.
@@ -13,20 +16,24 @@ The texts are those of openai-whisper's ``utils.py`` with these differences:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import math
 import os
-import secrets
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 import numpy as np
 
+from npwhisper.checkpoint.replacing import replacing
+
 Result: TypeAlias = Mapping[str, Any]
 """What `transcribe` returns: ``segments``, each with ``start``, ``end``, ``text`` and perhaps ``words``."""
+
+Options: TypeAlias = "Mapping[str, Any] | None"
+"""Those of `cues`."""
 
 LONGEST_LINE = 1000  # characters of a subtitle's line when no width is asked for
 LONG_PAUSE = 3.0  # seconds of silence that end a subtitle when segments may be joined
@@ -128,7 +135,21 @@ def cues(
         found = (Cue(segment["start"], segment["end"], segment["text"].strip()) for segment in segments)
     for cue in found:
         if cue.text.strip():
-            yield cue._replace(text=cue.text.replace("-->", "->"))
+            yield Cue(cue.start, _later(cue.start, cue.end), _safe(cue.text))
+
+
+def _later(start: float, end: float) -> float:
+    """`end`, or a millisecond after `start` if that is later as subtitles write times."""
+    return end if _milliseconds(start) < _milliseconds(end) else start + 0.001
+
+
+def _safe(text: str) -> str:
+    """The text of a cue without what would end the cue: arrows and empty lines.
+
+    >>> _safe("a ---> b\\n\\nc")
+    'a -> b\\nc'
+    """
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"--+>", "->", text))
 
 
 def _subtitles(
@@ -181,11 +202,28 @@ def _highlighted(subtitle: list[Cue]) -> Iterator[Cue]:
     """One cue for each word, underlined in its place, and one without underlining for each pause between words."""
     texts = [word.text for word in subtitle]
     last_end = subtitle[0].start
-    for i, word in enumerate(subtitle):
-        if _milliseconds(last_end) < _milliseconds(word.start):
-            yield Cue(last_end, word.start, "".join(texts))
-        yield word._replace(text="".join([*texts[:i], _underlined(word.text), *texts[i + 1 :]]))
-        last_end = word.end
+    for first, end in _spans(subtitle):
+        start, stop = subtitle[first].start, subtitle[end - 1].end
+        if _milliseconds(last_end) < _milliseconds(start):
+            yield Cue(last_end, start, "".join(texts))
+        yield Cue(start, stop, "".join([*texts[:first], *map(_underlined, texts[first:end]), *texts[end:]]))
+        last_end = stop
+
+
+def _spans(words: Sequence[Cue]) -> list[tuple[int, int]]:
+    """Each word alone as (index, index + 1); one that lasts no time together with the next, the last with the previous.
+
+    >>> _spans([Cue(0, 1, "a"), Cue(1, 1, "b"), Cue(1, 2, "c"), Cue(2, 2, "d")])
+    [(0, 1), (1, 4)]
+    """
+    spans, first = list[tuple[int, int]](), 0
+    for i, word in enumerate(words):
+        if _milliseconds(words[first].start) < _milliseconds(word.end):
+            spans.append((first, i + 1))
+            first = i + 1
+    if first == len(words):
+        return spans
+    return [*spans[:-1], (spans[-1][0] if spans else 0, len(words))]
 
 
 def _underlined(text: str) -> str:
@@ -277,7 +315,7 @@ FORMATS: dict[str, Callable[..., str]] = {"txt": to_txt, "vtt": to_vtt, "srt": t
 """The function that writes each format, by the ending of its files."""
 
 
-def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callable[..., None]:
+def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callable[..., list[Path]]:
     """Make a function that writes results into a folder.
 
     Parameters
@@ -289,9 +327,9 @@ def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callab
 
     Returns
     -------
-    function ``writer(result, audio_path, options=None, **kwargs)``
-        Writes ``output_dir/NAME.FORMAT``, where NAME is the audio's file name without its ending. The options are those
-        of `cues`, in a mapping (as openai-whisper has it) or as keywords.
+    callable ``writer(result, audio_path, options=None, **kwargs)``
+        Writes ``output_dir/NAME.FORMAT``, where NAME is the audio's file name without its ending, and returns the paths
+        of the files. The options are those of `cues`, in a mapping (as openai-whisper has it) or as keywords.
 
     Raises
     ------
@@ -302,42 +340,118 @@ def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callab
     --------
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> get_writer("txt", folder)({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}, "talks/first.wav")
+    >>> result = {"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}
+    >>> [path.name for path in get_writer("txt", folder)(result, "talks/first.wav")]
+    ['first.txt']
     >>> (Path(folder) / "first.txt").read_text()
     'Hello.\\n'
     """
-    names = list(FORMATS) if output_format == "all" else [output_format]
-    if names[0] not in FORMATS:
-        raise WriterError(f"unknown output format {output_format!r}: use one of {', '.join(FORMATS)} or all")
-
-    def writer(
-        result: Result,
-        audio_path: str | os.PathLike[str],
-        options: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        options = {name: kwargs.get(name) or (options or {}).get(name) for name in (*(options or {}), *kwargs)}
-        for name in names:
-            write_text(Path(output_dir) / f"{Path(audio_path).stem}.{name}", FORMATS[name](result, **options))
-
-    return writer
+    if output_format == "all":
+        return functools.partial(_write_all, [writer(output_dir) for writer in WRITERS.values()])
+    if output_format not in WRITERS:
+        raise WriterError(f"unknown output format {output_format!r}: use one of {', '.join(WRITERS)} or all")
+    return WRITERS[output_format](output_dir)
 
 
-WriteTXT = functools.partial(get_writer, "txt")
-WriteVTT = functools.partial(get_writer, "vtt")
-WriteSRT = functools.partial(get_writer, "srt")
-WriteTSV = functools.partial(get_writer, "tsv")
-WriteJSON = functools.partial(get_writer, "json")
+class ResultWriter:
+    """Writes results as files of one format into a folder; its subclasses say which.
+
+    >>> import sys
+    >>> WriteTXT(".").write_result({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]}, file=sys.stdout)
+    Hello.
+    """
+
+    extension = "txt"
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = output_dir
+
+    def __call__(
+        self, result: Result, audio_path: str | os.PathLike[str], options: Options = None, **kwargs: Any
+    ) -> list[Path]:
+        """Write ``output_dir/NAME.EXTENSION``; see `get_writer`."""
+        path = Path(self.output_dir) / f"{Path(audio_path).stem}.{self.extension}"
+        return [write_text(path, self.text(result, options, **kwargs))]
+
+    def write_result(self, result: Result, file: TextIO, options: Options = None, **kwargs: Any) -> None:
+        """Write to an open text file."""
+        file.write(self.text(result, options, **kwargs))
+
+    def text(self, result: Result, options: Options = None, **kwargs: Any) -> str:
+        """The contents of the file. Keywords win over `options`, unless they are None or False."""
+        return FORMATS[self.extension](result, **_merged(options, kwargs))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Put `text` into `path` whole or not at all: into a file beside it first, which then takes its place."""
+class WriteTXT(ResultWriter):
+    """Writes plain text, see `to_txt`."""
+
+
+class WriteTSV(ResultWriter):
+    """Writes tables, see `to_tsv`."""
+
+    extension = "tsv"
+
+
+class WriteJSON(ResultWriter):
+    """Writes json, see `to_json`."""
+
+    extension = "json"
+
+
+class SubtitlesWriter(ResultWriter):
+    """Writes subtitles; its subclasses say in which format."""
+
+    always_include_hours, decimal_marker = False, "."
+
+    def iterate_result(self, result: Result, options: Options = None, **kwargs: Any) -> Iterator[tuple[str, str, str]]:
+        """Start, end and text of each cue, as they are written."""
+        for start, end, text in cues(result, **_merged(options, kwargs)):
+            yield self.format_timestamp(start), self.format_timestamp(end), text
+
+    def format_timestamp(self, seconds: float) -> str:
+        """Write a time as this format does; see the function of this name."""
+        return format_timestamp(seconds, self.always_include_hours, self.decimal_marker)
+
+
+class WriteVTT(SubtitlesWriter):
+    """Writes WebVTT subtitles, see `to_vtt`."""
+
+    extension = "vtt"
+
+
+class WriteSRT(SubtitlesWriter):
+    """Writes SubRip subtitles, see `to_srt`."""
+
+    extension = "srt"
+    always_include_hours, decimal_marker = True, ","
+
+
+WRITERS: dict[str, type[ResultWriter]] = {
+    "txt": WriteTXT,
+    "vtt": WriteVTT,
+    "srt": WriteSRT,
+    "tsv": WriteTSV,
+    "json": WriteJSON,
+}
+
+
+def _merged(options: Options, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kwargs.get(name) or (options or {}).get(name) for name in (*(options or {}), *kwargs)}
+
+
+def _write_all(
+    writers: Sequence[ResultWriter],
+    result: Result,
+    audio_path: str | os.PathLike[str],
+    options: Options = None,
+    **kwargs: Any,
+) -> list[Path]:
+    return [path for writer in writers for path in writer(result, audio_path, options, **kwargs)]
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, whole or not at all, in a folder that is made if need be; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_srt_read_back_has_every_word_in_order(
     found = parsed(to_srt(result, max_line_width=width, max_line_count=count, max_words_per_line=n_words))
     assert " ".join(" ".join(text.split()) for _, _, text in found) == "".join(word for word, _, _ in timed).strip()
     assert found[0][0] == pytest.approx(timed[0][1], abs=6e-4)
-    assert found[-1][1] == pytest.approx(timed[-1][2], abs=6e-4)
+    assert found[-1][1] == pytest.approx(max(timed[-1][2], found[-1][0] + 0.001), abs=6e-4)
     for _, _, text in found:
         assert count is None or width is None or len(text.split("\n")) <= count
         assert all(len(line) <= (width or 1000) or " " not in line for line in text.split("\n"))
@@ -268,3 +269,31 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         writer({"segments": [wordless(" half \ud800")]}, "a.wav")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "before\n")]
+
+
+@pytest.mark.parametrize("arrow", ["-->", "--->", "------>"])
+def test_no_arrow_of_the_text_ends_the_line_of_times(arrow: str) -> None:
+    text = to_vtt({"segments": [wordless(f" a {arrow} b\n\nc")]})
+    assert text == "WEBVTT\n\n00:00.000 --> 00:02.000\na -> b\nc\n\n"
+
+
+def test_words_that_last_no_time_are_underlined_with_a_neighbour() -> None:
+    words = segment((" a", 0, 1), (" b", 1, 1), (" c", 1, 2), (" d", 2, 2))
+    shown = list(cues({"segments": [words]}, highlight_words=True))
+    assert shown == [(0, 1, "<u>a</u> b c d"), (1, 2, "a <u>b</u> <u>c</u> <u>d</u>")]
+
+
+def test_every_cue_lasts_at_least_a_millisecond() -> None:
+    assert "00:03.740 --> 00:03.741\nx" in to_vtt({"segments": [wordless("x", 3.74, 3.74)]})
+
+
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path: Path) -> None:
+    stem = "講" * 81
+    assert get_writer("srt", tmp_path)(SPEECH, f"{stem}.wav") == [tmp_path / f"{stem}.srt"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.srt"]
+
+
+def test_writers_write_to_open_files_as_upstreams_do() -> None:
+    file = io.StringIO()
+    writers.WriteSRT("nowhere").write_result(SPEECH, file=file, options={"max_line_width": 12})
+    assert file.getvalue() == to_srt(SPEECH, max_line_width=12)
