@@ -31,7 +31,13 @@ Heads = list[tuple[int, int]]
 
 
 class CheckpointError(ValueError):
-    """A file that is not a whole, harmless Whisper checkpoint."""
+    """A file that is not a whole, harmless Whisper checkpoint.
+
+    Names from a file may be part of the message; control characters in them are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,22 @@ def checked_dims(dims: object) -> dict[str, int]:
     if set(dims) != set(DIMENSIONS):
         wrong = sorted(name[:40] if type(name) is str else "a number" for name in set(dims) ^ set(DIMENSIONS))
         raise CheckpointError(f"the dimensions must be exactly {', '.join(DIMENSIONS)}; wrong: {', '.join(wrong[:10])}")
-    return {name: _checked_size(name, dims[name]) for name in DIMENSIONS}
+    checked = {name: _checked_size(name, dims[name]) for name in DIMENSIONS}
+    _require_one_network(checked)
+    return checked
+
+
+def _require_one_network(dims: dict[str, int]) -> None:
+    """Refuse sizes that no Whisper network can have together."""
+    for half in ("audio", "text"):
+        width, heads = dims[f"n_{half}_state"], dims[f"n_{half}_head"]
+        if width % heads:
+            raise CheckpointError(f"{heads} heads do not divide the width {width} (n_{half}_state): the file is broken")
+    if dims["n_audio_state"] != dims["n_text_state"]:
+        raise CheckpointError(
+            f"the encoder is {dims['n_audio_state']} wide and the decoder {dims['n_text_state']}: "
+            "in Whisper both have one width, so the file is broken"
+        )
 
 
 def _checked_size(name: str, size: Any) -> int:

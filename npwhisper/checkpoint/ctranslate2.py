@@ -26,7 +26,7 @@ import numpy as np
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_heads
 from npwhisper.checkpoint.mapped import by_blocks, cut, map_file, shaped
 from npwhisper.checkpoint.names import HEAD_SIZE, inferred_dims
-from npwhisper.checkpoint.numbers import bfloat16, widened
+from npwhisper.checkpoint.numbers import bfloat16, require_finite, widened
 from npwhisper.checkpoint.settings import read_json
 from npwhisper.tracing.seam import Array
 
@@ -180,7 +180,9 @@ def _dequantised(name: str, array: Array, scale: Array | None) -> Array:
         raise CheckpointError(f"{name[:80]!r} has a scale that is no positive number: the file is broken")
     result = np.empty(array.shape, np.float32)
     by_blocks(array, result, lambda source, target: np.copyto(target, source))
-    result /= divisor
+    with np.errstate(over="ignore"):
+        result /= divisor
+    require_finite(result, repr(name[:80]))
     return result
 
 

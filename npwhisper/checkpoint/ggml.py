@@ -18,6 +18,7 @@ from typing import Any
 
 from npwhisper.checkpoint.contents import CheckpointError, checked_dims
 from npwhisper.checkpoint.mapped import cut, shaped
+from npwhisper.checkpoint.numbers import require_finite
 from npwhisper.checkpoint.quantised import BLOCK, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, dequantised
 from npwhisper.tracing.seam import Array
 
@@ -102,4 +103,6 @@ def _numbers(reader: _Reader, dtype: Any, shape: tuple[int, ...], name: str) -> 
         return shaped(reader.take(dtype, size), shape)
     if not shape or shape[-1] % BLOCK:
         raise CheckpointError(f"{name!r} has rows that are not made of blocks of {BLOCK}: the file is broken")
-    return shaped(dequantised(reader.take(dtype, size // BLOCK)), shape)
+    weights = dequantised(reader.take(dtype, size // BLOCK))
+    require_finite(weights, repr(name))
+    return shaped(weights, shape)

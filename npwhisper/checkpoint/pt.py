@@ -16,7 +16,7 @@ import io
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from npwhisper.checkpoint.mapped import cut, forget_pages, shaped
 from npwhisper.checkpoint.numbers import widened
 from npwhisper.checkpoint.torch_globals import Storage, Tensor, torch_storage
 from npwhisper.checkpoint.unpickle import unpickle
-from npwhisper.checkpoint.zip_entries import entry_bytes, zip_entries
+from npwhisper.checkpoint.zip_entries import Entry, entry_bytes, zip_entries
 from npwhisper.tracing.seam import Array
 
 LONGEST_PICKLE = 16_000_000
@@ -56,11 +56,9 @@ def read_zip(data: Array) -> PickledFile:
     """The pickled object of a zip-form file."""
     entries = zip_entries(data)
     top = _top_folder(list(entries))
-    if entries[f"{top}/data.pkl"].size > LONGEST_PICKLE:
+    if entries[f"{top}/data.pkl"].file_size > LONGEST_PICKLE:
         raise CheckpointError(f"the pickle of the file is over {LONGEST_PICKLE} bytes: save only the state dict")
-    order = entry_bytes(data, entries[f"{top}/byteorder"]).tobytes() if f"{top}/byteorder" in entries else b"little"
-    if order not in (b"little", b"big"):
-        raise CheckpointError("the byte order in the file is neither little nor big: the file is broken")
+    order = _byte_order(data, entries.get(f"{top}/byteorder"))
 
     @cache
     def content(key: str) -> Array:
@@ -69,11 +67,20 @@ def read_zip(data: Array) -> PickledFile:
         return entry_bytes(data, entries[f"{top}/data/{key}"])
 
     def load(storage: Storage) -> Array:
-        dtype = storage.dtype.newbyteorder(">" if order == b"big" else "<")
+        dtype = storage.dtype.newbyteorder(order)
         return cut(content(storage.key), dtype, storage.start * dtype.itemsize, storage.count)
 
     pickled = entry_bytes(data, entries[f"{top}/data.pkl"]).tobytes()
     return PickledFile(unpickle(io.BytesIO(pickled), torch_storage), load)
+
+
+def _byte_order(data: Array, entry: Entry | None) -> Literal["<", ">"]:
+    if entry is None:
+        return "<"
+    order = entry_bytes(data, entry).tobytes() if entry.file_size < 10 else b""
+    if order not in (b"little", b"big"):
+        raise CheckpointError("the byte order in the file is neither little nor big: the file is broken")
+    return ">" if order == b"big" else "<"
 
 
 def _top_folder(names: list[str]) -> str:

@@ -60,7 +60,9 @@ def _header(data: Array) -> tuple[dict[str, Any], Array]:
             f"the safetensors header claims {length} bytes of a file of {data.size}: it is cut short or broken"
         )
     try:
-        header: dict[str, Any] = json.loads(data[8 : 8 + length].tobytes(), object_pairs_hook=_without_duplicates)
+        header: dict[str, Any] = json.loads(
+            data[8 : 8 + length].tobytes().decode(), object_pairs_hook=_without_duplicates
+        )
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise

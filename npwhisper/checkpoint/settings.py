@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(text) > LONGEST_JSON:
         raise CheckpointError(f"{path.name} has over {LONGEST_JSON} bytes: it is no settings file")
     try:
-        content = json.loads(text)
+        content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not JSON: the file is broken") from error
     if not isinstance(content, dict):

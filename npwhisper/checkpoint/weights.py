@@ -188,4 +188,6 @@ def check_weights(weights: Mapping[str, Array], dims: ModelDimensions) -> None:
 
 
 def _listed(names: list[str], most: int = 40) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(name[:120] for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )

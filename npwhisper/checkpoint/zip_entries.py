@@ -1,141 +1,128 @@
-"""A zip archive as a table: for each name, where its bytes lie.
+"""A zip archive as a table of entries, each a view into the mapped file where it is stored uncompressed.
 
-A zip file ends with a directory: one record an entry, with name, sizes and the offset of the entry's own header.
-PyTorch stores its arrays uncompressed, so an entry is simply a stretch of the file and can be memory-mapped. No entry
-is ever unpacked to disk, so its name is only a key.
-Source: PKWARE's APPNOTE, sections 4.3.7, 4.3.12 to 4.3.16 and 4.5.3.
+Python's `zipfile` reads the directory and decompresses; this adds what it leaves out: limits, held against the size of
+the file before anything is made, and views. PyTorch stores its arrays uncompressed, so an entry is simply a stretch of
+the file. No entry is ever unpacked to disk, so its name is only a key.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from npwhisper.checkpoint.contents import CheckpointError
-from npwhisper.checkpoint.mapped import cut
+from npwhisper.checkpoint.mapped import cut, forget_pages
 from npwhisper.tracing.seam import Array
 
-MOST_ENTRIES = 100_000
-LONGEST_DIRECTORY = 2**25
-LARGEST_INFLATION = 16  # what compressed entries may grow to together, in sizes of the file
-STORED, DEFLATED = 0, 8
+MOST_ENTRIES = 20_000
+LONGEST_DIRECTORY = 2**21  # of large-v3: about 150,000 bytes
+LARGEST_INFLATION = 4  # what compressed entries may grow to together, in sizes of the file
+END_RECORD = 22  # bytes
+LOCAL_HEADER = 30  # bytes before an entry's name
+BLOCK = 2**24
+
+Entry = zipfile.ZipInfo
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file of the archive; `size` bytes, kept in `packed` bytes, its own header at byte `at`."""
+class _Window(io.RawIOBase):
+    """The mapped bytes as a file, of which no single read may be longer than a directory can be."""
 
-    name: str
-    method: int
-    packed: int
-    size: int
-    at: int
+    def __init__(self, data: Array) -> None:
+        self.data, self.at = data, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.data.size}[whence]
+        if self.at < 0:
+            raise OSError("a place before the beginning of the file")
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        size = max(0, self.data.size - self.at) if size is None or size < 0 else size
+        if size > LONGEST_DIRECTORY:
+            raise CheckpointError(f"the zip directory has {size} bytes: no checkpoint has so many entries")
+        content = self.data[self.at : self.at + size].tobytes()
+        self.at += len(content)
+        return content
 
 
 def zip_entries(data: Array) -> dict[str, Entry]:
     """The directory of a mapped zip file: name -> entry."""
-    count, size, at = _end_record(data)
-    if count > MOST_ENTRIES or size > LONGEST_DIRECTORY:
-        raise CheckpointError(f"the zip directory claims {count} entries in {size} bytes: no checkpoint has so many")
-    directory, entries = cut(data, np.uint8, at, size).tobytes(), dict[str, Entry]()
-    at = 0
-    for _ in range(count):
-        entry, at = _directory_record(directory, at)
-        if entry.name in entries:
-            raise CheckpointError(f"the zip archive has two entries {entry.name[:80]!r}: the file is broken")
-        entries[entry.name] = entry
-    inflated = sum(entry.size for entry in entries.values() if entry.method == DEFLATED)
-    if inflated > LARGEST_INFLATION * data.size:
-        raise CheckpointError(
-            f"the zip archive wants to grow from {data.size} to {inflated} bytes: refused as a zip bomb"
-        )
+    try:
+        with zipfile.ZipFile(_Window(data)) as archive:
+            found = archive.infolist()
+            end = data.size - END_RECORD - len(archive.comment)
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError, EOFError) as error:
+        raise CheckpointError("the zip archive has no readable directory: it is cut short or broken") from error
+    count = int(cut(data, "<u2", end + 10, 1)[0])
+    if count not in (len(found), 0xFFFF):  # the second: the number is in the 64-bit record
+        raise CheckpointError(f"the zip directory has {len(found)} entries and claims {count}: the file is broken")
+    entries = {entry.filename: entry for entry in found}
+    if len(entries) != len(found):
+        twice = min(name for name in entries if sum(entry.filename == name for entry in found) > 1)
+        raise CheckpointError(f"the zip archive has two entries {twice[:80]!r}: the file is broken")
+    _require_modest(found, data.size)
     return entries
 
 
-def _end_record(data: Array) -> tuple[int, int, int]:
-    """Number of entries, size and offset of the directory, from the record at the end of the file."""
-    tail = data[-(22 + 0xFFFF) :].tobytes()
-    found = tail.rfind(b"PK\x05\x06")
-    if found < 0 or found + 22 > len(tail):
-        raise CheckpointError("the zip archive has no directory at its end: the file is cut short, download it again")
-    count, size, at = struct.unpack_from("<HII", tail, found + 10)
-    if count != 0xFFFF and size != 0xFFFFFFFF and at != 0xFFFFFFFF:
-        return count, size, at
-    return _end_record_64(data, data.size - len(tail) + found)
-
-
-def _end_record_64(data: Array, end: int) -> tuple[int, int, int]:
-    """The same from the 64-bit record, which archives beyond 4 GB (or 65,535 entries) have before the plain one."""
-    locator = cut(data, np.uint8, end - 20, 20).tobytes()
-    at = int.from_bytes(locator[8:16], "little") if locator.startswith(b"PK\x06\x07") else 0
-    record = cut(data, np.uint8, at, 56).tobytes()
-    if not record.startswith(b"PK\x06\x06"):
-        raise CheckpointError("the zip archive's 64-bit directory is not where it should be: the file is broken")
-    count, size, at = struct.unpack_from("<QQQ", record, 32)
-    return count, size, at
-
-
-def _directory_record(directory: bytes, at: int) -> tuple[Entry, int]:
-    if directory[at : at + 4] != b"PK\x01\x02" or at + 46 > len(directory):
-        raise CheckpointError("the zip directory is cut short or broken: download the file again")
-    flags, method = struct.unpack_from("<HH", directory, at + 8)
-    packed, size, name_length, extra_length, comment_length = struct.unpack_from("<IIHHH", directory, at + 20)
-    (header_at,) = struct.unpack_from("<I", directory, at + 42)
-    name = directory[at + 46 : at + 46 + name_length].decode("utf-8", errors="replace")
-    extra = directory[at + 46 + name_length : at + 46 + name_length + extra_length]
-    size, packed, header_at = _widen(extra, [size, packed, header_at])
-    if flags & 1 or method not in (STORED, DEFLATED) or (method == STORED and packed != size):
-        raise CheckpointError(
-            f"zip entry {name[:80]!r} is encrypted, oddly compressed or broken: save the file again with torch.save"
-        )
-    return Entry(name, method, packed, size, header_at), at + 46 + name_length + extra_length + comment_length
-
-
-def _widen(extra: bytes, fields: list[int]) -> list[int]:
-    """Replace 32-bit fields that are all ones by the 64-bit values in the extra field's record 1."""
-    wide = _extra_record(extra, 1)
-    for i, value in enumerate(fields):
-        if value == 0xFFFFFFFF:
-            if len(wide) < 8:
-                raise CheckpointError("a zip entry lacks its 64-bit size: the file is broken")
-            fields[i], wide = int.from_bytes(wide[:8], "little"), wide[8:]
-    return fields
-
-
-def _extra_record(extra: bytes, wanted: int) -> bytes:
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind == wanted:
-            return extra[4 : 4 + length]
-        extra = extra[4 + length :]
-    return b""
+def _require_modest(entries: list[Entry], size: int) -> None:
+    """Hold what the entries claim, all together, against the size of the file."""
+    if len(entries) > MOST_ENTRIES:
+        raise CheckpointError(f"the zip archive has {len(entries)} entries: no checkpoint has so many")
+    packed = sum(entry.compress_size + LOCAL_HEADER for entry in entries)
+    if packed > size:
+        raise CheckpointError(f"the zip entries claim {packed} bytes of a file of {size}: it is cut short or broken")
+    inflated = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_DEFLATED)
+    if inflated > LARGEST_INFLATION * size:
+        raise CheckpointError(f"the zip archive wants to grow from {size} to {inflated} bytes: refused as a zip bomb")
 
 
 def entry_bytes(data: Array, entry: Entry) -> Array:
     """The content of an entry: a view of the file when stored, inflated into memory when compressed.
 
-    -> (entry.size,) uint8
+    -> (entry.file_size,) uint8
     """
-    header = cut(data, np.uint8, entry.at, 30).tobytes()
+    name, stored = entry.filename[:80], entry.compress_type == zipfile.ZIP_STORED
+    if entry.flag_bits & 1 or not (stored or entry.compress_type == zipfile.ZIP_DEFLATED):
+        raise CheckpointError(f"zip entry {name!r} is encrypted or oddly compressed: save the file again")
+    header = cut(data, np.uint8, entry.header_offset, LOCAL_HEADER).tobytes()
     if not header.startswith(b"PK\x03\x04"):
-        raise CheckpointError(
-            f"zip entry {entry.name[:80]!r} does not begin where the directory says: the file is broken"
-        )
+        raise CheckpointError(f"zip entry {name!r} does not begin where the directory says: the file is broken")
     name_length, extra_length = struct.unpack_from("<HH", header, 26)
-    packed = cut(data, np.uint8, entry.at + 30 + name_length + extra_length, entry.packed)
-    return packed if entry.method == STORED else _inflated(packed, entry)
+    start = entry.header_offset + LOCAL_HEADER + name_length + extra_length
+    packed = cut(data, np.uint8, start, entry.compress_size)
+    content = packed if stored else _inflated(packed, entry)
+    if content.size != entry.file_size:
+        raise CheckpointError(f"zip entry {name!r} does not have its {entry.file_size} bytes: the file is broken")
+    _require_checksum(content, entry)
+    return content
 
 
 def _inflated(packed: Array, entry: Entry) -> Array:
     try:
-        content = zlib.decompressobj(-15).decompress(packed.tobytes(), entry.size + 1)
+        content = zlib.decompressobj(-15).decompress(packed.tobytes(), entry.file_size + 1)
     except zlib.error as error:
-        raise CheckpointError(f"zip entry {entry.name[:80]!r} cannot be decompressed: the file is broken") from error
-    if len(content) != entry.size:
-        raise CheckpointError(
-            f"zip entry {entry.name[:80]!r} does not decompress to its {entry.size} bytes: the file is broken"
-        )
+        raise CheckpointError(f"zip entry {entry.filename[:80]!r} cannot be decompressed: it is broken") from error
     return np.frombuffer(content, dtype=np.uint8)
+
+
+def _require_checksum(content: Array, entry: Entry) -> None:
+    """Compare the CRC-32; zero means that PyTorch was told to leave it out (`set_crc32_options(False)`)."""
+    crc = 0
+    for start in range(0, content.size if entry.CRC else 0, BLOCK):
+        block = content[start : start + BLOCK]
+        crc = zlib.crc32(block.data, crc)
+        forget_pages(block)
+    if crc != entry.CRC:
+        raise CheckpointError(f"zip entry {entry.filename[:80]!r} has another checksum: the file is damaged")
