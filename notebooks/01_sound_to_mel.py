@@ -7,7 +7,7 @@
 #
 # **What you need** · NumPy, and what sine and cosine look like.
 #
-# **Which folder this explains** · `npwhisper/audio/`
+# **Which file this explains** · `npwhisper/audio/`
 
 # %%
 import matplotlib.pyplot as plt
@@ -220,7 +220,7 @@ def resound(mel, seed=0):
     return sound[N_FFT // 2 : -N_FFT // 2].astype(np.float32)
 
 
-Audio(resound(mel), rate=SAMPLE_RATE)
+Audio(resound(mel)[: 5 * SAMPLE_RATE], rate=SAMPLE_RATE)
 
 # %% [markdown]
 # The melody of the voice is nearly gone: literally a whisper. The words are still there. The

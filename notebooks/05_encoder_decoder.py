@@ -8,7 +8,7 @@
 # **What you need** · Notebooks 02, 03 and 04. PyTorch need not be installed: what it computes was
 # written to a file.
 #
-# **Which files this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
+# **Which file this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
 
 # %%
 import matplotlib.pyplot as plt

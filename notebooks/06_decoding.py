@@ -8,7 +8,7 @@
 # **What you need** · Notebook 00 (logits, tokens) and 04 (the cache). What a logarithm of a
 # probability is.
 #
-# **Which folder this explains** · `npwhisper/decoding/`
+# **Which file this explains** · `npwhisper/decoding/`
 
 # %%
 import itertools

@@ -8,7 +8,7 @@
 #
 # **What you need** · Notebook 02 (the mlp) and 03 (attention).
 #
-# **Which folder this explains** · `npwhisper/compute/`
+# **Which file this explains** · `npwhisper/compute/`
 #
 # All times are those of the machine on which this was last run (two cores of an AMD EPYC, shared with
 # other work). Run it on yours.

@@ -7,7 +7,7 @@
 #
 # **What you need** · Notebooks 03 (heads), 05 (the residual stream) and 07 (alignment).
 #
-# **Which folder this explains** · `npwhisper/tracing/`
+# **Which file this explains** · `npwhisper/tracing/`
 
 # %%
 import matplotlib.pyplot as plt

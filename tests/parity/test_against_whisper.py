@@ -192,6 +192,7 @@ def shared_randomness(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
         def sample(self) -> Any:
             points = state["rng"].random(len(self.heights))[:, None] * self.heights[:, -1:]
+            upstream.DRAWS.append(float(np.abs(self.heights - points).min()))
             return torch.from_numpy((self.heights <= points).sum(axis=-1))
 
     begin = TheirTask.__init__
@@ -202,6 +203,7 @@ def shared_randomness(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         begin(self, *args)
 
     def share(seed: int, many: bool = True) -> None:
+        upstream.DRAWS.clear()
         state.update(seed=seed, many=many, seeds=np.random.default_rng(seed))
 
     monkeypatch.setattr(whisper.decoding, "Categorical", Categorical)
@@ -219,7 +221,8 @@ def test_transcriptions_are_equal(
     found = ours.transcribe(sound(name), seed=3, **settings)
     shared_randomness(3)
     expected = theirs.transcribe(sound(name), fp16=False, **copy.deepcopy(settings))
-    assert_results_equal(found, expected, len(sound(name)) // 160 / 100)
+    with upstream.near_ties(f"{model} {name} {label(options)}"):
+        assert_results_equal(found, expected, len(sound(name)) // 160 / 100)
 
 
 def test_there_are_at_least_sixty_combinations() -> None:
@@ -280,7 +283,9 @@ def test_a_batch_gives_what_upstream_gives_for_each_window(
     options = {"sample_len": 12, **({"language": "en"} if model == "tiny.en" else {}), **options}
     for result, mel in zip(ours.decode(mels(ours.dims.n_mels), seed=5, **options), mels(ours.dims.n_mels), strict=True):
         shared_randomness(5, many=False)
-        assert_decoded_equal(result, theirs.decode(torch.from_numpy(mel), fp16=False, **options))
+        expected = theirs.decode(torch.from_numpy(mel), fp16=False, **options)
+        with upstream.near_ties(f"{model} {label(options)}"):
+            assert_decoded_equal(result, expected)
 
 
 def assert_decoded_equal(found: Any, expected: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ WARNINGS = [
     pytest.mark.filterwarnings("ignore:Word-level timestamps on translations"),
 ]
 WORD_TIME = 0.02 + 1e-6  # seconds
+NEAR = 1e-6  # of probability: a draw as near to the edge between two tokens falls on either side by rounding
+DRAWS: list[float] = []  # how far from such an edge each draw of the last call fell
+NEAR_TIES: list[str] = []  # for the end of pytest's output
 LARGE_V3_AS_TINY = ModelDimensions(128, 1500, 384, 6, 4, 51866, 448, 384, 6, 4)
 
 
@@ -66,6 +70,17 @@ def remembering(encoder: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return known[key]
 
     return encode
+
+
+@contextmanager
+def near_ties(what: str) -> Iterator[None]:
+    """Let results differ if, and only if, a draw fell on the edge between two tokens; pytest's last lines say so."""
+    try:
+        yield
+    except AssertionError:
+        if min(DRAWS, default=1.0) > NEAR:
+            raise
+        NEAR_TIES.append(f"{what}: a draw fell {min(DRAWS):.0e} from the edge between two tokens, so the texts differ")
 
 
 def label(value: Any) -> str:
