@@ -87,9 +87,9 @@ def main() -> None:
             found = counts(transcribe)
             total = np.sum(list(found.values()), axis=0)
             cells = [f"{wrong} / {words}" for wrong, words in found.values()]
+            cells += [f"{total[0] / total[1]:.1%}"]
             print(
-                f"| {name.removesuffix('.safetensors').split('/')[-1]} | {engine} | {' | '.join(cells)} | {total[0] / total[1]:.1%} |",
-                flush=True,
+                f"| {name.split('/')[-1].removesuffix('.safetensors')} | {engine} | {' | '.join(cells)} |", flush=True
             )
 
 
