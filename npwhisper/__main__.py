@@ -8,6 +8,8 @@ window stands in ``NAME.journal`` beside them.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import glob
 import os
 import sys
 import tempfile
@@ -22,6 +24,27 @@ from npwhisper.decoding.options import APPENDED, PREPENDED, ROBUST
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
+EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)  # one line, no traceback
+AUDIO_ENDINGS = [
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".m4a",
+    ".mp4",
+    ".aac",
+    ".webm",
+    ".mkv",
+    ".mov",
+    ".wma",
+    ".amr",
+    ".aif",
+    ".aiff",
+    ".caf",
+    ".au",
+]
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 
 
@@ -75,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "audio",
         nargs="+",
         metavar="AUDIO",
-        help="recordings: wav, flac, ogg, mp3; others if ffmpeg is installed; - is stdin",
+        help="recordings, folders or patterns: wav, flac, ogg, mp3; others if ffmpeg is installed; - is stdin",
     )
     p.add_argument("--version", action="version", version=f"npwhisper {npwhisper.__version__}")
     _add_model(p.add_argument_group("model"))
@@ -162,16 +185,19 @@ def _transcribe(arguments: Sequence[str]) -> int:
     options["temperature"] = _ladder(options["temperature"], options.pop("temperature_increment_on_fallback"))
     recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
     try:
+        recordings = _expanded(recordings)
+        if form != "none":
+            _refuse_same_names(recordings)
         write = _writer(form, folder, subtitles)
         kind, name = options.pop("weights"), options.pop("model")
         model = npwhisper.load_model(name, options.pop("device"), options.pop("model_dir"), weights=kind)
         options["language"] = _language(options["language"], model)
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         path = getattr(error, "filename", None)
         print(_message(error, repr(path) if path else ""), file=sys.stderr)
         return 1
     journals = None if form == "none" else Path(folder)
-    return max(_one_file(recording, model, write, journals, options) for recording in recordings)
+    return max([_one_file(name, model, write, journals, options, len(recordings) > 1) for name in recordings])
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -223,35 +249,94 @@ def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
     return lambda result, recording: writer(result, recording, subtitles)
 
 
+def _expanded(recordings: Sequence[str]) -> list[str]:
+    """The recordings named, with folders and wildcards replaced by the recordings in them."""
+    found = list[str]()
+    for name in recordings:
+        if os.path.isdir(name):
+            inside = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in AUDIO_ENDINGS)
+            if not inside:
+                raise ValueError(f"the folder {name!r} holds no recordings: name one that does")
+            found += map(str, inside)
+        else:
+            is_pattern = not os.path.exists(name) and glob.has_magic(name)
+            found += (is_pattern and sorted(glob.glob(name))) or [name]
+    return found
+
+
+def _refuse_same_names(recordings: Sequence[str]) -> None:
+    """Raise ValueError if two recordings would write the same output files."""
+    stems = dict[str, str]()
+    for name in recordings:
+        other = stems.setdefault(Path(name).stem, name)
+        if other is not name:
+            raise ValueError(
+                f"{other!r} and {name!r} would write the same output files: rename one, or transcribe them apart with "
+                "different folders (--output_dir)"
+            )
+
+
 def _one_file(
-    recording: str, model: npwhisper.Whisper, write: Writer, journals: Path | None, options: dict[str, Any]
+    recording: str,
+    model: npwhisper.Whisper,
+    write: Writer,
+    journals: Path | None,
+    options: dict[str, Any],
+    is_one_of_many: bool,
 ) -> int:
-    """Transcribe one recording; a failure is told in one line and does not stop the others."""
+    """Transcribe one recording; a failure is one line and does not stop the others."""
+    from npwhisper.transcription.journal import alone
+
     audio, name = (sys.stdin.buffer, "stdin") if recording == "-" else (recording, recording)
     journal = None if journals is None else journals / f"{Path(name).stem}.journal"
+    if is_one_of_many and options["verbose"]:
+        print(f"\n{name}", flush=True)
     try:
-        write(model.transcribe(audio, journal=journal, **options), name)
-        if journal is not None:
-            journal.unlink(missing_ok=True)
-    except KeyboardInterrupt:
-        _write_part(journal, write, name)
-        raise
+        with alone(journal) if journal is not None else contextlib.nullcontext():
+            _transcribe_into(audio, name, model, write, journal, options)
     except Exception as error:
-        if not isinstance(error, (ValueError, TypeError, OSError)):
+        if not isinstance(error, EXPECTED):
             traceback.print_exc()
         print(_message(error, repr(recording)), file=sys.stderr)
         return 1
     return 0
 
 
-def _write_part(journal: Path | None, write: Writer, name: str) -> None:
-    """Write output files of what was recognised so far."""
+def _transcribe_into(
+    audio: Any, name: str, model: npwhisper.Whisper, write: Writer, journal: Path | None, options: dict[str, Any]
+) -> None:
+    """Transcribe and write; the journal goes when the output files are on the disk."""
+    before = set(_outputs(journal))
+    try:
+        written = write(model.transcribe(audio, journal=journal, **options), name)
+    except KeyboardInterrupt:
+        if journal is not None:
+            _write_part(journal, write, name, bool(before))
+        raise
+    if journal is not None:
+        journal.unlink(missing_ok=True)
+    if written:
+        print(f"npwhisper: wrote {', '.join(map(str, written))}", file=sys.stderr)
+
+
+def _outputs(journal: Path | None) -> list[Path]:
+    """The output files that are there already."""
+    paths = [] if journal is None else [journal.with_name(f"{journal.stem}.{form}") for form in FORMATS]
+    return [path for path in paths if path.exists()]
+
+
+def _write_part(journal: Path, write: Writer, name: str, keep: bool) -> None:
+    """Write output files of what was recognised so far, unless that would replace earlier ones."""
     from npwhisper.transcription.journal import read_journal
 
-    if journal is not None and (part := read_journal(journal)).state is not None:
-        text = "".join(segment["text"] for segment in part.segments)
-        write({"text": text, "segments": part.segments, "language": part.state["language"]}, name)
-        print(f"npwhisper: {name!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
+    if (part := read_journal(journal)).state is None:
+        return
+    if keep:
+        print(f"npwhisper: the earlier outputs of {name!r} stay; --resume continues this run", file=sys.stderr)
+        return
+    text = "".join(segment["text"] for segment in part.segments)
+    write({"text": text, "segments": part.segments, "language": part.state["language"]}, name)
+    print(f"npwhisper: {name!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
 
 
 def _message(error: Exception, subject: str = "") -> str:
@@ -269,7 +354,7 @@ def _convert(arguments: Sequence[str]) -> int:
 
     try:
         convert(options.source, options.target)
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         print(_message(error), file=sys.stderr)
         return 1
     return 0

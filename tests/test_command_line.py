@@ -48,7 +48,7 @@ def test_a_failing_file_does_not_stop_the_others(tmp_path: Path, capsys: pytest.
     assert main([missing, EXAMPLE, "-o", str(tmp_path), "-f", "txt"]) == 1
     errors = capsys.readouterr().err
     assert "no such talk.wav" in errors
-    assert errors.count("\n") == 1
+    assert [line.split(": ")[1][:5] for line in errors.splitlines()[1:]] == ["wrote"]
     assert (tmp_path / "example.txt").exists()
 
 
@@ -119,3 +119,35 @@ def test_convert_writes_our_form(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([EXAMPLE, "-f", "none", "--model", str(target)]) == 0
     assert main(["convert", str(tmp_path / "missing.pt"), str(target)]) == 1
     assert "missing.pt" in capsys.readouterr().err
+
+
+def test_recordings_of_one_name_are_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: pytest.fail("no model is loaded"))
+    assert main(["a/x.wav", "x.mp3"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("npwhisper: 'a/x.wav' and 'x.mp3' would write the same output files")
+    assert error.count("\n") == 1
+
+
+def test_folders_and_patterns_are_expanded(tmp_path: Path) -> None:
+    from npwhisper.__main__ import _expanded
+
+    for name in ("b.wav", "a.MP3", "notes.txt"):
+        (tmp_path / name).touch()
+    both = [str(tmp_path / "a.MP3"), str(tmp_path / "b.wav")]
+    assert _expanded([str(tmp_path)]) == both
+    assert _expanded([str(tmp_path / "*.wav"), "no [such].wav"]) == [both[1], "no [such].wav"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no recordings"):
+        _expanded([str(tmp_path / "empty")])
+
+
+def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise npwhisper.DownloadError("base could not be downloaded: no network")
+
+    monkeypatch.setattr(npwhisper, "load_model", fail)
+    assert main([EXAMPLE, "-f", "none"]) == 1
+    assert capsys.readouterr().err == "npwhisper: base could not be downloaded: no network\n"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from npwhisper.compute.int8 import Int8Matrix
@@ -79,13 +80,65 @@ def _whole(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     entries = list[dict[str, Any]]()
     for line in lines:
         try:
-            entry = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
+            entry: Any = json.loads(line) if line.endswith(b"\n") else None
+        except (ValueError, RecursionError):
             entry = None
-        if not isinstance(entry, dict) or not ("journal" in entry or entry.keys() >= {"segments", "state"}):
+        if not (_is_window(entry, len(entries)) if entries else isinstance(entry, dict) and "journal" in entry):
             break
         entries.append(entry)
     return entries
+
+
+def _is_window(entry: Any, number: int) -> bool:
+    """Whether this is the entry of a window, and of that which comes next."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("state"), dict):
+        return False
+    segments = entry.get("segments")
+    is_list = isinstance(segments, list) and all(isinstance(segment, dict) for segment in segments)
+    return is_list and entry["state"].get("windows", number) == number
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep a journal, and the outputs that it belongs to, to this process until the block ends, however it ends.
+
+    Raises
+    ------
+    JournalError
+        If another process holds it.
+    OSError
+        If the folder cannot be written.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    lock = os.path.join(folder, f".{zlib.crc32(name.encode()):08x}.lock")
+    with open(lock, "a+b") as file:
+        if not _lock(file.fileno()) or not _is_at(lock, file.fileno()):
+            raise JournalError(f"another run is writing {os.fspath(path)!r}: wait for it, or choose another folder")
+        try:
+            yield
+        finally:
+            if os.name != "nt":
+                os.unlink(lock)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Whether an open file is still the one at `path`: another run may have removed it meanwhile."""
+    return os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(descriptor))
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journal:

@@ -27,7 +27,7 @@ from npwhisper.timing import add_word_timestamps
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.hallucination import drop_hallucinations, flags, skip_leading_silence
-from npwhisper.transcription.journal import NO_JOURNAL, Journal, fingerprint, record, start_journal
+from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint, record, start_journal
 from npwhisper.transcription.voice import speech_spans
 from npwhisper.transcription.windows import (
     FRAMES_PER_TIMESTAMP,
@@ -140,11 +140,16 @@ class Transcription(Iterator[Segment]):
         if options.vad:
             self.clips = within(self.clips, speech_spans(self.mel))
         self.seek = self.clips[0][0] if self.clips else self.n_frames
-        self.language = self._language() if old.state is None else old.state["language"]
+        self.language = self._language() if old.state is None else str(old.state.get("language"))
         self.tokenizer = self._tokenizer(self.language)
         self.history = self._history()
         if old.state is not None:
-            self._restore(old.state, old.segments)
+            try:
+                self._restore(old.state, old.segments)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise JournalError(
+                    f"the journal {str(options.journal)!r} is damaged: start again without it"
+                ) from error
         self._segments = chain(old.segments, chain.from_iterable(self._all_windows()))
 
     def __next__(self) -> Segment:

@@ -28,6 +28,7 @@ from npwhisper.output.writers import to_json
 from npwhisper.transcription.journal import (
     BEGINNING,
     JournalError,
+    alone,
     differences,
     fingerprint,
     read_journal,
@@ -307,6 +308,57 @@ def test_ctrl_c_leaves_what_was_heard_and_resume_goes_on(
 def test_resume_without_a_journal_begins(talk: str) -> None:
     assert main([talk, *ARGUMENTS, "--resume"]) == 0
     assert len(outputs()) == 5
+
+
+def test_ctrl_c_leaves_earlier_outputs_as_they_are(
+    talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([talk, *ARGUMENTS]) == 0
+    expected, whole, n_windows = outputs(), Transcription._decode_window, itertools.count()
+
+    def interrupted(self: Transcription, window: Window) -> list[Segment]:
+        if next(n_windows) == 1:
+            raise KeyboardInterrupt
+        return whole(self, window)
+
+    monkeypatch.setattr(Transcription, "_decode_window", interrupted)
+    assert main([talk, *ARGUMENTS]) == 130
+    found = outputs()
+    assert found.pop("talk one.journal")
+    assert found == expected
+    assert "the earlier outputs of 'talk one.wav' stay" in capsys.readouterr().err
+
+
+def test_a_second_run_on_the_same_output_is_refused(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    with alone("out/talk one.journal"):
+        assert main([talk, *ARGUMENTS]) == 1
+    assert "another run is writing 'out/talk one.journal'" in capsys.readouterr().err
+    assert main([talk, *ARGUMENTS]) == 0
+    assert len(outputs()) == 5
+
+
+@pytest.mark.parametrize("state", [b"{}", b'{"seek": 0, "windows": 1}', b'{"seek": [], "windows": 1, "clip": 0}'])
+def test_a_tampered_journal_is_one_sentence(path: Path, state: bytes) -> None:
+    next(stream(path))
+    header = path.read_bytes().splitlines(keepends=True)[0]
+    path.write_bytes(header + b'{"segments": [], "state": ' + state + b"}\n")
+    with pytest.raises((JournalError, ValueError), match=r"is damaged: start again without it|unknown language"):
+        stream(path, resume=True)
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"segments": 7, "state": {}}', b'{"segments": [1], "state": {}}'])
+def test_a_line_that_is_no_window_ends_what_counts(path: Path, line: bytes) -> None:
+    whole = written(path)
+    path.write_bytes(whole + line + b"\n")
+    assert read_journal(path).size == len(whole)
+
+
+def test_windows_must_continue_one_another(path: Path) -> None:
+    next(stream(path))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[1]]))
+    assert read_journal(path).size == sum(map(len, lines))
 
 
 @pytest.mark.parametrize("folder", ["talk one.wav", "talk one.wav/out"])
