@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 import numpy as np
 
 from npwhisper.audio.mel_array import MelArray
-from npwhisper.compute.parallel import blocked, limit_blas
+from npwhisper.compute.blocks import blocked
+from npwhisper.compute.threads import limit_blas
 from npwhisper.tracing.seam import Array, layer
 
 SAMPLE_RATE = 16000  # samples in a second

@@ -67,9 +67,9 @@ class Int8Matrix:
         return self.integers.nbytes + self.scale.nbytes
 
     @property
-    def T(self) -> Array:  # noqa: N802
-        """The float32 values, transposed: what ``x @ weight.T`` asks for."""
-        return np.asarray(self).T
+    def T(self) -> Int8Transpose:  # noqa: N802
+        """The same matrix read the other way: what ``matmul(x, weight.T)`` asks for."""
+        return Int8Transpose(self)
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -86,3 +86,26 @@ class Int8Matrix:
 
     def __repr__(self) -> str:
         return f"<Int8Matrix {self.shape}: {self.nbytes / 1e6:.1f} MB>"
+
+
+class Int8Transpose:
+    """The transpose of an `Int8Matrix`, which is kept as it is: (D_in, D_out).
+
+    >>> matrix = Int8Matrix.pack(np.ones((2, 3), np.float32))
+    >>> matrix.T.shape, matrix.T.T is matrix
+    ((3, 2), True)
+    """
+
+    ndim = 2
+
+    def __init__(self, matrix: Int8Matrix) -> None:
+        self.T = matrix
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(D_in, D_out)"""
+        return self.T.shape[::-1]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The float32 values: (D_in, D_out)."""
+        return self.T.__array__(dtype, copy).T

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npwhisper.compute.parallel import _run, _run_alone
+from npwhisper.compute.threads import run, run_alone
 from npwhisper.tracing.seam import Array
 
 WORTH_SHARING = 1 << 19  # numbers that a part reads: below, another thread comes too late to help
@@ -46,7 +46,7 @@ def by_parts(function: Callable[..., Array], value: Any, *arrays: Array) -> Arra
     spans = [slice(end - n, end) for end, n in zip(ends, value.rows, strict=True)]
     parts = list(zip(value.values, spans, strict=True))
     is_large = _n_numbers(value.values[0]) >= WORTH_SHARING
-    _run(compute, parts) if is_large else _run_alone(compute, parts)
+    run(compute, parts) if is_large else run_alone(compute, parts)
     return y
 
 

@@ -13,33 +13,14 @@ import math
 
 import numpy as np
 
-from npwhisper.compute.int8 import Int8Matrix
-from npwhisper.compute.parallel import are_few, blocked, few_rows, headwise, outputwise, rowwise
-from npwhisper.tracing.seam import Array, Weights, is_handled, layer
-
-
-@outputwise
-def product(x: Array, weight: Array | Int8Matrix) -> Array:
-    """The inner product of every row of x with every row of a matrix.
-
-    (..., D_in), (D_out, D_in) -> (..., D_out)
-    """
-    if isinstance(weight, Int8Matrix):
-        return _product(x, weight.integers.astype(np.float32)) * weight.scale
-    is_fetched = are_few(math.prod(x.shape[:-1]))  # a copy reads on and on, while the product would jump about
-    return _product(x, weight.copy() if is_fetched else weight)
-
-
-def _product(x: Array, weight: Array) -> Array:
-    rows = math.prod(x.shape[:-1])
-    if rows == 1:  # one dot product after the other reads the matrix in the order of memory
-        return np.vecdot(weight, x[..., None, :])
-    y: Array = few_rows(x, weight) if are_few(rows) else x @ weight.T
-    return y
+from npwhisper.compute.blocks import by_heads, positionwise
+from npwhisper.compute.elementwise import log_probabilities, normal_cdf, normalise, probabilities
+from npwhisper.compute.products import convolve, matmul
+from npwhisper.tracing.seam import Array, Weights, layer
 
 
 @layer
-@blocked(rows=750)
+@positionwise
 def linear(x: Array, w: Weights) -> Array:
     """Multiply by a matrix and add a bias, if there is one (Whisper's key projections have none).
 
@@ -48,10 +29,8 @@ def linear(x: Array, w: Weights) -> Array:
     >>> linear(np.ones((1, 2), np.float32), {"weight": np.array([[1, 2], [3, 4], [5, 6]], np.float32)})
     array([[ 3.,  7., 11.]], dtype=float32)
     """
-    y = product(x, w["weight"])
-    if "bias" in w:
-        y += w["bias"]
-    return y
+    y = matmul(x, w["weight"].T)
+    return y + w["bias"] if "bias" in w else y
 
 
 @layer
@@ -66,21 +45,11 @@ def conv1d(x: Array, w: Weights, stride: int = 1) -> Array:
     """
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=2)[:, :, ::stride]  # a view: nothing is copied
-    return _convolve(windows, w)
-
-
-@blocked(rows=375, axis=2)
-def _convolve(windows: Array, w: Weights) -> Array:
-    """Multiply the kernel with each place that it slides over: (B, D_in, F, 3) -> (B, D_out, F)."""
-    batch, d_in, length, width = windows.shape
-    columns = windows.transpose(0, 1, 3, 2).reshape(batch, d_in * width, length)
-    y: Array = w["weight"].reshape(-1, d_in * width) @ columns
-    y += w["bias"][:, None]
-    return y
+    return convolve(windows, w["weight"]) + w["bias"][:, None]
 
 
 @layer
-@blocked(rows=750)
+@positionwise
 def layer_norm(x: Array, w: Weights, eps: float = 1e-5) -> Array:
     """Give every position mean 0 and variance 1 over its features, then scale and shift.
 
@@ -89,12 +58,7 @@ def layer_norm(x: Array, w: Weights, eps: float = 1e-5) -> Array:
     >>> layer_norm(np.array([[1, 3]], np.float32), {"weight": np.ones(2, np.float32), "bias": np.zeros(2, np.float32)})
     array([[-0.999995,  0.999995]], dtype=float32)
     """
-    y = x - total(x) / x.shape[-1]
-    variance = np.vecdot(y, y)[..., None] / x.shape[-1]
-    y /= np.sqrt(variance + eps)
-    y *= w["weight"]
-    y += w["bias"]
-    return y
+    return normalise(x, w["weight"], w["bias"], eps)
 
 
 @layer
@@ -110,16 +74,8 @@ def embedding(tokens: Array, w: Weights) -> Array:
     return np.asarray(w["weight"][tokens])
 
 
-# erf(x / sqrt 2) = tanh(x P(x^2)): P fitted by iteratively reweighted least squares on |x| <= 5.2. In float32 it is
-# within 2.5e-7 of erf and many times faster than scipy.special.erf, because NumPy's tanh is vectorised.
-_ERF = (
-    1.8137735985041677e-09, -1.3377693439945864e-07, 3.973977900032913e-06, -5.5272760147594394e-05,
-    -3.302867005481261e-05, 0.03633415172777495, 0.7978842673502621,
-)  # fmt: skip
-
-
 @layer
-@blocked(rows=188)
+@positionwise
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit, x times the normal distribution function: x/2 (1 + erf(x / sqrt 2)).
 
@@ -128,39 +84,19 @@ def gelu(x: Array) -> Array:
     >>> gelu(np.array([-1, 0, 1], np.float32)).round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
-    with np.errstate(over="ignore"):  # beyond |x| = 5.2 the tanh is 1 in float32, also that of infinity
-        square = x * x
-        y = square * _ERF[0]
-        for coefficient in _ERF[1:-1]:
-            y += coefficient
-            y *= square
-        y += _ERF[-1]
-        y *= x
-    np.tanh(y, out=y)
-    y += 1.0
-    y *= x
-    y *= 0.5
-    return y
+    return x * normal_cdf(x)
 
 
 @layer
-def softmax(x: Array, out: Array | None = None) -> Array:
+def softmax(x: Array) -> Array:
     """Turn scores along the last axis into probabilities: exponentials divided by their sum.
 
-    (..., N) -> (..., N), a new array or `out`, which may be x
+    (..., N) -> (..., N)
 
     >>> softmax(np.array([[0, 0, -np.inf]], np.float32))
     array([[0.5, 0.5, 0. ]], dtype=float32)
     """
-    y = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
-    np.exp(y, out=y)
-    y *= 1.0 / total(y)
-    return y
-
-
-def total(x: Array) -> Array:
-    """The sum along the last axis, as a product with ones, which adds three times faster: (..., N) -> (..., 1)."""
-    return np.vecdot(x, np.ones(x.shape[-1], dtype=np.float32))[..., None]
+    return probabilities(x)
 
 
 @layer
@@ -172,9 +108,7 @@ def log_softmax(x: Array) -> Array:
     >>> log_softmax(np.array([0, 0], np.float32))
     array([-0.6931472, -0.6931472], dtype=float32)
     """
-    y = x - x.max(axis=-1, keepdims=True)
-    y -= np.log(total(np.exp(y)))
-    return y
+    return log_probabilities(x)
 
 
 def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Array:
@@ -235,13 +169,6 @@ def causal_mask(n_query: int, n_key: int) -> Array | None:
     return np.triu(np.full((n_query, n_key), -np.inf, dtype=np.float32), k=1 + n_key - n_query)
 
 
-@rowwise(rows=375)
-def matmul(x: Array, y: Array) -> Array:
-    """The product of every head's matrices: (B, H, T, K), (B, H, K, N) -> (B, H, T, N)."""
-    z: Array = x @ y
-    return z
-
-
 @layer
 def scores(q: Array, k: Array) -> Array:
     """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
@@ -256,7 +183,7 @@ def scores(q: Array, k: Array) -> Array:
 
 
 @layer
-@headwise(rows=375)
+@by_heads
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """Average the values, each query weighting them by the softmax of its scores (Vaswani et al. 2017, section 3.2.1).
 
@@ -266,8 +193,5 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     >>> attend(q, k, v).shape
     (1, 2, 3, 4)
     """
-    weights = scores(q, k)
-    if mask is not None:
-        weights = weights + mask
-    # where nobody watches, the scores become probabilities in their own place: fewer arrays, so more stays in the cache
-    return matmul(softmax(weights) if is_handled() else softmax(weights, out=weights), v)
+    z = scores(q, k)
+    return matmul(softmax(z if mask is None else z + mask), v)

@@ -12,9 +12,11 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from npwhisper.compute.blocks import positionwise
 from npwhisper.compute.int8 import Int8Matrix
-from npwhisper.compute.parallel import blocked, limit_blas
 from npwhisper.compute.parts import by_parts
+from npwhisper.compute.products import matmul
+from npwhisper.compute.threads import limit_blas
 from npwhisper.model.cache import BlockCache, Cache, JoinedCache, KeyValues
 from npwhisper.model.layers import (
     attend,
@@ -25,7 +27,6 @@ from npwhisper.model.layers import (
     layer_norm,
     linear,
     merge_heads,
-    product,
     split_heads,
 )
 from npwhisper.tracing.scope import Scope, nest
@@ -67,7 +68,7 @@ def _attend_to_audio(audio: tuple[Array, Array], q: Array, n_head: int) -> Array
 
 
 @layer
-@blocked(rows=750, composite=True)
+@positionwise
 def mlp(x: Array, w: Weights) -> Array:
     """Think about every position by itself: four times wider, GELU, back.
 
@@ -117,7 +118,7 @@ def logits(x: Array, weight: Array) -> Array:
 
     (B, T, D), (V, D) -> (B, T, V)
     """
-    return product(x, weight)
+    return matmul(x, weight.T)
 
 
 @layer

@@ -136,7 +136,7 @@ def test_threads_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize(("variable", "expected"), [("1", 1), ("", None), ("0", None), ("many", None)])
 def test_omp_num_threads_is_honoured(monkeypatch: pytest.MonkeyPatch, variable: str, expected: int | None) -> None:
-    monkeypatch.setattr("npwhisper.compute.parallel._threads", [])
+    monkeypatch.setattr("npwhisper.compute.threads._threads", [])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     processors = get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", variable)

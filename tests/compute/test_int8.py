@@ -16,9 +16,10 @@ from tolerances import assert_layer_equal
 
 import npwhisper
 from npwhisper.__main__ import main
-from npwhisper.compute import parallel
+from npwhisper.compute import threads as pool
 from npwhisper.compute.int8 import BLOCK, Int8Matrix
-from npwhisper.model.layers import embedding, linear, product
+from npwhisper.compute.products import product
+from npwhisper.model.layers import embedding, linear
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import fingerprint
 from npwhisper.whisper import Whisper
@@ -36,9 +37,9 @@ def small() -> Whisper:
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    before = parallel._threads[:]
+    before = pool._threads[:]
     yield
-    parallel._threads[:] = before
+    pool._threads[:] = before
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (BLOCK // 300 + 3, 300)])
@@ -77,7 +78,7 @@ def test_it_looks_like_the_array_that_it_stands_for() -> None:
 def test_a_product_is_that_of_the_values(rows: int, shape: tuple[int, int], n: int) -> None:
     if rows > 70 and shape[0] > 97:
         pytest.skip("more than a network ever multiplies")
-    parallel.set_num_threads(n)
+    pool.set_num_threads(n)
     x, matrix = random(rows, shape[1]) / 32, Int8Matrix.pack(random(*shape))
     assert_layer_equal(product(x, matrix), product(x, np.asarray(matrix)))
 

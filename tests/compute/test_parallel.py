@@ -17,10 +17,12 @@ import pytest
 from threadpoolctl import threadpool_info
 from tolerances import assert_layer_equal, assert_stack_equal
 
-from npwhisper.compute import parallel
+from npwhisper.compute import products
+from npwhisper.compute import threads as pool
 from npwhisper.compute.parallel import blocked, get_num_threads, limit_blas, set_num_threads
+from npwhisper.compute.products import product
 from npwhisper.model import mlp
-from npwhisper.model.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear, product
+from npwhisper.model.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, trace
 from npwhisper.whisper import Whisper
 
@@ -55,9 +57,9 @@ CALLS: dict[str, Callable[[], Array]] = {
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Leave the number of threads as it was."""
-    before = parallel._threads[:]
+    before = pool._threads[:]
     yield
-    parallel._threads[:] = before
+    pool._threads[:] = before
 
 
 @pytest.mark.parametrize("n", THREADS)
@@ -237,18 +239,18 @@ def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(
     rows: int, width: int, n_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, matmul = [], np.matmul
-    monkeypatch.setattr(parallel, "_has_small_products", lambda: True)
+    monkeypatch.setattr(products, "has_small_products", lambda: True)
     monkeypatch.setattr(np, "matmul", lambda x, y, out: (seen.append(y.shape), matmul(x, y, out=out))[1])
     x, weight = random(1, rows, width), random(3 * n_out + 1, width)
-    np.testing.assert_allclose(parallel.few_rows(x, weight), x @ weight.T, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(products.few_rows(x, weight), x @ weight.T, rtol=1e-4, atol=1e-2)
     assert seen[0] == (3 + (n_out == 1), width, n_out)
     assert seen[1][1] <= n_out
 
 
 def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_has_small_products", lambda: True)
+    monkeypatch.setattr(products, "has_small_products", lambda: True)
     with pytest.raises(ValueError, match="matmul"):
-        parallel.few_rows(random(5, 4), random(2, 5))
+        products.few_rows(random(5, 4), random(2, 5))
 
 
 def test_no_rows_give_no_rows() -> None:
@@ -258,7 +260,7 @@ def test_no_rows_give_no_rows() -> None:
 def test_a_large_matrix_is_fetched_piece_by_piece() -> None:
     seen: list[int] = []
 
-    @parallel.outputwise
+    @products.outputwise
     def look(x: Array, weight: Array) -> Array:
         seen.append(weight.size)
         return x @ weight.T
@@ -267,7 +269,7 @@ def test_a_large_matrix_is_fetched_piece_by_piece() -> None:
     x, weight = random(2, 256), random(5000, 256)
     np.testing.assert_allclose(look(x, weight), x @ weight.T, rtol=1e-4, atol=1e-3)
     assert sum(seen) == weight.size
-    assert max(seen) <= parallel.FETCHED < weight.size
+    assert max(seen) <= products.FETCHED < weight.size
 
 
 def test_of_two_limits_the_lower_counts_until_it_is_left() -> None:
@@ -293,7 +295,7 @@ def test_many_callers_at_once_get_their_own_results() -> None:
 
 
 def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    parallel._threads.clear()
+    pool._threads.clear()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert get_num_threads() == 1
     for unusable in ("", "0", "many"):

@@ -1,0 +1,168 @@
+"""Matrix products. `matmul` is ``x @ y``; the rule over rows, size, threads and library that chooses how is here.
+
+y is a stack of matrices, one a head     plain, in blocks of heads and rows
+y is the transpose of a layer's weights:
+  1 row                                  dot products, in the order of memory (33 GB/s on a core; BLAS's product 14)
+  2 to 32 rows, BLAS with AVX-512        pieces that OpenBLAS multiplies without rearranging them, in one call
+  2 to 48 rows, BLAS without AVX-512     matrix times vector, row after row for pieces that stay in the cache
+  more rows                              plain
+of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
+8-bit weights                            unpacked half a million at a time, multiplied as above, then scaled
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, blocked, pieces_of
+from npwhisper.compute.int8 import Int8Matrix, Int8Transpose
+from npwhisper.compute.threads import blas_libraries, get_num_threads, run, run_alone
+from npwhisper.tracing.seam import Array
+
+Matrix: TypeAlias = Any  # an array or an Int8Matrix
+
+FEW_ROWS = 32  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
+FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
+AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls what it computes for
+FEW_VECTORS = 48  # without AVX-512: up to here matrix times vector is faster than a product
+PIECE_OUTPUTS, PIECE_WEIGHTS = 64, 1 << 16  # of such a piece, which every row reads from the cache
+FETCHED = 1 << 19  # weights copied or unpacked at a time: fewer cost more in Python than they save in the cache
+WORTH_SHARING = 1 << 22  # multiplications: below, another thread comes too late to help
+
+
+def matmul(x: Array, y: Array | Int8Transpose) -> Array:
+    """The matrix product: every row of x with the transposed weights of a layer, or head by head.
+
+    (..., D_in), (D_in, D_out) -> (..., D_out), or (B, H, T, K), (B, H, K, N) -> (B, H, T, N)
+
+    >>> matmul(np.ones((2, 3), np.float32), np.ones((4, 3), np.float32).T).shape
+    (2, 4)
+    """
+    if y.ndim == 2:
+        return product(x, y.T)
+    if x.shape[-2] <= FEW_QUERIES or x.ndim != 4:
+        return np.asarray(x @ np.asarray(y))
+    return _head_by_head(x, np.asarray(y))
+
+
+def _head_by_head(x: Array, y: Array) -> Array:
+    """With the cuts of `by_heads`, so that attention gives the same bits while it is watched."""
+    result = np.empty((*x.shape[:-1], y.shape[-1]), dtype=x.dtype)
+
+    def work(piece: tuple[int, slice, slice]) -> None:
+        b, h, part = piece
+        result[b, h, part] = x[b, h, part] @ y[b, h]
+
+    run(work, pieces_of(x))
+    return result
+
+
+def convolve(windows: Array, weight: Array) -> Array:
+    """Multiply a kernel with each place that it slides over: (B, D_in, F, W), (D_out, D_in, W) -> (B, D_out, F)."""
+    return _convolve(windows, weight)
+
+
+@blocked(rows=375, axis=2)
+def _convolve(windows: Array, weight: Array) -> Array:
+    batch, d_in, length, width = windows.shape
+    columns = windows.transpose(0, 1, 3, 2).reshape(batch, d_in * width, length)
+    return np.asarray(weight.reshape(-1, d_in * width) @ columns)
+
+
+def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, Matrix], Array]:
+    """Compute ``f(x, weight)``, a product with the rows of `weight`, for some of these rows at a time if that pays."""
+
+    @functools.wraps(function)
+    def call(x: Array, weight: Matrix) -> Array:
+        rows, n = math.prod(x.shape[:-1]), len(weight)
+        is_large = rows * weight.size >= WORTH_SHARING
+        size = _outputs_at_a_time(rows, weight, is_large)
+        if size >= n:
+            return function(x, weight)
+        y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
+
+        def work(part: slice) -> None:
+            y[..., part] = function(x, weight[part])
+
+        parts = [slice(i, i + size) for i in range(0, n, size)]
+        run(work, parts) if is_large else run_alone(work, parts)
+        return y
+
+    return call
+
+
+def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
+    n, width = weight.shape
+    if rows >= SMALLEST_BLOCK:
+        return int(n)
+    size = n // (2 * get_num_threads()) + 1 if is_large else n
+    is_fetched = are_few(rows) or are_vectors(rows) or weight.dtype == np.int8
+    return int(min(size, max(1, FETCHED // width)) if is_fetched else size)
+
+
+@outputwise
+def product(x: Array, weight: Matrix) -> Array:
+    """The inner product of every row of x with every row of a matrix: (..., D_in), (D_out, D_in) -> (..., D_out)."""
+    if isinstance(weight, Int8Matrix):
+        return _product(x, weight.integers.astype(np.float32)) * weight.scale
+    rows = math.prod(x.shape[:-1])
+    is_fetched = are_few(rows) and not are_vectors(rows)  # copying first reads the weights sequentially
+    return _product(x, weight.copy() if is_fetched else weight)
+
+
+def _product(x: Array, weight: Array) -> Array:
+    rows = math.prod(x.shape[:-1])
+    if rows == 1:  # one dot product after the other reads the matrix in the order of memory
+        return np.asarray(np.vecdot(weight, x[..., None, :]))
+    if are_vectors(rows):
+        return as_vectors(x, weight)
+    return few_rows(x, weight) if are_few(rows) else np.asarray(x @ weight.T)
+
+
+def are_few(rows: int) -> bool:
+    """Whether so many rows are multiplied piece by piece; a single one is a matter of dot products."""
+    return 1 < rows <= FEW_ROWS
+
+
+def are_vectors(rows: int) -> bool:
+    """Whether so many rows are multiplied as vectors: few, and no code for small products in BLAS."""
+    return 1 < rows <= FEW_VECTORS and not has_small_products()
+
+
+def as_vectors(x: Array, weight: Array) -> Array:
+    """``x @ weight.T`` as a stack of matrix times vector: each piece of the weights is read once for all rows."""
+    n, width = weight.shape
+    rows = x.reshape(-1, x.shape[-1])
+    size = max(1, min(PIECE_OUTPUTS, PIECE_WEIGHTS // width))
+    count = n // size
+    y, whole = np.empty((len(rows), n), dtype=x.dtype), slice(0, count * size)
+    pieces = np.matmul(weight[whole].reshape(count, 1, size, width), rows[None, :, :, None])
+    y[:, whole].reshape(len(rows), count, size)[...] = pieces[..., 0].swapaxes(0, 1)
+    y[:, count * size :] = rows @ weight[count * size :].T
+    return y.reshape(*x.shape[:-1], n)
+
+
+def few_rows(x: Array, weight: Array) -> Array:
+    """``x @ weight.T`` in pieces that BLAS multiplies without rearranging them, if it can, all in one call of NumPy."""
+    if not has_small_products():
+        return np.asarray(x @ weight.T)
+    n, width = weight.shape
+    rows = x.reshape(-1, x.shape[-1])
+    size = max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // len(rows))
+    count = n // size
+    y, whole = np.empty((len(rows), n), dtype=x.dtype), slice(0, count * size)
+    pieces = weight[whole].reshape(count, size, width).swapaxes(1, 2)
+    np.matmul(rows, pieces, out=y[:, whole].reshape(len(rows), count, size).swapaxes(0, 1))
+    np.matmul(rows, weight[count * size :].T, out=y[:, count * size :])
+    return y.reshape(*x.shape[:-1], n)
+
+
+@functools.cache
+def has_small_products() -> bool:
+    """Whether BLAS has code of its own for small matrices: OpenBLAS has, for processors with AVX-512."""
+    return any(getattr(library, "architecture", "") in AVX512 for library in blas_libraries())
