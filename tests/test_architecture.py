@@ -102,3 +102,18 @@ def test_every_public_name_exists_and_has_a_docstring() -> None:
         assert getattr(npwhisper, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'trancribe'"):
         _ = npwhisper.trancribe
+
+
+FORBIDDEN_CALLS = {"is_handled", "limit", "run", "run_alone", "set_num_threads", "get_num_threads", "isinstance"}
+
+
+@pytest.mark.parametrize("name", ["layers.py"])
+def test_layers_are_formulas_only(name: str) -> None:
+    tree = parsed(PACKAGE / "model" / name)
+    assert not imports(tree) & {"threading", "concurrent.futures", "npwhisper.compute.threads"}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert calls
+    for call in calls:
+        assert not {keyword.arg for keyword in call.keywords} & {"out", "rows", "block"}, ast.unparse(call)
+        called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        assert called not in FORBIDDEN_CALLS, ast.unparse(call)

@@ -159,3 +159,45 @@ def test_processes_share_the_pages_of_a_float32_file(tmp_path: Path) -> None:
         while isinstance(owner, (np.ndarray, memoryview)):
             owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
         assert isinstance(owner, mmap.mmap), f"{name} was copied"
+
+
+ATEXIT = """
+import atexit, numpy as np
+from npwhisper.compute.threads import set_num_threads
+from npwhisper.model.layers import gelu
+set_num_threads(3)
+x = np.ones((400, 30), np.float32)
+atexit.register(lambda: print("done", gelu(x).shape))
+"""
+THREAD = ATEXIT.replace("atexit.register(", "import threading, time; threading.Thread(target=").replace(
+    "lambda: print", "lambda: time.sleep(0.3) or print"
+)
+
+
+@pytest.mark.parametrize("code", [ATEXIT, THREAD + ".start()"], ids=["atexit", "thread"])
+def test_the_interpreters_end_loses_no_work(code: str) -> None:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (run.stdout, run.stderr) == ("done (400, 30)\n", "")
+
+
+BUSY_FORK = """
+import os, signal, threading, numpy as np
+from npwhisper.compute.threads import set_num_threads
+from npwhisper.model.layers import gelu
+set_num_threads(2)
+x = np.ones((300, 30), np.float32)
+def busy():
+    while True: gelu(x)
+threading.Thread(target=busy, daemon=True).start()
+for i in range(40):
+    if not (pid := os.fork()):
+        signal.alarm(10); gelu(x); os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0, "a child hangs"
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork_while_another_thread_computes_does_not_hang() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", BUSY_FORK]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == 0
