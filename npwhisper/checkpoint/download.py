@@ -77,8 +77,8 @@ HUB_WEIGHTS = [
 ]
 
 
-class DownloadError(RuntimeError):
-    """A model that could not be fetched, with the way to place it by hand."""
+class DownloadError(OSError, RuntimeError):
+    """A model that could not be fetched; the message says how to place it by hand."""
 
 
 def available_models() -> list[str]:

@@ -49,9 +49,10 @@ def _weights(blocks: Array) -> Array:
     blocks: (n,) -> (n, 32) float32
     """
     scale = blocks["d"].astype(np.float32)[:, None]
-    weights: Array = scale * (_integers(blocks).astype(np.float32) - CENTRE.get(blocks.dtype, 0))
-    if "m" in _fields(blocks):
-        weights += blocks["m"].astype(np.float32)[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):  # whoever reads the file checks that all is finite
+        weights: Array = scale * (_integers(blocks).astype(np.float32) - CENTRE.get(blocks.dtype, 0))
+        if "m" in _fields(blocks):
+            weights += blocks["m"].astype(np.float32)[:, None]
     return weights
 
 

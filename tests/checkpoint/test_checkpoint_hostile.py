@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from checkpoint_files import DIMS, ggml, official_legacy, official_zip, random_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import npwhisper
 from npwhisper.checkpoint import CheckpointError, read_checkpoint, to_float32
 from npwhisper.checkpoint.weights import check_weights, convert
 from npwhisper.model import ModelDimensions
@@ -52,7 +55,7 @@ def refused(folder: Path, data: bytes, message: str = "") -> Iterator[Path]:
 
 
 def test_the_corpus_is_large() -> None:
-    assert len(hostile.CASES) >= 250
+    assert len(hostile.CASES) >= 400
 
 
 @pytest.mark.parametrize("name", hostile.CASES)
@@ -72,6 +75,19 @@ def test_nothing_is_written_when_reading_fails(name: str, tmp_path: Path) -> Non
 def test_the_files_that_were_spoiled_are_sound(form: str, tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(hostile.WHOLE[form])
     assert open_whole(tmp_path / "model").keys() == hostile.WEIGHTS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads the peak of memory in Linux's unit")
+@pytest.mark.parametrize(("megabytes", "kept"), [(1000, True), (1, False)])
+def test_every_hostile_file_stays_under_the_caps(megabytes: int, kept: bool) -> None:
+    script = Path(hostile.__file__).with_name("capped.py")
+    places = os.pathsep.join([str(Path(npwhisper.__file__).parents[1]), str(script.parent)])
+    command = [sys.executable, str(script), str(megabytes), "10"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": places}, timeout=300
+    )
+    assert (done.stdout == f"{len(hostile.CASES)} files\n") == kept, done.stdout
 
 
 def test_a_program_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,3 +138,42 @@ def test_flipped_bytes_give_a_model_or_a_sentence(
     path.write_bytes(data)
     with contextlib.suppress(CheckpointError):
         assert all(np.isfinite(array).all() for array in open_whole(path).values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", SEEDS)
+def test_thousands_of_mutations_give_a_model_or_a_sentence(form: str, tmp_path: Path) -> None:
+    """4,000 of each form, 20,000 in all; NPWHISPER_MUTATIONS asks for more."""
+    random = np.random.default_rng(len(form))
+    for _ in range(int(os.environ.get("NPWHISPER_MUTATIONS", "4000"))):
+        data = mutated(SEEDS[form], random)
+        (tmp_path / "model").write_bytes(data)
+        with contextlib.suppress(CheckpointError):
+            open_whole(tmp_path / "model")
+
+
+def mutated(data: bytes, random: np.random.Generator) -> bytes:
+    """A file in which bytes were changed (mostly near its ends, where the structure is), removed or repeated."""
+    changed = bytearray(data)
+    for _ in range(random.integers(1, 5)):
+        size, length = len(changed), int(random.integers(1, 40))
+        at = int(
+            random.choice(
+                [random.integers(size), random.integers(min(size, 4000)), size - 1 - random.integers(min(size, 4000))]
+            )
+        )
+        piece = bytes(changed[at : at + length])
+        change = random.integers(5)
+        if change == 0:
+            del changed[at : at + length]
+        elif change == 1:
+            changed[at:at] = piece
+        elif change == 2:
+            changed[at : at + length] = random.bytes(len(piece))
+        elif change == 3:
+            changed[at : at + len(piece)] = random.choice([b"\0", b"\xff", b"\x7f", b"\x80"]) * len(piece)
+        else:
+            changed[at] ^= 1 << int(random.integers(8))
+        if not changed:
+            break
+    return bytes(changed)

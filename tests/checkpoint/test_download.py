@@ -279,3 +279,18 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
     with pytest.raises(DownloadError, match=r"pip install npwhisper\[hub\]"):
         fetch("org/name")
+
+
+def test_the_command_line_says_in_one_line_that_there_is_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from npwhisper.__main__ import main
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(OFFICIAL, "tiny", ("http://127.0.0.1:9/x/tiny.pt", SHA256))
+    for arguments in (["convert", "tiny", str(tmp_path / "a.pt")], ["a.wav", "--model", "tiny", "-f", "none"]):
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1, err
+        assert "place tiny.pt there by hand" in err

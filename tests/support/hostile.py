@@ -487,3 +487,93 @@ for form, places in BOUNDARIES.items():
     whole = WHOLE[form]
     for place in sorted({*places, *(len(whole) * i // 7 for i in range(1, 7)), len(whole) - 1}):
         add(f"cut short: {form} after {place} of {len(whole)} bytes", whole[:place], "")
+
+
+# --- more than the file has: each claim is small, all together are not -----------------------------------------------
+
+
+def split_zip(data: bytes) -> tuple[bytes, bytes, int]:
+    """What precedes the directory, the directory, and the number of its entries."""
+    end = data.rfind(b"PK\x05\x06")
+    count, size, at = struct.unpack_from("<HII", data, end + 10)
+    return data[:at], data[at : at + size], count
+
+
+def joined_zip(body: bytes, directory: bytes, count: int) -> bytes:
+    return body + directory + b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, count, count, len(directory), len(body), 0)
+
+
+def directory_record(name: str, size: int, at: int, extra: int = 0) -> bytes:
+    fixed = struct.pack("<HHHHHHIIIHHHHHII", 20, 20, 0, 0, 0, 0, 0, size, size, len(name), extra, 0, 0, 0, 0, at)
+    return b"PK\x01\x02" + fixed + name.encode() + bytes(extra)
+
+
+def overlapping_entries(count: int = 300, size: int = 2**20) -> bytes:
+    """Entries that all lie over the same bytes."""
+    tensors = {f"x{i}": tensor(storage(f"o{i}", size // 2, "bfloat16"), (size // 2,)) for i in range(count)}
+    body, directory, entries = split_zip(zip_form(tensors, {"big": bytes(size)}))
+    at = body.find(b"archive/data/big") - 30
+    more = b"".join(directory_record(f"archive/data/o{i}", size, at) for i in range(count))
+    return joined_zip(body, directory + more, entries + count)
+
+
+def empty_extras(count: int = 500) -> bytes:
+    """Extra fields of thousands of empty records, which take quadratic time to walk through."""
+    body, directory, entries = split_zip(ZIP)
+    more = b"".join(directory_record(f"z{i}", 0, 0, 65532) for i in range(count))
+    return joined_zip(body, directory + more, entries + count)
+
+
+def growing_byteorder(size: int = 2**26) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled(official(WEIGHTS)))
+        archive.writestr("pad", bytes(size // 3))
+        archive.writestr("archive/byteorder", bytes(size), zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def huge_keys(count: int = 2000, size: int = 8_000_000) -> bytes:
+    number = b"\x8b" + struct.pack("<i", size) + b"\x7f" * size
+    return zip_form(b"\x80\x02}" + number + b"q\x010(" + b"h\x01N" * count + b"u.", {})
+
+
+def other_checksum() -> bytes:
+    return ZIP.replace(WEIGHTS["decoder.ln.bias"].tobytes(), bytes(128))
+
+
+def with_sizes(**changes: int) -> bytes:
+    return safetensors(WEIGHTS, {"dims": str({**DIMS, **changes}).replace("'", '"')})
+
+
+HOSTILE_NAME = "\x1b]0;owned\x07\x1b[31mEVIL\nline two"
+INFINITE = ggml(WEIGHTS, half=False).replace(
+    ggml_tensor(
+        "decoder.blocks.0.mlp.0.weight", 0, (256, 64), WEIGHTS["decoder.blocks.0.mlp.0.weight"].astype("<f4").tobytes()
+    ),
+    ggml_tensor("decoder.blocks.0.mlp.0.weight", 8, (256, 64), b"\x00\x7c" * (256 * 64 // 32 * 17)),
+)
+for name, make, message in [
+    ("zip entries over the same bytes", overlapping_entries, "zip entries claim"),
+    ("zip extra fields without end", empty_extras, "no checkpoint has so many"),
+    ("a byte order that grows", growing_byteorder, "neither little nor big"),
+    ("huge numbers as keys", huge_keys, "huge number as key"),
+    ("another checksum", other_checksum, "another checksum"),
+    ("heads that do not divide the width", lambda: with_sizes(n_audio_head=5), "5 heads do not divide"),
+    ("two widths", lambda: with_sizes(n_text_state=128), "both have one width"),
+    (
+        "a name that moves the cursor",
+        lambda: safetensors({**WEIGHTS, HOSTILE_NAME: WEIGHTS["decoder.ln.bias"]}),
+        r"\\x1b",
+    ),
+    ("a header in UTF-16", lambda: with_header("{}".encode("utf-16-le"), b""), "not JSON|no checkpoint"),
+    ("infinite scales", lambda: patched(INFINITE, 44, "<i", 2007), "not finite"),
+]:
+    add(f"attack: {name}", make, message)
+
+for form, whole in WHOLE.items():
+    for place in range(1, 31):
+        cut_at = len(whole) * place // 31
+        name = f"cut short: {form} after {cut_at} of {len(whole)} bytes"
+        if name not in CASES:
+            add(name, whole[:cut_at], "")

@@ -1,0 +1,67 @@
+"""Open every hostile file in a process of its own, under limits; print a line for each that breaks one.
+
+    python capped.py megabytes seconds
+
+A child is forked for each file after all imports, so that its memory and time are those of opening the file.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import hostile
+
+from npwhisper.checkpoint import CheckpointError, read_checkpoint, to_float32
+from npwhisper.checkpoint.weights import check_weights
+from npwhisper.model import ModelDimensions
+
+REFUSED = 77
+
+
+def open_whole(path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    check_weights(checkpoint.weights, ModelDimensions(**checkpoint.dims))
+    for name, array in checkpoint.weights.items():
+        to_float32(array, name)
+
+
+def child(path: Path, megabytes: int, seconds: int) -> int:
+    # Mapping the file needs address space as well, so the limit on it is the file's size above that on memory.
+    limit = megabytes * 2**20 + path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    signal.alarm(seconds)
+    try:
+        open_whole(path)
+    except CheckpointError:
+        return REFUSED
+    return 0
+
+
+def main() -> None:
+    megabytes, seconds = map(int, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model")
+        for name, (make, _) in hostile.CASES.items():
+            path.write_bytes(make())
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    status = child(path, megabytes, seconds)
+                except BaseException as error:
+                    print(f"{name}: {error!r}"[:200], flush=True)
+                    status = 1
+                os._exit(status)
+            _, status, usage = os.wait4(pid, 0)
+            peak = usage.ru_maxrss // 1024  # kilobytes on Linux
+            if os.waitstatus_to_exitcode(status) != REFUSED or peak > megabytes:
+                print(f"{name}: exit {os.waitstatus_to_exitcode(status)}, {peak} MB", flush=True)
+    print(f"{len(hostile.CASES)} files")
+
+
+if __name__ == "__main__":
+    main()
