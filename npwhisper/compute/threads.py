@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 Piece: TypeAlias = Any
 
@@ -173,8 +174,6 @@ def keep_freed_memory() -> None:
 @functools.cache
 def blas_libraries() -> tuple[Any, ...]:
     """threadpoolctl's controllers of the loaded BLAS libraries."""
-    from threadpoolctl import ThreadpoolController
-
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
@@ -196,10 +195,9 @@ class _BlasThreads:
         self.before: list[tuple[Callable[[int], object], int]] = []
 
     def enter(self, n: int) -> None:
-        libraries = blas_libraries()
         with self.lock:
             if not self.allowed and not self.before:
-                self.before = [(_setter(x), x.get_num_threads()) for x in libraries]
+                self.before = [(_setter(x), x.get_num_threads()) for x in blas_libraries()]
             self.allowed.append(n)
             self._apply()
 
@@ -215,6 +213,14 @@ class _BlasThreads:
         for set_, before in self.before:
             set_(min([before, *self.allowed]))
 
+    def hold(self) -> None:
+        """Before a fork: wait until no other thread is changing BLAS, so that the child gets it whole."""
+        self.lock.acquire()
+
+    def release(self) -> None:
+        """After a fork, in the parent."""
+        self.lock.release()
+
     def renew(self) -> None:
         """In a forked child: its parent's other threads are gone, with the lock and the limits that they held."""
         self.lock, self.allowed = threading.Lock(), []
@@ -222,7 +228,9 @@ class _BlasThreads:
 
 _blas_threads = _BlasThreads()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_blas_threads.renew)
+    os.register_at_fork(
+        before=_blas_threads.hold, after_in_parent=_blas_threads.release, after_in_child=_blas_threads.renew
+    )
 
 
 @contextmanager
