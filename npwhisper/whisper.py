@@ -20,6 +20,7 @@ from npwhisper.timing import WordTiming
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 from npwhisper.torch_names import TorchModule, TorchNames
 from npwhisper.tracing.seam import Array
+from npwhisper.transcription.batch import start_transcription
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.windows import Segment
 
@@ -76,7 +77,7 @@ class Whisper(TorchNames, Network):
 
     def iter_segments(self, audio: Any, **options: Any) -> Transcription:
         """See `npwhisper.iter_segments`."""
-        return Transcription(self, audio, TranscribeOptions.from_keywords(**options))
+        return start_transcription(self, audio, TranscribeOptions.from_keywords(**options))
 
     def align(self, audio: Any, text: str | Sequence[int], **options: Any) -> list[WordTiming]:
         """See `npwhisper.align`."""

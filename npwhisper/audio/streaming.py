@@ -1,12 +1,14 @@
 """The log-mel spectrogram of a recording of any length, window by window, in memory that does not grow with it.
 
-Whisper raises everything more than 80 dB below the loudest moment of the whole file to there, so the file is read
-twice: once for its length and its loudest value, and again, from the start, as windows are asked for. The windows equal
-those of `log_mel_spectrogram` of the whole file bit for bit.
+Whisper raises everything more than 80 dB below the loudest moment of the whole file to there, so no window can be had
+before all was read. The recording is read once, and its spectrogram is kept: in memory up to half an hour, beyond that
+in a temporary file (115 MB an hour). The windows equal those of `log_mel_spectrogram` of the whole file bit for bit.
 """
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 import zlib
 from typing import Any
 
@@ -26,6 +28,8 @@ from npwhisper.audio.sound import (
 )
 from npwhisper.tracing.seam import Array, layer
 
+IN_MEMORY = 1 << 26  # bytes of a spectrogram; a larger one goes to a temporary file
+
 
 class LogMelStream:
     """Windows of the log-mel spectrogram of a recording.
@@ -33,7 +37,7 @@ class LogMelStream:
     Parameters
     ----------
     audio : str, path, file object, bytes or array
-        What `load_audio` takes.
+        What `load_audio` takes; it is read once.
     n_mels : int
         Number of mel bins.
 
@@ -46,14 +50,18 @@ class LogMelStream:
     """
 
     def __init__(self, audio: Any, n_mels: int) -> None:
-        self._filters = mel_filters(n_mels)
-        (n_samples, self._loudest, self.checksum), self._restart = open_blocks(audio, SAMPLE_RATE, self._survey)
+        self._filters, self._n_blocks = mel_filters(n_mels), 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        (n_samples, self._loudest, self.checksum), _ = open_blocks(audio, SAMPLE_RATE, self._read)
         self.n_frames = n_samples // HOP_LENGTH
-        self._rewind()
 
-    def _survey(self, blocks: Blocks) -> tuple[int, float, int]:
-        """The number of samples, the largest logarithm, and the checksum."""
+    def _read(self, blocks: Blocks) -> tuple[int, float, int]:
+        """Keep the spectrogram; -> the number of samples, the largest logarithm, and the checksum."""
         n_samples = checksum = 0
+        self._file.truncate(0)  # a second reader may try where the first one failed
+        self._file.seek(0)
+        self._n_blocks, loudest = 0, -np.inf
 
         def counted() -> Blocks:
             nonlocal n_samples, checksum
@@ -61,36 +69,32 @@ class LogMelStream:
                 n_samples, checksum = n_samples + len(block), zlib.crc32(block.tobytes(), checksum)
                 yield block
 
-        loudest = max(float(mel.max()) for mel in self._mel(counted()))
+        for mel in mel_blocks(counted(), self._filters, padding=N_SAMPLES):
+            self._file.write(np.ascontiguousarray(mel, np.float32).tobytes())
+            self._n_blocks, loudest = self._n_blocks + 1, max(loudest, float(mel.max()))
         return n_samples, loudest, checksum
-
-    def _mel(self, blocks: Blocks) -> Blocks:
-        return mel_blocks(blocks, self._filters, padding=N_SAMPLES)
-
-    def _rewind(self) -> None:
-        self._blocks = self.blocks()
-        self._held, self._begin = np.empty((len(self._filters), 0), np.float32), 0
 
     def blocks(self) -> Blocks:
         """The whole recording from its start, as logarithms of power, before `compress`: (M, 3000), ..., the rest."""
-        return self._mel(self._restart())
+        return map(self._block, range(self._n_blocks))
+
+    def _block(self, i: int) -> Array:
+        """The frames from 3000 i on: (M, 3000), or fewer at the end."""
+        n_mels = len(self._filters)
+        self._file.seek(i * n_mels * N_FRAMES * 4)
+        data = self._file.read(n_mels * N_FRAMES * 4)
+        return np.frombuffer(data, np.float32).reshape(n_mels, -1)
 
     def opening(self) -> Array:
-        """The first 30 seconds, in which the language is looked for; after the end comes silence: -> (M, 3000)."""
-        return compress(next(self.blocks())[:, :N_FRAMES], self._loudest)
+        """The first 30 seconds; after the end of the recording comes silence: -> (M, 3000)."""
+        return compress(self._block(0), self._loudest)
 
     def window(self, start: int, size: int = N_FRAMES) -> Array:
-        """At most 3000 frames from `start` on, padded with zeros to 3000: -> (M, 3000).
-
-        Asking for what was left behind reads the recording from its start again.
-        """
-        if start < self._begin:
-            self._rewind()
-        while self._begin + self._held.shape[1] < min(start + size, self.n_frames):
-            passed = max(0, min(start - self._begin, self._held.shape[1]))
-            self._held = np.concatenate([self._held[:, passed:], next(self._blocks)], axis=1)
-            self._begin += passed
-        return window(self._held[:, start - self._begin :][:, : min(size, self.n_frames - start)], self._loudest)
+        """At most 3000 frames from `start` on, padded with zeros to 3000: -> (M, 3000)."""
+        end = max(start, min(start + size, self.n_frames))
+        first, last = start // N_FRAMES, max(start, end - 1) // N_FRAMES
+        frames = np.concatenate([self._block(i) for i in range(first, last + 1)], axis=1)
+        return window(frames[:, start - first * N_FRAMES : end - first * N_FRAMES], self._loudest)
 
 
 @layer(name="mel")

@@ -184,6 +184,13 @@ class TranscribeOptions:
         Guard against imagined text. By keyword it stands for the options `ROBUST`, unless they are given too: `vad`,
         no memory of the text before, and no repetition of ten tokens. With `vad` or `robust`, each segment has
         ``flags``: why it may be imagined.
+    batch_size : int, optional
+        Decode this many windows at once. The recording is cut where nobody speaks, every 30 seconds at the latest, and
+        no cut is told the text before it. None decodes one window after the other, as openai-whisper does.
+    language_detection_segments : int
+        In how many windows the language is detected, if it is not given; the likeliest on average counts.
+    language_detection_threshold : float, optional
+        A window whose language is at least this probable decides alone.
     journal : path, optional
         Write every finished window there at once, for going on after a kill; see `npwhisper.transcription.journal`.
     resume : bool
@@ -214,6 +221,9 @@ class TranscribeOptions:
     hallucination_silence_threshold: float | None = None
     vad: bool = False
     robust: bool = False
+    batch_size: int | None = None
+    language_detection_segments: int = 1
+    language_detection_threshold: float | None = None
     journal: str | os.PathLike[str] | None = None
     resume: bool = False
     num_threads: int | None = None
@@ -245,9 +255,22 @@ class TranscribeOptions:
         decoding = DecodingOptions(**{name: options[name] for name in theirs & options.keys()})
         result = cls(**{name: options[name] for name in ours & options.keys()}, decoding=decoding)
         _check_kinds(result)
+        result.check()
         for temperature in result.temperatures():
             check_options(result.for_temperature(temperature))
         return result
+
+    def check(self) -> None:
+        """Raise ValueError for options of the whole recording that are out of range."""
+        threshold = self.language_detection_threshold
+        problems = {
+            "batch_size is at least 1, or None": self.batch_size is not None and self.batch_size < 1,
+            "language_detection_segments is at least 1": self.language_detection_segments < 1,
+            "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
+        }
+        for problem, found in problems.items():
+            if found:
+                raise ValueError(f"{problem}, got {getattr(self, problem.split()[0])!r}")
 
     @property
     def guarded(self) -> bool:

@@ -11,7 +11,7 @@ Source: openai-whisper's ``decoding.py``; Radford et al. 2022, section 2.3.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,9 +128,34 @@ def require_languages(model: Network) -> None:
 
 def likeliest_language(model: Network, mel: Array) -> str:
     """The code of the language spoken in one window, (n_mels, 3000) or encoded (1500, D)."""
-    probs = detect_language(model, mel)[1]
-    assert isinstance(probs, dict)
-    return max(probs, key=probs.__getitem__)
+    return language_of_windows(model, [mel])[0]
+
+
+def language_of_windows(
+    model: Network, windows: Iterable[Array], threshold: float | None = None
+) -> tuple[str, dict[str, float]]:
+    """The language of several windows of one recording: the likeliest on average.
+
+    With a `threshold`, the windows after one whose likeliest language has at least this probability are not looked at,
+    and that window decides.
+
+    Returns
+    -------
+    str
+        The code.
+    dict of str to float
+        The probabilities, averaged over the windows that were looked at.
+    """
+    found = list[dict[str, float]]()
+    for window in windows:
+        probs = detect_language(model, window)[1]
+        assert isinstance(probs, dict)
+        found.append(probs)
+        if threshold is not None and max(probs.values()) >= threshold:
+            found = [probs]
+            break
+    mean = {code: sum(probs[code] for probs in found) / len(found) for code in found[0]}
+    return max(mean, key=mean.__getitem__), mean
 
 
 def encode(model: Network, mel: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 from npwhisper.audio import FRAMES_PER_SECOND
 from npwhisper.decoding import compression_ratio
 from npwhisper.decoding.options import APPENDED, PREPENDED, TranscribeOptions
-from npwhisper.transcription.windows import Move, Segment, Window
+from npwhisper.transcription.windows import NextStart, Segment, Window
 
 NEAR = 2.0  # seconds: a segment this close to an end of its window may be one that the window cut
 
@@ -41,13 +41,13 @@ def first_with_words(segments: Sequence[Segment]) -> Segment | None:
     return next((segment for segment in segments if segment["words"]), None)
 
 
-def skip_leading_silence(segments: Sequence[Segment], window: Window, threshold: float) -> Move | None:
+def skip_leading_silence(segments: Sequence[Segment], window: Window, threshold: float) -> NextStart | None:
     """Where to listen again if a window begins with silence and then text that looks imagined."""
     first = first_with_words(segments)
     gap = first["start"] - window.start_time if first is not None else 0.0
     if gap <= threshold or not is_anomalous(first):
         return None
-    return Move(window.start + round(gap * FRAMES_PER_SECOND), "a silence before a segment that looks imagined")
+    return NextStart(window.start + round(gap * FRAMES_PER_SECOND), "a silence before a segment that looks imagined")
 
 
 def first_hallucination(
@@ -81,7 +81,7 @@ def first_hallucination(
 
 def drop_hallucinations(
     segments: list[Segment], window: Window, threshold: float, last_speech: float, n_frames: int
-) -> Move | None:
+) -> NextStart | None:
     """Remove the first imagined segment in silence and all after it, in place; say where to listen again.
 
     `n_frames` is the length of the recording; when less than a silence is left of it, nothing is listened to again.
@@ -93,7 +93,7 @@ def drop_hallucinations(
     if n_frames / FRAMES_PER_SECOND - segments[i]["end"] < threshold:
         seek = n_frames
     del segments[i:]
-    return Move(seek, "a segment in silence that looks imagined")
+    return NextStart(seek, "a segment in silence that looks imagined")
 
 
 def flags(segment: Segment, options: TranscribeOptions) -> list[str]:

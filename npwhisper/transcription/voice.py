@@ -12,12 +12,12 @@ text. It errs towards speech: quick music passes, and so does whatever else keep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from npwhisper.audio import FRAMES_PER_SECOND, Blocks, LogMelStream
+from npwhisper.audio import FRAMES_PER_SECOND, N_FRAMES, Blocks, LogMelStream
 from npwhisper.tracing.seam import Array, layer
 
 N_BANDS = 20  # wide enough that noise is steady in each, narrow enough to tell vowels apart
@@ -29,6 +29,7 @@ CHANGE = 1.6  # decibels; white noise stays under 1.65 in 97 of 100 frames, spee
 NEARBY = 51  # frames over which changes are counted: half a second
 MOST = 0.6  # of the frames nearby; held notes, four a second, reach 0.5
 MARGIN = 75  # frames kept before and after speech: soft beginnings and ends
+SHORTEST_CUT = 1500  # frames; a pause is looked for in the second half of 30 seconds
 PAUSE = 200  # frames; a shorter silence is a pause between words
 
 
@@ -62,11 +63,16 @@ def find_speech(audio: Any) -> list[tuple[float, float]]:
     return [(start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND) for start, end in spans]
 
 
-def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
-    """The parts with speech of a recording, in mel frames: [(start, end), ...]."""
+def speech_share(stream: LogMelStream) -> Array:
+    """How much of the half second around each mel frame sounds like speech, from 0 to 1: -> (F,)."""
     changes = list(changes_of(stream.blocks()))
     changing = np.pad(np.concatenate([np.zeros(0, np.float32), *changes]) > CHANGE, REACH // 2 + NEARBY // 2)
-    share = np.convolve(changing, np.full(NEARBY, 1 / NEARBY), mode="valid")[: stream.n_frames]
+    return np.convolve(changing, np.full(NEARBY, 1 / NEARBY), mode="valid")[: stream.n_frames]
+
+
+def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
+    """The parts with speech of a recording, in mel frames: [(start, end), ...]."""
+    share = speech_share(stream)
     edges = np.flatnonzero(np.diff(share > MOST, prepend=False, append=False)).tolist()
     spans = list[tuple[int, int]]()
     for start, end in zip(edges[::2], edges[1::2], strict=True):
@@ -75,6 +81,39 @@ def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
             start = spans.pop()[0]
         spans.append((start, end))
     return spans
+
+
+def cut_at_pauses(clips: Sequence[tuple[int, int]], share: Array) -> list[tuple[int, int]]:
+    """Cut parts of a recording into pieces of at most 30 seconds, where least is spoken; all in mel frames.
+
+    Parameters
+    ----------
+    clips : sequence of (start, end)
+    share : array, shape (F,)
+        From `speech_share`.
+
+    Examples
+    --------
+    >>> share = np.ones(5000)
+    >>> share[2400:2500] = 0
+    >>> cut_at_pauses([(0, 5000)], share)
+    [(0, 2450), (2450, 5000)]
+    """
+    pieces = list[tuple[int, int]]()
+    for start, end in clips:
+        while end - start > N_FRAMES:
+            middle = _pause(share[start + SHORTEST_CUT : start + N_FRAMES]) + start + SHORTEST_CUT
+            pieces.append((start, middle))
+            start = middle
+        pieces.append((start, end))
+    return pieces
+
+
+def _pause(share: Array) -> int:
+    """The middle of the last pause: of the frames around which least is spoken."""
+    quiet = share <= share.min() + 0.5 / NEARBY
+    edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))
+    return int(edges[-2] + edges[-1]) // 2
 
 
 def changes_of(blocks: Blocks) -> Iterator[Array]:

@@ -1,6 +1,6 @@
-"""The bookkeeping between windows: parts of a recording, tokens cut into pieces, the text that the next one is told.
+"""The bookkeeping between windows: parts of a recording, tokens split into segments, the prompt of the next window.
 
-Nothing here hears or decodes: these are the rules by which a long recording becomes windows of 30 seconds, in mel
+Nothing here encodes or decodes: these are the rules by which a long recording becomes windows of 30 seconds, in mel
 frames of 0.01 s, and their tokens become segments. Source: openai-whisper's ``transcribe.py``.
 """
 
@@ -55,14 +55,14 @@ class Window(NamedTuple):
         return (self.start + N_FRAMES) * HOP_LENGTH / SAMPLE_RATE
 
 
-class Move(NamedTuple):
+class NextStart(NamedTuple):
     """The mel frame at which the next window starts, and why there, in words."""
 
     seek: int
     reason: str
 
 
-class Piece(NamedTuple):
+class TimedTokens(NamedTuple):
     """A segment of a window before it gets its text: seconds from the window's start, and tokens."""
 
     start: float
@@ -70,26 +70,26 @@ class Piece(NamedTuple):
     tokens: list[int]
 
 
-class Cut(NamedTuple):
+class Split(NamedTuple):
     """The pieces of a window, the timestamp at which its rest was cut off (or None), and whether it ends with a pause.
 
     `steps` counts timestamps of 0.02 s; `ends_alone` tells that the last token is a timestamp after text.
     """
 
-    pieces: list[Piece]
+    parts: list[TimedTokens]
     steps: int | None
     ends_alone: bool
 
 
-def cut_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: float) -> Cut:
-    """Cut a window's tokens into segments where a closing timestamp meets an opening one.
+def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: float) -> Split:
+    """Split a window's tokens into segments where a closing timestamp meets an opening one.
 
     What follows the last such place was cut off by the window's end and is left for the next window, unless it ends
     with a timestamp of its own. Without such a place, all tokens are one segment, `duration` seconds long or up to its
     last timestamp.
 
-    >>> cut_at_timestamps([100, 1, 150, 150, 2], timestamp_begin=100, duration=30.0)
-    Cut(pieces=[Piece(start=0.0, end=1.0, tokens=[100, 1, 150])], steps=50, ends_alone=False)
+    >>> split_at_timestamps([100, 1, 150, 150, 2], timestamp_begin=100, duration=30.0)
+    Split(parts=[TimedTokens(start=0.0, end=1.0, tokens=[100, 1, 150])], steps=50, ends_alone=False)
     """
     is_stamp = [token >= timestamp_begin for token in tokens]
     ends_alone = is_stamp[-2:] == [False, True]
@@ -97,13 +97,15 @@ def cut_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: flo
     if not cuts:
         last = max((i for i, stamp in enumerate(is_stamp) if stamp), default=None)
         steps = 0 if last is None else tokens[last] - timestamp_begin
-        return Cut([Piece(0.0, steps * TIME_PRECISION if steps else duration, list(tokens))], None, ends_alone)
+        return Split([TimedTokens(0.0, steps * TIME_PRECISION if steps else duration, list(tokens))], None, ends_alone)
     if ends_alone:
         cuts.append(len(tokens))
     parts = [list(tokens[a:b]) for a, b in zip([0, *cuts], cuts, strict=False)]
     times = [(part[0] - timestamp_begin, part[-1] - timestamp_begin) for part in parts]
-    pieces = [Piece(a * TIME_PRECISION, b * TIME_PRECISION, part) for (a, b), part in zip(times, parts, strict=True)]
-    return Cut(pieces, None if ends_alone else times[-1][1], ends_alone)
+    timed = [
+        TimedTokens(a * TIME_PRECISION, b * TIME_PRECISION, part) for (a, b), part in zip(times, parts, strict=True)
+    ]
+    return Split(timed, None if ends_alone else times[-1][1], ends_alone)
 
 
 def parse_clips(clip_timestamps: str | Sequence[float], n_frames: int) -> list[tuple[int, int]]:

@@ -10,8 +10,19 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npwhisper.audio import N_FRAMES, N_SAMPLES, AudioError, LogMelStream, load_audio, log_mel_spectrogram, pad_or_trim
-from npwhisper.tracing.seam import trace
+from npwhisper.audio import (
+    N_FRAMES,
+    N_SAMPLES,
+    AudioError,
+    LogMelStream,
+    load_audio,
+    log_mel_spectrogram,
+    pad_or_trim,
+    sound,
+    streaming,
+)
+from npwhisper.audio.sound import stft
+from npwhisper.tracing.seam import Array, trace
 
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
@@ -59,11 +70,28 @@ def test_bytes_and_file_objects_can_be_read_twice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(LogMelStream(path.read_bytes(), 80).window(0), first)
 
 
-def test_little_is_held_however_long_the_recording() -> None:
-    stream = LogMelStream(noise(16_000 * 130), 80)
-    for start in range(0, stream.n_frames, 700):
-        stream.window(start, min(N_FRAMES, stream.n_frames - start))
-        assert stream._held.shape[1] <= 3 * N_FRAMES
+def test_a_long_spectrogram_goes_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "IN_MEMORY", 1 << 20)
+    short, long = LogMelStream(noise(16_000), 80), LogMelStream(noise(16_000 * 70), 80)
+    assert (short._file._rolled, long._file._rolled) == (False, True)
+    whole = log_mel_spectrogram(noise(16_000 * 70), padding=N_SAMPLES)
+    for start in (6200, 0, 2990):
+        np.testing.assert_array_equal(long.window(start), expected(whole, start, N_FRAMES))
+
+
+def test_a_recording_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = list[int]()
+
+    def counted(samples: Array) -> Array:
+        computed.append(len(samples))
+        return stft(samples)
+
+    monkeypatch.setattr(sound, "stft", counted)
+    stream = LogMelStream(noise(16_000 * 50), 80)
+    n_read = len(computed)
+    assert n_read == 3
+    _ = stream.opening(), list(stream.blocks()), stream.window(3000), stream.window(0)
+    assert len(computed) == n_read
 
 
 def test_what_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ from npwhisper.transcription.journal import (
     record,
     start_journal,
 )
+from npwhisper.transcription.passage import Passage
 from npwhisper.transcription.run import Transcription
-from npwhisper.transcription.windows import Segment, Window
+from npwhisper.transcription.windows import Window
 
 HEADER = {"audio": {"frames": 400, "checksum": 7}, "options": {"beam_size": 5, "language": None}}
 WINDOWS = [
@@ -281,15 +282,15 @@ def test_ctrl_c_leaves_what_was_heard_and_resume_goes_on(
     assert main([talk, *ARGUMENTS]) == 0
     expected = outputs()
     assert set(expected) == {f"talk one.{form}" for form in ("txt", "vtt", "srt", "tsv", "json")}
-    whole = Transcription._decode_window
+    whole = Passage.transcribe
     n_windows = itertools.count()
 
-    def interrupted(self: Transcription, window: Window) -> list[Segment]:
+    def interrupted(self: Passage, window: Window) -> Any:
         if next(n_windows) == 1:
             raise KeyboardInterrupt
         return whole(self, window)
 
-    monkeypatch.setattr(Transcription, "_decode_window", interrupted)
+    monkeypatch.setattr(Passage, "transcribe", interrupted)
     for old in Path("out").iterdir():
         old.unlink()
     assert main([talk, *ARGUMENTS]) == 130

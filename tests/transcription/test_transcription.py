@@ -23,9 +23,10 @@ from npwhisper import DecodingOptions, TranscribeOptions
 from npwhisper.decoding import DecodingResult
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
+from npwhisper.transcription import passage
 from npwhisper.transcription import run as transcription
 from npwhisper.transcription.run import Attempt, Decision, Transcription
-from npwhisper.transcription.windows import History, Piece, cut_at_timestamps, last_word_end, parse_clips
+from npwhisper.transcription.windows import History, TimedTokens, last_word_end, parse_clips, split_at_timestamps
 
 EN = get_tokenizer(False)
 BEGIN = EN.timestamp_begin
@@ -101,22 +102,22 @@ def times(segments: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
 def test_tokens_are_cut_where_two_timestamps_meet(
     tokens: tuple[int, ...], pieces: list[tuple[float, float, int]], steps: int | None, ends_alone: bool
 ) -> None:
-    cut = cut_at_timestamps(tokens, 100, duration=7.0)
-    assert [(round(start, 9), round(end, 9), len(part)) for start, end, part in cut.pieces] == pieces
-    assert (cut.steps, cut.ends_alone) == (steps, ends_alone)
+    split = split_at_timestamps(tokens, 100, duration=7.0)
+    assert [(round(start, 9), round(end, 9), len(part)) for start, end, part in split.parts] == pieces
+    assert (split.steps, split.ends_alone) == (steps, ends_alone)
 
 
 @given(st.lists(st.sampled_from([1, 2, 100, 101, 150]), max_size=12))
 def test_cutting_loses_nothing_but_an_unfinished_end(tokens: list[int]) -> None:
-    cut = cut_at_timestamps(tokens, 100, duration=7.0)
-    kept = [token for piece in cut.pieces for token in piece.tokens]
+    split = split_at_timestamps(tokens, 100, duration=7.0)
+    kept = [token for piece in split.parts for token in piece.tokens]
     assert kept == tokens[: len(kept)]
     rest = tokens[len(kept) :]
     assert all(not (a >= 100 and b >= 100) for a, b in itertools.pairwise(rest))
-    if cut.steps is None:
+    if split.steps is None:
         assert not rest
     else:
-        assert cut.pieces[-1] == Piece(cut.pieces[-1].start, cut.steps * 0.02, cut.pieces[-1].tokens)
+        assert split.parts[-1] == TimedTokens(split.parts[-1].start, split.steps * 0.02, split.parts[-1].tokens)
 
 
 # Clips
@@ -446,7 +447,7 @@ def give_words(monkeypatch: pytest.MonkeyPatch, *windows: list[list[tuple[str, f
             if words:
                 segment["start"], segment["end"] = words[0][1], words[-1][2]
 
-    monkeypatch.setattr(transcription, "add_word_timestamps", add)
+    monkeypatch.setattr(passage, "add_word_timestamps", add)
     return received
 
 
@@ -558,11 +559,11 @@ def test_the_language_is_looked_for_in_sound_and_silence(monkeypatch: pytest.Mon
     """As upstream does: where the recording ends, silence follows, not the zeros that follow in every other window."""
     heard: list[Array] = []
 
-    def detect(model: Any, mel: Array) -> str:
-        heard.append(mel)
-        return "de"
+    def detect(model: Any, windows: Iterator[Array], threshold: float | None) -> tuple[str, dict[str, float]]:
+        heard.extend(windows)
+        return "de", {}
 
-    monkeypatch.setattr(transcription, "likeliest_language", detect)
+    monkeypatch.setattr(transcription, "language_of_windows", detect)
     talker().iter_segments(sounds(5))
     expected = npwhisper.log_mel_spectrogram(sounds(5), padding=480_000)[:, :3000]
     np.testing.assert_array_equal(heard, [expected])
@@ -591,8 +592,9 @@ def test_every_window_may_have_its_own_language(answers: Answers, monkeypatch: p
     received = give_words(monkeypatch, [[(" a", 0.0, 1.0, 0.9)]])
     model = Script(lambda _: {many.to_language_token("de"): 30.0}, 51865)
     stream = model.iter_segments(silence(85), language="auto-window", word_timestamps=True)
-    segments = list(stream)
     assert stream.language == "de"
+    segments = list(stream)
+    assert stream.language == "fr", "the language of most of what was decoded"
     assert [given.language for given in answers.options] == [None] * 3
     assert [segment["language"] for segment in segments] == ["fr", "ja", "fr"]
     assert [decision.language for decision in stream.decisions] == ["fr", "ja", "fr"]
