@@ -16,10 +16,11 @@ import numpy as np
 from npwhisper.decoding import DecodingResult, DecodingTask, WindowDecoder, run_once
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.model import Network
+from npwhisper.tracing.seam import Array
 from npwhisper.transcription.passage import Passage, Request
 from npwhisper.transcription.run import Transcription
-from npwhisper.transcription.voice import cut_at_pauses, speech_share
-from npwhisper.transcription.windows import History, Segment
+from npwhisper.transcription.voice import cut_at_pauses, is_speech, speech_share
+from npwhisper.transcription.windows import History, Segment, Window
 
 Job: TypeAlias = Generator[Request, DecodingResult, list[Segment]]
 
@@ -42,7 +43,16 @@ class BatchedTranscription(Transcription):
     @cached_property
     def cuts(self) -> list[tuple[int, int]]:
         """The parts that are transcribed side by side, at most 30 seconds each, in mel frames."""
-        return cut_at_pauses(self.clips, speech_share(self.mel))
+        return cut_at_pauses(self.clips, self.share)
+
+    @cached_property
+    def share(self) -> Array:
+        """How much around each mel frame sounds like speech."""
+        return speech_share(self.mel)
+
+    def is_silent(self, window: Window) -> bool:
+        """Whether nobody speaks in the rest of a cut."""
+        return not is_speech(self.share[window.start : window.end])
 
     @cached_property
     def _n_done(self) -> int:
@@ -66,12 +76,15 @@ class BatchedTranscription(Transcription):
 
     def state(self) -> dict[str, Any]:
         """What must be known to go on after the last cut."""
-        state = {"seek": self.seek, "clip": self._n_done, "windows": self._n_done, "initial": [], "last_speech": 0.0}
         return {
             "language": self.language,
             "seconds": self._seconds,
-            **state,
+            "seek": self.seek,
+            "clip": self._n_done,
+            "windows": self._n_done,
+            "initial": [],
             "reset": len(self._history.tokens),
+            "last_speech": 0.0,
             "seeds": {},
         }
 

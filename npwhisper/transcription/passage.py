@@ -147,8 +147,9 @@ class Passage:
         """What to decode next, if anything is left."""
         while self.clip < len(self.clips):
             end = self.clips[self.clip][1]
-            if self.seek < end:
-                return Window(self.seek, min(N_FRAMES, end - self.seek))
+            window = Window(self.seek, min(N_FRAMES, end - self.seek))
+            if self.seek < end and not (self.n_windows and self.owner.is_silent(window)):
+                return window
             self.clip += 1
             if self.clip < len(self.clips):
                 self.seek = self.clips[self.clip][0]
@@ -225,7 +226,9 @@ class Passage:
 
     def _segments(self, window: Window, result: DecodingResult) -> tuple[list[Segment], NextStart]:
         """A window's segments, and where the next window starts."""
-        split = split_at_timestamps(result.tokens, self.owner.tokenizer.timestamp_begin, window.duration)
+        split = split_at_timestamps(
+            result.tokens, self.owner.tokenizer.timestamp_begin, window.duration, keep_rest=self._ends_at_pause(window)
+        )
         segments = [self._segment(timed, window, result) for timed in split.parts]
         following = NextStart(window.end, "the whole window was used")
         if split.steps is not None:
@@ -245,6 +248,10 @@ class Passage:
         segments = [self._finished(segment, window) for segment in segments]
         self._remember(segments, result)
         return segments, following
+
+    def _ends_at_pause(self, window: Window) -> bool:
+        """Whether the window ends where a part was cut at a pause, so that its end cuts no word off."""
+        return self.options.batch_size is not None and window.end == self.clips[self.clip][1]
 
     def _segment(self, timed: TimedTokens, window: Window, result: DecodingResult) -> Segment:
         language = {"language": result.language} if self.owner.detects_every_window else {}

@@ -185,6 +185,10 @@ class Transcription(Iterator[Segment]):
     def _encode(self, window: Window) -> Array:
         return encode(self.model, self.mel.window(window.start, window.size))
 
+    def is_silent(self, window: Window) -> bool:
+        """Whether the rest of a part need not be decoded, because nobody speaks in it; here it always is decoded."""
+        return False
+
     def tokenizer_for(self, language: str) -> Tokenizer:
         """The tokenizer for a window in `language`."""
         model, task = self.model, self.options.decoding.task

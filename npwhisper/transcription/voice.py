@@ -30,6 +30,7 @@ NEARBY = 51  # frames over which changes are counted: half a second
 MOST = 0.6  # of the frames nearby; held notes, four a second, reach 0.5
 MARGIN = 75  # frames kept before and after speech: soft beginnings and ends
 SHORTEST_CUT = 1500  # frames; a pause is looked for in the second half of 30 seconds
+STILL = 0.3  # share of changes up to which a moment is a pause
 PAUSE = 200  # frames; a shorter silence is a pause between words
 
 
@@ -83,6 +84,15 @@ def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
     return spans
 
 
+def is_speech(share: Array) -> bool:
+    """Whether somebody speaks anywhere in a part of what `speech_share` returned.
+
+    >>> is_speech(np.array([0.1, 0.9])), is_speech(np.array([0.1, 0.2]))
+    (True, False)
+    """
+    return bool((share > MOST).any())
+
+
 def cut_at_pauses(clips: Sequence[tuple[int, int]], share: Array) -> list[tuple[int, int]]:
     """Cut parts of a recording into pieces of at most 30 seconds, where least is spoken; all in mel frames.
 
@@ -110,8 +120,8 @@ def cut_at_pauses(clips: Sequence[tuple[int, int]], share: Array) -> list[tuple[
 
 
 def _pause(share: Array) -> int:
-    """The middle of the last pause: of the frames around which least is spoken."""
-    quiet = share <= share.min() + 0.5 / NEARBY
+    """The middle of the last pause; where there is none, of the frames around which least is spoken."""
+    quiet = share <= max(STILL, float(share.min()) + 0.5 / NEARBY)
     edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))
     return int(edges[-2] + edges[-1]) // 2
 

@@ -81,12 +81,12 @@ class Split(NamedTuple):
     ends_alone: bool
 
 
-def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: float) -> Split:
+def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: float, keep_rest: bool = False) -> Split:
     """Split a window's tokens into segments where a closing timestamp meets an opening one.
 
     What follows the last such place was cut off by the window's end and is left for the next window, unless it ends
     with a timestamp of its own. Without such a place, all tokens are one segment, `duration` seconds long or up to its
-    last timestamp.
+    last timestamp. With `keep_rest` the window ends at a pause: what follows the last such place is a segment too.
 
     >>> split_at_timestamps([100, 1, 150, 150, 2], timestamp_begin=100, duration=30.0)
     Split(parts=[TimedTokens(start=0.0, end=1.0, tokens=[100, 1, 150])], steps=50, ends_alone=False)
@@ -100,6 +100,10 @@ def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: f
         return Split([TimedTokens(0.0, steps * TIME_PRECISION if steps else duration, list(tokens))], None, ends_alone)
     if ends_alone:
         cuts.append(len(tokens))
+    if keep_rest and not ends_alone and len(tokens) - cuts[-1] > 1:
+        rest = TimedTokens((tokens[cuts[-1]] - timestamp_begin) * TIME_PRECISION, duration, list(tokens[cuts[-1] :]))
+        before = split_at_timestamps(tokens[: cuts[-1]], timestamp_begin, duration)
+        return Split([*before.parts, rest], None, True)
     parts = [list(tokens[a:b]) for a, b in zip([0, *cuts], cuts, strict=False)]
     times = [(part[0] - timestamp_begin, part[-1] - timestamp_begin) for part in parts]
     timed = [
