@@ -85,7 +85,9 @@ class Transcription(Iterator[Segment]):
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             if self.journal.state is None:
                 raise
-            raise JournalError(f"the journal {str(self.options.journal)!r} is damaged: start again without it") from error
+            raise JournalError(
+                f"the journal {str(self.options.journal)!r} is damaged: start again without it"
+            ) from error
         return self
 
     def __next__(self) -> Segment:

@@ -98,13 +98,13 @@ def test_the_first_segments_come_before_the_last_windows_are_encoded(
     recording: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, encoded = talker(ENGLISH, seed=1), list[int]()
-    whole = npwhisper.Whisper.encoder
+    whole = npwhisper.Whisper.embed_audio
 
     def counted(self: npwhisper.Whisper, mel: Array) -> Array:
         encoded.append(len(mel))
         return whole(self, mel)
 
-    monkeypatch.setattr(npwhisper.Whisper, "encoder", counted)
+    monkeypatch.setattr(npwhisper.Whisper, "embed_audio", counted)
     stream = model.iter_segments(np.tile(recording, 3), batch_size=2, sample_len=9, temperature=0)
     next(stream)
     n_encoded = len(encoded)

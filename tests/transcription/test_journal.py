@@ -315,14 +315,14 @@ def test_ctrl_c_leaves_earlier_outputs_as_they_are(
     talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([talk, *ARGUMENTS]) == 0
-    expected, whole, n_windows = outputs(), Transcription._decode_window, itertools.count()
+    expected, whole, n_windows = outputs(), Passage.transcribe, itertools.count()
 
-    def interrupted(self: Transcription, window: Window) -> list[Segment]:
+    def interrupted(self: Passage, window: Window) -> Any:
         if next(n_windows) == 1:
             raise KeyboardInterrupt
         return whole(self, window)
 
-    monkeypatch.setattr(Transcription, "_decode_window", interrupted)
+    monkeypatch.setattr(Passage, "transcribe", interrupted)
     assert main([talk, *ARGUMENTS]) == 130
     found = outputs()
     assert found.pop("talk one.journal")
