@@ -142,6 +142,7 @@ def _add_decoding(group: Any) -> None:
     group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
     group.add_argument("--carry_initial_prompt", type=_boolean, default=False, help="give it to every window")
     group.add_argument("--hotwords", help="words that every window is told")
+    group.add_argument("--batch_size", type=_optional(int), help="decode so many windows at once, cut at pauses")
     group.add_argument("--condition_on_previous_text", type=_boolean, default=True, help="tell windows the text so far")
     group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: repeated tokens are unlikelier")
     group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="never repeat as many tokens; 0: off")
