@@ -56,7 +56,8 @@ def models(name: str) -> tuple[Whisper, Any]:
     heads = torch.zeros(ours.dims.n_text_layer, ours.dims.n_text_head, dtype=torch.bool)
     heads[tuple(zip(*ours.alignment_heads, strict=True))] = True
     theirs.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
-    ours.encoder, theirs.encoder.forward = remembering(ours.encoder), remembering(theirs.encoder.forward)
+    ours.embed_audio = remembering(ours.embed_audio)  # type: ignore[method-assign]
+    theirs.encoder.forward = remembering(theirs.encoder.forward)
     return ours, theirs
 
 
