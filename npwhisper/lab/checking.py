@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npwhisper.lab.exercises import EXERCISES, Case, load_cases, try_case
+from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import mistakes_in
 from npwhisper.tracing.seam import Array, Function
 from npwhisper.tracing.swapping import describe, find_layer
@@ -116,7 +117,7 @@ def check(function: Function, name: str | None = None) -> CheckResult:
     layer = name or _layer_name(getattr(function, "__name__", ""))
     if layer not in EXERCISES:
         raise CheckError(f"there are no cases for {layer!r}{_advice(layer)}")
-    cases = load_cases(layer)
+    cases = [*load_cases(layer), *fresh_cases(layer, seed=0)]
     with np.errstate(all="ignore"):
         outcomes, results = zip(*(_judge(case, function) for case in cases), strict=True)
         return CheckResult(layer, _explain(list(outcomes), cases, list(results)))

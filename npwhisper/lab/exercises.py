@@ -127,7 +127,7 @@ def _case(name: str, label: str, arrays: Mapping[str, Array]) -> Case:
 def try_case(case: Case, function: Function) -> tuple[Any, dict[str, Any]]:
     """Call `function` on copies of the arguments: the result, as an array to compare, and the copies afterwards."""
     arguments = copy.deepcopy(case.arguments)
-    plan = PLANS.get(f"{case.layer}, {case.label}") or PLANS.get(case.layer, _call)
+    plan = PLANS.get(f"{case.layer}, {case.label.partition(', seed')[0]}") or PLANS.get(case.layer, _call)
     return plan(function, arguments), arguments
 
 
@@ -142,6 +142,10 @@ def _call(function: Function, a: dict[str, Any]) -> Any:
 
 def _conv1d(function: Function, a: dict[str, Any]) -> Any:
     return function(a["x"], a["w"], stride=a["stride"]) if a["stride"] > 1 else function(a["x"], a["w"])
+
+
+def _pad_or_trim(function: Function, a: dict[str, Any]) -> Any:
+    return function(a["array"], a["length"], axis=a["axis"]) if "axis" in a else function(a["array"], a["length"])
 
 
 def _in_steps(x: Array, call: Callable[[Array], Any]) -> Any:
@@ -249,6 +253,7 @@ def _rank(function: Function, a: dict[str, Any]) -> Any:
 
 PLANS: dict[str, Plan] = {
     "conv1d": _conv1d,
+    "pad_or_trim": _pad_or_trim,
     "causal_mask": _causal_mask,
     "self_attention": _self_attention,
     "self_attention, decoder, step by step": _cached_attention,

@@ -291,12 +291,31 @@ def cumulative(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return total[1:, 1:]
 
 
+def make_shapes() -> None:
+    """The same functions of arrays with one axis to four, and texts that are not ASCII."""
+    for shape in ((D,), (S, D), (2, 3, S, D)):
+        label, x = f"{len(shape)} axes", 2 * normal(*shape)
+        module = randomised(torch.nn.Linear(D, V))
+        case("linear", label, module(x), x=x, w=state(module))
+        norm = torch.nn.LayerNorm(D)
+        norm.weight.data, norm.bias.data = 1 + 0.3 * normal(D), 0.3 * normal(D)
+        case("layer_norm", label, norm(x), x=x, w=state(norm))
+        case("gelu", label, F.gelu(x), x=x)
+        case("softmax", label, x.softmax(-1), x=x)
+        case("log_softmax", label, x.log_softmax(-1), x=x)
+    for shape in ((11,), (4, 11), (2, 3, 4, 11)):
+        x = normal(*shape)
+        case("median_filter", f"{len(shape)} axes", timing.median_filter(x, 5), x=x, filter_width=5)
+    for label, text in {"accents": "déjà vu à Noël, ", "Japanese": "お問い合わせは", "Russian": "да, да, "}.items():
+        case("compression_ratio", label, utils.compression_ratio(text * 9), text=text * 9)
+
+
 def main() -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "openai-whisper", "transformers")}
     with torch.no_grad(), networks.disable_sdpa():
         for make in (
             make_layers, make_attention, make_blocks, make_stacks, make_cache,
-            make_rules, make_searches, make_audio, make_alignment,
+            make_rules, make_searches, make_audio, make_alignment, make_shapes,
         ):  # fmt: skip
             make()
     made_by = ", ".join(f"{name} {version}" for name, version in versions.items())
