@@ -70,10 +70,12 @@ ALIGNMENT_HEADS: dict[str, list[tuple[int, int]]] = {name: _pairs(text) for name
 """name -> (layer, head) of the decoder's cross-attention heads that follow the audio in time"""
 
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-HUB_SETTINGS = ["config.json", "generation_config.json"]
+HUB_SETTINGS = ["config.json", "generation_config.json", "added_tokens.json"]
 HUB_WEIGHTS = [
     ["model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"],
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-?????-of-?????.bin"],
+    ["model.bin"],  # CTranslate2's, which faster-whisper uses
+    ["weights.npz", "weights.safetensors"],  # MLX's
 ]
 
 
@@ -212,5 +214,6 @@ def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> 
         if any(list(folder.glob(pattern)) for pattern in weights):
             return folder
     raise DownloadError(
-        f"{name} on the Hugging Face hub has no model.safetensors and no pytorch_model.bin: use another model"
+        f"{name} on the Hugging Face hub has no weights that can be read "
+        f"({', '.join(patterns[0] for patterns in HUB_WEIGHTS)}): use another model"
     )

@@ -45,7 +45,7 @@ def merge_punctuations(alignment: list[WordTiming], prepended: str, appended: st
     Examples
     --------
     >>> words = [WordTiming(word, [i], i, i + 1, 1.0) for i, word in enumerate((' "', "Ask", "!"))]
-    >>> merge_punctuations(words, PREPENDED, APPENDED)
+    >>> merge_punctuations(words, prepended='"(', appended='.!')
     >>> [word.word for word in words], words[1].tokens
     (['', ' "Ask!', ''], [0, 1, 2])
 

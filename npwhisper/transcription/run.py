@@ -18,7 +18,7 @@ import numpy as np
 
 from npwhisper import __version__
 from npwhisper.audio import HOP_LENGTH, N_FRAMES, SAMPLE_RATE, LogMelStream
-from npwhisper.compute.parallel import set_num_threads
+from npwhisper.compute.threads import using_threads
 from npwhisper.decoding import DecodingResult, DecodingTask, encode, language_of_windows
 from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.model import Network
@@ -77,8 +77,11 @@ class Transcription(Iterator[Segment]):
 
     def prepare(self) -> Transcription:
         """Read the recording, open the journal and find the language, so that what fails does so before any segment."""
-        if self.options.num_threads is not None:
-            set_num_threads(self.options.num_threads)
+        with using_threads(self.options.num_threads):
+            self._prepare()
+        return self
+
+    def _prepare(self) -> None:
         _ = self.journal, self.clips
         try:
             _ = self.tokenizer, self.history, self.seek, self._segments
@@ -88,10 +91,10 @@ class Transcription(Iterator[Segment]):
             raise JournalError(
                 f"the journal {str(self.options.journal)!r} is damaged: start again without it"
             ) from error
-        return self
 
     def __next__(self) -> Segment:
-        return next(self._segments)
+        with using_threads(self.options.num_threads):
+            return next(self._segments)
 
     @cached_property
     def mel(self) -> LogMelStream:

@@ -250,9 +250,9 @@ def ggml_tensor(name: str, kind: int, shape: tuple[int, ...], numbers: bytes) ->
     return head + name.encode() + numbers
 
 
-def ggml(weights: dict[str, np.ndarray], half: bool = True) -> bytes:
+def ggml(weights: dict[str, np.ndarray], half: bool = True, dims: dict[str, int] = DIMS) -> bytes:
     """A file as whisper.cpp's converter writes it: vectors and tables float32, the rest float16 if `half`."""
-    parts = [ggml_start(kind=int(half))]
+    parts = [ggml_start(dims, kind=int(half))]
     for name, array in weights.items():
         single = not half or array.ndim < 2 or name.endswith("positional_embedding")
         shape = (array.size, 1) if name in ("encoder.conv1.bias", "encoder.conv2.bias") else array.shape
