@@ -53,6 +53,11 @@ def test_as_handed_out_it_runs_and_says_that_nothing_is_written(path: Path, caps
     assert {outcome.problem for result in results for outcome in result.outcomes} == {"it is not written yet"}
 
 
+def words(text: str) -> str:
+    """The words alone: punctuation differs between decoding with timestamps and without."""
+    return " ".join(re.findall(r"\w+", re.sub(r"<\|.*?\|>", " ", text).lower()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ASSIGNMENTS, ids=name)
 def test_solved_by_the_package_it_recognises_speech(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +68,7 @@ def test_solved_by_the_package_it_recognises_speech(path: Path, capsys: pytest.C
             names[task] = solution(task)
     printed = capsys.readouterr().out
     assert NOT_YET not in printed
-    assert names["npwhisper"].transcribe(names["npwhisper"].example())["text"].strip() in printed
+    assert words(names["npwhisper"].transcribe(names["npwhisper"].example())["text"]) in words(printed)
 
 
 def test_a_notebook_that_was_handed_in_is_graded(tmp_path: Path) -> None:
