@@ -14,18 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.audio.sound import (
-    HOP_LENGTH,
-    N_FRAMES,
-    N_SAMPLES,
-    SAMPLE_RATE,
-    Blocks,
-    compress,
-    mel_blocks,
-    mel_filters,
-    open_blocks,
-    pad_or_trim,
-)
+from npwhisper.audio.files import open_blocks
+from npwhisper.audio.mel import compress, mel_blocks, mel_filters
+from npwhisper.audio.samples import pad_or_trim
+from npwhisper.audio.units import HOP_LENGTH, N_FRAMES, N_SAMPLES, SAMPLE_RATE, Blocks
 from npwhisper.tracing.seam import Array, layer
 
 IN_MEMORY = 1 << 26  # bytes of a spectrogram; a larger one goes to a temporary file

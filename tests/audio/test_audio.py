@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from npwhisper.audio import AudioError, load_audio, log_mel_spectrogram, mel_filters, pad_or_trim, resample, stft
-from npwhisper.audio import sound as audio
+from npwhisper import audio
+from npwhisper.audio import AudioError, load_audio, log_mel_spectrogram, mel_filters, pad_or_trim, resample, stft, units
 from npwhisper.tracing.seam import Array, trace
 
 SR = audio.SAMPLE_RATE
@@ -121,7 +121,7 @@ def test_formats_need_nothing_but_libsndfile(tmp_path: Path, suffix: str, subtyp
 
 @pytest.mark.parametrize("n_frames", [1, 999, 1000, 3001])
 def test_a_file_longer_than_a_block_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_frames: int) -> None:
-    monkeypatch.setattr(audio, "READ_BLOCK", 1000)
+    monkeypatch.setattr(units, "READ_BLOCK", 1000)
     stereo = integers(2 * n_frames).reshape(n_frames, 2)
     soundfile.write(tmp_path / "a.wav", stereo, SR)
     np.testing.assert_array_equal(load_audio(tmp_path / "a.wav"), stereo.sum(1, dtype=np.float32) / 65536)
@@ -473,7 +473,7 @@ def test_the_floor_is_80_db_below_the_loudest() -> None:
 
 def test_cutting_into_windows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = log_mel_spectrogram(noise(16123))
-    monkeypatch.setattr(audio, "N_FRAMES", 7)
+    monkeypatch.setattr(units, "N_FRAMES", 7)
     np.testing.assert_allclose(log_mel_spectrogram(noise(16123)), whole, atol=1e-6)
 
 
@@ -536,7 +536,7 @@ def test_only_the_cpu_computes() -> None:
 
 
 def test_the_picture_and_each_windows_spectrum_can_be_traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "N_FRAMES", 7)
+    monkeypatch.setattr(units, "N_FRAMES", 7)
     with trace() as acts:
         log_mel = log_mel_spectrogram(noise(1600), 128)
     assert set(acts) == {"mel", "mel_filters", "stft"}

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from npwhisper.audio import sound as audio
+from npwhisper import audio
 from npwhisper.model import Network, mlp
 from npwhisper.model.layers import attend, conv1d, embedding, gelu, linear, scores, softmax
 from npwhisper.tracing import profiling

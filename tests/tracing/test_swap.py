@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npwhisper import timing
+from npwhisper import audio, timing
 from npwhisper.audio import log_mel_spectrogram, pad_or_trim
-from npwhisper.audio import sound as audio
 from npwhisper.decoding import rules, search
 from npwhisper.decoding import window as decoding
 from npwhisper.model import Network, layers, mlp

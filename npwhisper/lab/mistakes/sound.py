@@ -17,6 +17,10 @@ def _spectrum(samples: Array, window: Array, n_fft: int = 400, power: int = 2) -
     return (np.abs(np.fft.rfft(frames * window, n_fft)) ** power).T.astype(np.float32)
 
 
+def _stft(samples: Array) -> Array:
+    return audio.stft(samples)
+
+
 def _triangles(n_mels: int, area: bool = True, htk: bool = False) -> Array:
     hz = np.fft.rfftfreq(400, 1 / 16000)
     if htk:
@@ -58,8 +62,8 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "this is the magnitude: the power is its square": lambda samples: _spectrum(samples, audio.hann(), power=1),
         "the frames are not multiplied by the Hann window": lambda samples: _spectrum(samples, np.ones(400)),
         "the window is symmetric: Whisper's is periodic": lambda samples: _spectrum(samples, np.hanning(400)),
-        "times are rows: frequencies are": lambda samples: audio.stft(samples).T,
-        "the power is divided by the frame's length": lambda samples: audio.stft(samples) / 400,
+        "times are rows: frequencies are": lambda samples: _stft(samples).T,
+        "the power is divided by the frame's length": lambda samples: _stft(samples) / 400,
     },
     "mel_filters": {
         "the triangles are 1 high: each must have area one in Hz": functools.partial(_triangles, area=False),

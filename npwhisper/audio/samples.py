@@ -1,0 +1,117 @@
+"""Samples in memory: arrays of any type as float32 mono, checked, and cut into blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from npwhisper.audio import units
+from npwhisper.audio.units import N_SAMPLES, AudioError, Blocks, name_of
+from npwhisper.tracing.seam import Array
+
+LOUDEST = 100.0  # full scale is 1; beyond this the samples are integers that nobody scaled
+
+
+def as_samples(array: Any) -> Array:
+    """Any array of sound as float32 of the same shape, integers divided by their full scale.
+
+    >>> as_samples(np.array([0, 128, 192], np.uint8))
+    array([-1. ,  0. ,  0.5], dtype=float32)
+    """
+    array = np.asarray(array)
+    if array.ndim not in (1, 2):
+        raise AudioError(f"samples of shape {array.shape} were given; (samples,) or (samples, channels) is wanted")
+    if array.dtype == np.uint8:
+        array = (array.astype(np.float32) - 128.0) / 128.0
+    elif array.dtype.kind == "i" and array.itemsize <= 4:
+        array = array.astype(np.float32) / 2.0 ** (8 * array.itemsize - 1)
+    elif array.dtype.kind != "f":
+        raise AudioError(
+            f"samples of type {array.dtype} were given; give float32 between -1 and 1, int16, int32 or uint8"
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf, and is refused with the rest
+        return check_samples(array.astype(np.float32, copy=False), "the array")
+
+
+def check_samples(samples: Array, name: str) -> Array:
+    """Return the samples if they are some, finite, and scaled to about one."""
+    if not samples.size:
+        raise AudioError(f"{name} holds no samples; at least one is wanted")
+    peak = max(float(samples.max()), -float(samples.min()))
+    if not math.isfinite(peak):
+        raise AudioError(f"{name} holds NaN or Inf; replace them first, for example with numpy.nan_to_num")
+    if peak > LOUDEST:
+        raise AudioError(f"{name} reaches {peak:g}, but sound lies between -1 and 1; divide 16-bit samples by 32768")
+    return samples
+
+
+def to_mono(samples: Array) -> Array:
+    """Average the channels: (samples, channels) or (channels, samples) -> (samples,)."""
+    if samples.ndim == 1:
+        return samples
+    mixed: Array = samples.mean(axis=0 if samples.shape[0] < samples.shape[1] else 1, dtype=np.float32)
+    return mixed
+
+
+def blocks_of(samples: Array) -> Blocks:
+    """Samples that are in memory, as a stream."""
+    return (samples[i : i + units.READ_BLOCK] for i in range(0, len(samples), units.READ_BLOCK))
+
+
+def joined(pieces: Blocks) -> Blocks:
+    """Join pieces to blocks of a handy size."""
+    held, n_held = list[Array](), 0
+    for piece in pieces:
+        held.append(piece)
+        n_held += len(piece)
+        if n_held >= units.READ_BLOCK:
+            yield np.concatenate(held)
+            held, n_held = [], 0
+    if held:
+        yield np.concatenate(held)
+
+
+def pad_or_trim(array: Array, length: int = N_SAMPLES, *, axis: int = -1) -> Array:
+    """Make one axis exactly `length` long: cut its end off, or put zeros there.
+
+    Parameters
+    ----------
+    array : Array
+        Samples (480000 of them are a window) or a log-mel spectrogram (3000 frames are).
+    length : int
+        The length wanted.
+    axis : int
+        The axis that is made so long.
+
+    Returns
+    -------
+    Array
+        The array itself or a view into it when nothing had to be added.
+
+    Examples
+    --------
+    >>> pad_or_trim(np.ones((2, 3)), 4)
+    array([[1., 1., 1., 0.],
+           [1., 1., 1., 0.]])
+    >>> pad_or_trim(np.ones((2, 3)), 1, axis=0)
+    array([[1., 1., 1.]])
+    """
+    missing = length - array.shape[axis]
+    if missing > 0:
+        widths = [(0, 0)] * array.ndim
+        widths[axis] = (0, missing)
+        return np.pad(array, widths).view(type(array))
+    keep = [slice(None)] * array.ndim
+    keep[axis] = slice(length)
+    return array[tuple(keep)]
+
+
+def checked_blocks(blocks: Blocks, source: str | bytes) -> Blocks:
+    """Pass on blocks of finite samples; there must be at least one."""
+    block = None
+    for block in blocks:
+        yield check_samples(block, name_of(source))
+    if block is None:
+        check_samples(np.empty(0, np.float32), name_of(source))

@@ -1,0 +1,44 @@
+"""The units of sound in Whisper: rates, frames and windows; and the errors and types that its readers share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, TypeAlias
+
+from npwhisper.tracing.seam import Array
+
+SAMPLE_RATE = 16000  # samples in a second
+N_FFT = 400  # samples in a frame: 25 ms
+HOP_LENGTH = 160  # samples from one frame to the next: 10 ms
+CHUNK_LENGTH = 30  # seconds in a window, the piece of sound the encoder takes
+N_SAMPLES = CHUNK_LENGTH * SAMPLE_RATE  # 480000 samples in a window
+N_FRAMES = N_SAMPLES // HOP_LENGTH  # 3000 frames in a window
+N_SAMPLES_PER_TOKEN = HOP_LENGTH * 2  # the encoder's second convolution has stride 2
+FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
+TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN  # 50: one audio position, or one time stamp step, is 20 ms
+
+READ_BLOCK = 1 << 18  # samples handled at a time: a long file never stands in memory with all its channels
+SLOWEST, FASTEST = 1_000, 768_000  # sampling rates accepted, in Hz
+
+Blocks: TypeAlias = Iterator[Array]
+AudioInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Array
+
+
+class AudioError(ValueError):
+    """This cannot be read as sound; the message says why and what to do."""
+
+
+class AudioWarning(UserWarning):
+    """A recording is truncated or damaged; what can be read of it is used."""
+
+
+def name_of(source: str | bytes) -> str:
+    """Name a source in a message; `repr` also shows names that are not UTF-8."""
+    return repr(source) if isinstance(source, str) else f"the audio given as {len(source)} bytes"
+
+
+def check_rate(rate: int, name: str) -> None:
+    """Refuse sampling rates at which nobody records sound."""
+    if not SLOWEST <= rate <= FASTEST:
+        raise AudioError(f"{name} has a sampling rate of {rate} Hz, but {SLOWEST} to {FASTEST} Hz are accepted")
