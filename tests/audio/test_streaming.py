@@ -17,11 +17,11 @@ from npwhisper.audio import (
     LogMelStream,
     load_audio,
     log_mel_spectrogram,
+    mel,
     pad_or_trim,
-    sound,
     streaming,
 )
-from npwhisper.audio.sound import stft
+from npwhisper.audio.mel import stft
 from npwhisper.tracing.seam import Array, trace
 
 
@@ -86,7 +86,7 @@ def test_a_recording_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         computed.append(len(samples))
         return stft(samples)
 
-    monkeypatch.setattr(sound, "stft", counted)
+    monkeypatch.setattr(mel, "stft", counted)
     stream = LogMelStream(noise(16_000 * 50), 80)
     n_read = len(computed)
     assert n_read == 3
