@@ -2,8 +2,8 @@
 
     python collect.py alice.ipynb bob.ipynb          writes alice.py and bob.py beside them
 
-Only imports, functions, classes and plain constants are taken over. So grading executes nothing but the functions that
-are graded: no `check`, no transcription, and nothing that a stranger put between the cells.
+Only imports, functions, classes and plain constants are taken over. Grading runs that code: do it in
+a container if you do not trust it.
 """
 
 from __future__ import annotations

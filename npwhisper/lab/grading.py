@@ -1,4 +1,4 @@
-"""Grading a file of functions with pytest: ``pytest --pyargs npwhisper.grading --layers student.py``.
+"""Grading a file of functions with pytest: ``pytest --pyargs npwhisper.lab.grading --layers student.py``.
 
 Every function of the file that has the name of one of ours is one task: it is checked against torch (`check.py`) in
 another process, so that an endless loop or a crash costs that task and no other. In a checkout, ``pytest --layers
