@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
     from npwhisper.lab.checking import check
     from npwhisper.lab.comparing import capture_torch, compare, first_difference, save_activations
+    from npwhisper.lab.glass import glass
     from npwhisper.lab.plots import plot_alignment, plot_attention, plot_mel, plot_tokens
     from npwhisper.model import ModelDimensions
     from npwhisper.tracing.profiling import profile
@@ -42,6 +43,7 @@ _HOME = {
     "model": ("ModelDimensions",),
     "decoding.options": ("DecodingOptions", "TranscribeOptions"),
     "compute.parallel": ("set_num_threads",),
+    "lab.glass": ("glass",),
     "lab.plots": ("plot_alignment", "plot_attention", "plot_mel", "plot_tokens"),
     "tracing.profiling": ("profile",),
     "tracing.swapping": ("swap",),
@@ -82,6 +84,7 @@ __all__ = [
     "example",
     "find_speech",
     "first_difference",
+    "glass",
     "iter_segments",
     "load_audio",
     "load_model",

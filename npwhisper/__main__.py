@@ -1,4 +1,5 @@
-"""The command line: ``npwhisper AUDIO...`` transcribes, ``npwhisper convert IN OUT`` rewrites a checkpoint.
+"""The command line: ``npwhisper AUDIO...`` transcribes, ``npwhisper convert IN OUT`` rewrites a checkpoint, and
+``npwhisper glass AUDIO -o PAGE.html`` writes a page in which a transcription can be seen.
 
 Flags and defaults are those of openai-whisper's ``whisper`` command, except that the model is the embedded one unless
 another is named, and that a file that fails makes the exit status 1. Until the output files are there, every finished
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"npwhisper: {message}", file=sys.stderr)
         try:
-            return _convert(arguments[1:]) if arguments[:1] == ["convert"] else _transcribe(arguments)
+            command = {"convert": _convert, "glass": _glass}.get(next(iter(arguments), ""))
+            return command(arguments[1:]) if command else _transcribe(arguments)
         except KeyboardInterrupt:
             print("npwhisper: stopped", file=sys.stderr)
             return 130
@@ -91,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="npwhisper",
         usage="npwhisper AUDIO [AUDIO ...] [options]",
-        description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint.",
+        description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
+        "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen.",
         formatter_class=_Help,
     )
     p.add_argument(
@@ -359,6 +362,17 @@ def _convert(arguments: Sequence[str]) -> int:
         print(_message(error), file=sys.stderr)
         return 1
     return 0
+
+
+def _glass(arguments: Sequence[str]) -> int:
+    from npwhisper.lab.glass.command import run
+
+    try:
+        return run(arguments)
+    except EXPECTED as error:
+        path = getattr(error, "filename", None)
+        print(_message(error, repr(path) if path else ""), file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""Worked examples: one number of a layer's result, computed again from the numbers of this run.
+
+Each function returns a plain dict for the page: the operands (kept as arrays by `Cells`), the value computed from them
+here, and the value that was recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from npwhisper.tracing.seam import Array
+
+
+class Cells:
+    """Collects the arrays of worked examples under short names."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+
+    def keep(self, x: Array) -> str:
+        """Put an array into the page and return its name there."""
+        name = f"cell{len(self.arrays)}"
+        self.arrays[name] = np.ascontiguousarray(x, dtype=np.float32)
+        return name
+
+    def dot(
+        self, a: Array, b: Array, recorded: float, labels: tuple[str, str], scale: float = 1.0, bias: float = 0.0
+    ) -> dict[str, Any]:
+        """A sum of products: a row times a column, scaled, plus a bias."""
+        total = float(np.dot(a.astype(np.float64), b.astype(np.float64)))
+        return {
+            "kind": "dot", "a": self.keep(a), "b": self.keep(b), "labels": labels, "scale": scale, "bias": bias,
+            "sum": total, "result": total * scale + bias, "recorded": float(recorded),
+        }  # fmt: skip
+
+    def norm(self, x: Array, gamma: Array, beta: Array, at: int, recorded: float) -> dict[str, Any]:
+        """One feature of a position, normalised over all of them."""
+        wide = x.astype(np.float64)
+        mean, variance = float(wide.mean()), float(wide.var())
+        result = (float(wide[at]) - mean) / math.sqrt(variance + 1e-5) * float(gamma[at]) + float(beta[at])
+        return {
+            "kind": "norm", "x": self.keep(x), "at": at, "value": float(x[at]), "mean": mean, "variance": variance,
+            "gamma": float(gamma[at]), "beta": float(beta[at]), "result": result, "recorded": float(recorded),
+        }  # fmt: skip
+
+    def softmax(self, x: Array, at: int, recorded: float) -> dict[str, Any]:
+        """One score of a row as a probability."""
+        weights = np.exp(x.astype(np.float64) - float(x.max()))
+        return {
+            "kind": "softmax", "x": self.keep(x), "at": at, "value": float(x[at]), "largest": float(x.max()),
+            "total": float(weights.sum()), "result": float(weights[at] / weights.sum()), "recorded": float(recorded),
+        }  # fmt: skip
+
+    def gelu(self, x: float, recorded: float) -> dict[str, Any]:
+        """One number through the Gaussian error linear unit."""
+        phi = 0.5 * (1 + math.erf(float(x) / math.sqrt(2)))
+        return {"kind": "gelu", "x": float(x), "phi": phi, "result": float(x) * phi, "recorded": float(recorded)}
+
+    def add(self, terms: Sequence[tuple[str, float]], recorded: float) -> dict[str, Any]:
+        """One feature of the residual stream as the sum of what was added to it."""
+        listed = [{"label": label, "value": float(value)} for label, value in terms]
+        result = sum(term["value"] for term in listed)  # type: ignore[misc]
+        return {"kind": "add", "terms": listed, "result": result, "recorded": float(recorded)}
+
+    def lookup(self, x: Array, row: int) -> dict[str, Any]:
+        """A row of a table."""
+        return {"kind": "lookup", "x": self.keep(x), "row": row}
+
+    def median(self, x: Array, recorded: float) -> dict[str, Any]:
+        """The middle one of a few numbers."""
+        return {"kind": "median", "x": self.keep(x), "result": float(np.median(x)), "recorded": float(recorded)}
+
+    def standardised(self, column: Array, at: int, recorded: float) -> dict[str, Any]:
+        """One token of a frame, made comparable with the other tokens of the frame."""
+        mean, std = float(column.mean(dtype=np.float64)), float(column.std(dtype=np.float64))
+        result = (float(column[at]) - mean) / std if std > 0 else 0.0
+        return {
+            "kind": "standardised", "x": self.keep(column), "at": at, "value": float(column[at]), "mean": mean,
+            "std": std, "result": result, "recorded": float(recorded),
+        }  # fmt: skip
+
+    def mean(self, x: Array, recorded: float) -> dict[str, Any]:
+        """The mean over heads."""
+        return {"kind": "mean", "x": self.keep(x), "result": float(x.mean()), "recorded": float(recorded)}
+
+    def cheapest(self, cost: Array, i: int, j: int, own: float) -> dict[str, Any]:
+        """One cell of dynamic time warping: its own cost and the cheapest of three neighbours."""
+        around = {"left": cost[i, j - 1], "above": cost[i - 1, j], "corner": cost[i - 1, j - 1]}
+        numbers = {name: float(value) for name, value in around.items()}
+        result = own + min(numbers.values())
+        return {"kind": "dtw", **numbers, "own": float(own), "result": result, "recorded": float(cost[i, j])}

@@ -1,0 +1,90 @@
+# ruff: noqa: E501, RUF001 (a table; the signs of mathematics)
+"""What a box is: its formula, its shapes in the letters of `layers.py`, and its source, read from the function itself."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A function of the package: where it is found, the formula, and the shapes."""
+
+    home: str
+    formula: str
+    shapes: str
+
+
+FUNCTIONS = {
+    "stft": Entry("audio", "power[f, t] = |FFT(hann · samples of frame t)|²", "(400 + 160 (F - 1),) → (201, F)"),
+    "mel_filters": Entry("audio", "triangles, evenly spaced on the mel scale", "→ (M, 201)"),
+    "compress": Entry(
+        "audio", "mel = (max(log₁₀(filters · power), loudest - 8) + 4) / 4", "(M, 201), (201, F) → (M, F)"
+    ),
+    "conv1d": Entry("model", "y[c, t] = Σ weight[c, i, j] · x[i, stride·t + j - 1] + bias[c]", "(B, D, F) → (B, D', F/stride)"),
+    "gelu": Entry("model", "gelu(x) = x · Φ(x), Φ the normal distribution function", "(…) → (…)"),
+    "layer_norm": Entry("model", "y = (x - mean) / √(variance + ε) · weight + bias", "(…, D) → (…, D)"),
+    "linear": Entry("model", "y = x · weightᵀ + bias", "(…, D_in) → (…, D_out)"),
+    "embedding": Entry("model", "x = weight[token]", "(B, T) → (B, T, D)"),
+    "split_heads": Entry("model", "cut the features into H heads of K = D / H", "(B, T, D) → (B, H, T, K)"),
+    "causal_mask": Entry("model", "mask[t, s] = -∞ where s is later than t", "→ (T, S)"),
+    "scores": Entry("model", "scores = q · kᵀ / √K", "(B, H, T, K), (B, H, S, K) → (B, H, T, S)"),
+    "softmax": Entry("model", "softmax(x)ᵢ = exp(xᵢ) / Σⱼ exp(xⱼ)", "(…, N) → (…, N)"),
+    "attend": Entry("model", "attend(q, k, v) = softmax(q · kᵀ / √K + mask) · v", "(B, H, T, K), (B, H, S, K) → (B, H, T, K)"),
+    "merge_heads": Entry("model", "lay the H heads side by side again", "(B, H, T, K) → (B, T, D)"),
+    "self_attention": Entry("model", "out(attend(query(x), key(x), value(x)))", "(B, T, D) → (B, T, D)"),
+    "cross_attention": Entry("model", "out(attend(query(x), key(audio), value(audio)))", "(B, T, D), (A, S, D) → (B, T, D)"),
+    "mlp": Entry("model", "mlp(x) = W₂ · gelu(W₀ · x + b₀) + b₂", "(B, T, D) → (B, T, D)"),
+    "encoder_block": Entry("model", "x += self_attention(ln(x));  x += mlp(ln(x))", "(B, S, D) → (B, S, D)"),
+    "decoder_block": Entry(
+        "model", "x += self_attention(ln(x));  x += cross_attention(ln(x));  x += mlp(ln(x))", "(B, T, D) → (B, T, D)"
+    ),
+    "encoder": Entry("model", "ln(blocks(gelu(conv2(gelu(conv1(mel)))) + positions))", "(B, M, F) → (B, S, D)"),
+    "decoder": Entry("model", "ln(blocks(embedding[tokens] + positions)) · embeddingᵀ", "(B, T) → (B, T, V)"),
+    "logits": Entry("model", "logits = x · embeddingᵀ: every token's embedding is compared", "(B, T, D), (V, D) → (B, T, V)"),
+    "start_cache": Entry("model", "keys and values of the audio, for every block, once", "(A, S, D) → L × 2 × (A, H, S, K)"),
+    "KeyValues": Entry("model", "append the new positions, give back all so far", "(B, H, T, K) → (B, H, length, K) twice"),
+    "penalize_repetition": Entry("decoding", "logit / p if positive, · p if negative, for tokens already said", "(B, V) → (B, V)"),
+    "forbid_repeated_ngrams": Entry("decoding", "-∞ for what would repeat an n-gram", "(B, V) → (B, V)"),
+    "suppress_blank": Entry("decoding", "-∞ for the space and the end, at the first step", "(B, V) → (B, V)"),
+    "suppress_tokens": Entry("decoding", "-∞ for the suppressed tokens, at every step", "(B, V) → (B, V)"),
+    "apply_timestamp_rules": Entry("decoding", "-∞ for timestamps, or text, at the wrong time", "(B, V) → (B, V)"),
+    "log_softmax": Entry("model", "log p = logits - log Σ exp(logits)", "(…, N) → (…, N)"),
+    "greedy_search": Entry("decoding", "token = argmax(log p)", "(N, T) → hypotheses"),
+    "beam_search": Entry("decoding", "keep the beam_size continuations with the largest Σ log p", "(N, T) → hypotheses"),
+    "sample": Entry("decoding", "token ~ softmax(log p / temperature)", "(N, T) → hypotheses"),
+    "rank": Entry("decoding", "Σ log p / length, or Google's length penalty", "hypotheses → their order"),
+    "find_alignment": Entry("timing", "times = the path of dtw(-token_map(scores of the alignment heads))", "tokens, mel → words"),
+    "standardise": Entry("timing", "y = (x - mean over tokens) / std over tokens", "(H, T, S) → (H, T, S)"),
+    "median_filter": Entry("timing", "the median of 7 neighbours in time", "(H, T, S) → (H, T, S)"),
+    "token_map": Entry("timing", "the mean over the heads", "(H, T, S) → (T, S)"),
+    "dtw_cost": Entry("timing", "cost[i, j] = x[i, j] + min(cost[i-1, j-1], cost[i-1, j], cost[i, j-1])", "(N, M) → (N, M)"),
+    "backtrace": Entry("timing", "from the last cell back along the cheapest neighbours", "(N, M) → (2, L)"),
+    "cut_at_timestamps": Entry("transcription.windows", "a segment ends where two timestamps meet", "tokens → pieces"),
+}  # fmt: skip
+
+
+def describe_functions() -> dict[str, dict[str, Any]]:
+    """Formula, shapes, file and source of every function that a box may name; what no longer exists is left out."""
+    found = {name: _describe(name, entry) for name, entry in FUNCTIONS.items()}
+    return {name: description for name, description in found.items() if description}
+
+
+def _describe(name: str, entry: Entry) -> dict[str, Any]:
+    function = getattr(import_module(f"npwhisper.{entry.home}"), name, None)
+    if function is None:
+        return {}
+    function = inspect.unwrap(function)
+    file = Path(inspect.getfile(function)).parts
+    where = "/".join(file[len(file) - file[::-1].index("npwhisper") - 1 :])
+    line = inspect.getsourcelines(function)[1]
+    doc = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+    return {
+        "formula": entry.formula,
+        "shapes": entry.shapes,
+        "file": f"{where}, line {line}",
+        "says": doc,
+        "source": inspect.getsource(function),
+    }

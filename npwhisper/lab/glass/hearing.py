@@ -1,0 +1,78 @@
+"""What is kept of the encoder: pictures of its features, the size of its residual stream, and its attention.
+
+The attention of one window of tiny.en is 54 million numbers. It is kept twice: as means over squares of positions
+(`pooled`), and at full resolution where it is large (`peaks`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npwhisper.lab.glass.packing import levels
+from npwhisper.tracing.seam import Array
+
+MAP_BYTES = 600_000  # for the pooled maps of all heads together
+SIDE = 150  # of a pooled map, if there are few enough heads
+THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+PEAKS = 6  # of a position, on average, that are kept at full resolution
+FEATURE_ROWS, FEATURE_COLUMNS = 64, 300
+
+
+def side_of_maps(n_heads: int, length: int) -> int:
+    """How many squares along each side of a pooled map, so that all heads have room."""
+    return max(1, min(SIDE, length, int((MAP_BYTES / max(n_heads, 1)) ** 0.5)))
+
+
+def pooled(weights: Array, side: int) -> Array:
+    """The mean attention of a square of queries and keys: (H, S, S) -> (H, side', side').
+
+    >>> pooled(np.eye(4, dtype=np.float32)[None], 2)[0]
+    array([[0.5, 0. ],
+           [0. , 0.5]], dtype=float32)
+    """
+    return _mean_of_runs(_mean_of_runs(weights, side).swapaxes(1, 2), side).swapaxes(1, 2)
+
+
+def _mean_of_runs(x: Array, n: int) -> Array:
+    """Means over runs of equal length along the last axis; the last run may be shorter: (..., S) -> (..., about n)."""
+    length = x.shape[-1]
+    run = -(-length // n)
+    full = length // run * run
+    means = np.ascontiguousarray(x[..., :full]).reshape(*x.shape[:-1], -1, run) @ np.full(run, 1 / run, np.float32)
+    if full == length:
+        return means
+    return np.concatenate([means, x[..., full:].mean(axis=-1, keepdims=True)], axis=-1)
+
+
+def peaks(weights: Array) -> dict[str, Array | float]:
+    """The cells of (H, S, S) that hold at least `threshold` of their row: how many in each row, their keys and values.
+
+    The threshold is the smallest of `THRESHOLDS` that leaves at most 6 cells in a row, on average.
+    """
+    room = PEAKS * weights.shape[0] * weights.shape[1]
+    for threshold in THRESHOLDS:
+        mask = weights >= threshold
+        if np.count_nonzero(mask) <= room:
+            break
+    flat = np.flatnonzero(mask)
+    largest = float(weights.max())
+    return {
+        "threshold": threshold,
+        "largest": largest,
+        "counts": mask.sum(axis=-1).astype(np.uint16),
+        "keys": (flat % weights.shape[-1]).astype(np.uint16),
+        "values": levels(weights.ravel()[flat], largest),
+    }
+
+
+def picture(features: Array) -> tuple[Array, float]:
+    """Features (S, D) as levels around zero (128 is 0, 255 is `largest`), pooled to 64 x 300: (rows, columns)."""
+    small = _mean_of_runs(np.ascontiguousarray(features.T), FEATURE_COLUMNS)
+    small = _mean_of_runs(np.ascontiguousarray(small.T), FEATURE_ROWS).T
+    largest = float(np.percentile(np.abs(small), 99)) or 1.0
+    return np.clip(np.rint(128 + 127 * small / largest), 0, 255).astype(np.uint8), largest
+
+
+def norms(x: Array) -> Array:
+    """The length of the residual stream at every position: (..., D) -> (...)."""
+    return np.sqrt(np.vecdot(x, x)).astype(np.float32)

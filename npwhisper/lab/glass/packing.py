@@ -1,0 +1,75 @@
+"""The layout of the data in a page: arrays and a JSON header in one block of bytes, deflated and written as base64.
+
+A block is, before `zlib.compress`::
+
+    4 bytes    n, the length of the header (little-endian)
+    n bytes    the header, JSON in UTF-8: {"meta": {...}, "arrays": {name: {"dtype", "shape", "at"}}}
+    0-7 bytes  zeros, up to a multiple of 8
+    the arrays, little-endian in C order; "at" counts from here and is a multiple of 8
+
+``dtype`` is float32, uint8, uint16 or int32: what JavaScript has typed arrays for. An array of 8-bit levels (`levels`)
+is drawn; numbers that are printed are float32, bit for bit those of the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from npwhisper.tracing.seam import Array
+
+DTYPES = ("float32", "uint8", "uint16", "int32")
+FASTEST = 3  # of zlib's levels, the one after which the bytes hardly get fewer here
+
+
+def levels(x: Array, largest: Array | float) -> Array:
+    """Numbers between 0 and `largest` (which broadcasts) as 256 levels: the value of level n is ``n / 255 * largest``.
+
+    >>> levels(np.array([0.0, 0.1, 0.4]), 0.4)
+    array([  0,  64, 255], dtype=uint8)
+    """
+    steps = x * (255 / np.maximum(largest, 1e-30))
+    return np.clip(np.rint(steps), 0, 255).astype(np.uint8)
+
+
+def pack(meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """One block of the page, as base64 text.
+
+    >>> block = pack({"name": "talk"}, {"x": np.arange(3, dtype=np.float32)})
+    >>> unpack(block)[1]["x"]
+    array([0., 1., 2.], dtype=float32)
+    """
+    directory, parts, at = {}, [], 0
+    for name, array in arrays.items():
+        if str(array.dtype) not in DTYPES:
+            raise TypeError(f"the page holds {', '.join(DTYPES)}, got {array.dtype} for {name!r}: convert it")
+        data = _padded(np.ascontiguousarray(array).tobytes())
+        directory[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "at": at}
+        parts.append(data)
+        at += len(data)
+    header = json.dumps({"meta": meta, "arrays": directory}, allow_nan=False, separators=(",", ":")).encode()
+    start = _padded(len(header).to_bytes(4, "little") + header)
+    return base64.b64encode(zlib.compress(b"".join([start, *parts]), FASTEST)).decode("ascii")
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 8)
+
+
+def unpack(block: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The inverse of `pack`, which the page's ``unpack.js`` does in the browser: the meta data and the arrays."""
+    data = zlib.decompress(base64.b64decode(block))
+    n = int.from_bytes(data[:4], "little")
+    header = json.loads(data[4 : 4 + n])
+    start = 4 + n + -(4 + n) % 8
+    arrays = {}
+    for name, entry in header["arrays"].items():
+        count = int(np.prod(entry["shape"]))
+        flat = np.frombuffer(data, entry["dtype"], count, start + entry["at"])
+        arrays[name] = flat.reshape(entry["shape"])
+    return header["meta"], arrays

@@ -1,0 +1,84 @@
+"""One HTML file: the modules and the style of ``web/``, inlined, and the packed data of one or two runs.
+
+A browser lets modules of a file import each other only from a server, so their import and export words are taken off
+and they become one script, in the order of `MODULES`. Its hash stands in the page's content security policy, which
+forbids everything else: other scripts, and every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from npwhisper.lab.glass.comparing import difference
+from npwhisper.lab.glass.functions import describe_functions
+from npwhisper.lab.glass.packing import pack
+from npwhisper.lab.glass.run import Run
+
+MODULES = (
+    "dom.js", "colours.js", "canvas.js", "unpack.js", "state.js", "sound.js", "strip.js", "network.js", "panel.js",
+    "attention.js", "views_sound.js", "views_text.js", "views_time.js", "tour.js", "main.js",
+)  # fmt: skip
+IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE)
+EXPORT = re.compile(r"^export (?=async |function |const |let |class )", re.MULTILINE)
+
+
+def page(runs: Sequence[Run]) -> str:
+    """The page of one run, or of two side by side."""
+    style, script = _asset("style.css"), bundle()
+    blocks = {"about": pack({"runs": [_about(run) for run in runs], **_shared(runs)}, {})}
+    for i, run in enumerate(runs):
+        blocks |= {f"{i}-{n}": block for n, block in enumerate(run.windows)}
+    data = "\n".join(f'<script type="text/plain" id="data-{name}">{block}</script>' for name, block in blocks.items())
+    parts = {
+        "policy": policy(style, script),
+        "title": escape(f"{runs[0].title} · npwhisper glass"),
+        "style": style,
+        "script": script,
+        "data": data,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+
+
+def bundle() -> str:
+    """All modules as one script.
+
+    >>> "import " in bundle().split("/")[0]
+    False
+    """
+    script = "".join(EXPORT.sub("", IMPORT.sub("", _asset(name))) for name in MODULES) + "await start();\n"
+    if "</script" in script.lower() or "<!--" in script:
+        raise ValueError(
+            "the modules hold '</script' or '<!--', which would end the script in the page: write it apart"
+        )
+    return script
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy: this style, this script, the sound from the page itself, and nothing else."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob:; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return (files("npwhisper.lab.glass") / "web" / name).read_text(encoding="utf-8")
+
+
+def _about(run: Run) -> dict[str, Any]:
+    names = ("title", "label", "model", "options", "duration", "overview")
+    return {name: getattr(run, name) for name in names}
+
+
+def _shared(runs: Sequence[Run]) -> dict[str, Any]:
+    return {"functions": describe_functions(), "difference": difference(*runs) if len(runs) == 2 else None}

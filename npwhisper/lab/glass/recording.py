@@ -1,0 +1,259 @@
+"""Watching a transcription: every recorded value passes here once, is reduced to what the page shows, and is let go.
+
+A `Recorder` needs only the names and the values that `npwhisper.trace` records, in their order. It can watch a run
+(`watching`), in memory that does not grow with the recording, or be shown what a trace holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npwhisper.lab.glass import hearing
+from npwhisper.lab.glass.steps import Candidates, Step, candidates, make_step
+from npwhisper.model import Network
+from npwhisper.tokenizer import Tokenizer
+from npwhisper.tracing.seam import Array, Function, handling
+
+RULES = (
+    "penalize_repetition",
+    "forbid_repeated_ngrams",
+    "suppress_blank",
+    "suppress_tokens",
+    "apply_timestamp_rules",
+)
+TIMING = ("softmax", "standardise", "median_filter", "token_map", "dtw_cost", "dtw")
+CELL_STEP = 2  # the decode step from which the worked examples are taken
+SAMPLE = 64  # numbers of every value that are kept to compare two runs
+ENCODER_BLOCK = re.compile(r"encoder\.blocks\.\d+")
+SOFTMAX = re.compile(r"encoder\.blocks\.\d+\.attn\.softmax")
+
+
+@dataclass
+class Attempt:
+    """One decoding of a window: its steps, and all values of the first few for the worked examples."""
+
+    steps: list[Step] = field(default_factory=list)
+    values: list[dict[str, Array]] = field(default_factory=list)
+    no_speech: float = float("nan")
+
+
+@dataclass
+class Window:
+    """Everything that is kept of one window of 30 seconds."""
+
+    mel: Array
+    power: Array | None  # of the frames of the first window: what the mel filters were multiplied with
+    pictures: list[tuple[str, Array, float]] = field(default_factory=list)
+    norms: list[Array] = field(default_factory=list)
+    maps: list[Array] = field(default_factory=list)
+    peaks: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[str, Array] = field(default_factory=dict)  # of the encoder, at one position, for the worked examples
+    keys: dict[str, Array] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    n_attempts: int = 0
+    timing: dict[str, Array] = field(default_factory=dict)
+    samples: dict[str, Array] = field(default_factory=dict)
+
+
+class Recorder:
+    """Reduces recorded values to `windows`.
+
+    Parameters
+    ----------
+    model : Network
+        The one that runs: a token is read back from its embedding.
+    tokenizer : Tokenizer
+    finish : callable, optional
+        Called with each `Window` when the next one begins, or at the `end`.
+    """
+
+    def __init__(self, model: Network, tokenizer: Tokenizer, finish: Callable[[Window], None] = lambda _: None) -> None:
+        self.model, self.tokenizer, self.finish = model, tokenizer, finish
+        self.windows: list[Window] = []
+        self._embeddings = _dense(model.weights["decoder.token_embedding.weight"])
+        self._positions = _dense(model.weights["decoder.positional_embedding"])
+        self._related = _related_tokens(tokenizer, model.dims.n_vocab)
+        self._values: dict[str, Array] = {}
+        self._stages: list[Array] = []
+        self._n_windows = 0
+        self._read = 0  # tokens that the cache holds
+        self._attempt: Attempt | None = None
+        self._power: Array | None = None
+
+    @property
+    def window(self) -> Window:
+        """The one that is being recorded."""
+        return self.windows[-1]
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self.windows:
+            self.finish(self.windows.pop())
+
+    def see(self, name: str, value: Array) -> None:
+        """Take in one value, in the order in which they are computed."""
+        if name == "stft":
+            self._power = value
+        elif name == "mel":
+            first = not self._n_windows
+            self.end()
+            self.windows.append(Window(value, self._power if first else None))
+            self._attempt, self._n_windows = None, self._n_windows + 1
+        elif not self.windows:
+            return  # the language is looked for before the first window
+        elif name.startswith("encoder"):
+            self._see_encoder(name, value)
+        elif name.startswith("decoder"):
+            self._see_decoder(name, value)
+        elif name in RULES:
+            self._stages.append(value)
+        elif name == "log_softmax":
+            self._end_step(value)
+        elif name in TIMING and self._attempt is None and value.shape[0] > 1:
+            self._see_timing(name, value)
+
+    def _see_encoder(self, name: str, value: Array) -> None:
+        window = self.window
+        if SOFTMAX.fullmatch(name):
+            side = hearing.side_of_maps(self.model.dims.n_audio_layer * self.model.dims.n_audio_head, value.shape[-1])
+            window.maps.append(hearing.pooled(value[0], side))
+            window.peaks.append(hearing.peaks(value[0]))
+        if ENCODER_BLOCK.fullmatch(name):
+            window.norms.append(hearing.norms(value[0]))
+        if ENCODER_BLOCK.fullmatch(name) or name == "encoder":
+            window.pictures.append((name, *hearing.picture(value[0])))
+        self._keep_row(name, value)
+        if not name.endswith(("scores", "softmax", "heads", "attend")):
+            _sample(window.samples, name, value)
+
+    def _see_timing(self, name: str, value: Array) -> None:
+        """A stage of the word times, which are looked for after the last attempt, in a pass over its whole text."""
+        if name == "softmax" and value.ndim == 3:
+            self.window.timing = {"tokens": self._tokens(self._values["decoder.token_embedding"])[0]}
+        if "tokens" in self.window.timing:
+            self.window.timing[name] = value
+
+    def _keep_row(self, name: str, value: Array) -> None:
+        """Of every value of the encoder, one position of the first head."""
+        rows, at = self.window.rows, self.model.dims.n_audio_ctx // 8
+        if name == "encoder.conv1" or (name == "encoder.gelu" and name not in rows):
+            rows[name] = value[0, :, 2 * at - 1 : 2 * at + 2].copy()  # what the second convolution multiplies
+        elif name in ("encoder.conv2", "encoder.gelu"):
+            rows[f"{name}.2"] = value[0, :, at].copy()
+        elif name.endswith((".scores", ".softmax")):
+            rows[name] = value[0, 0, at].copy()
+        elif value.ndim == 3:
+            rows[name] = value[0, at].copy()
+            if name.endswith((".key", ".value")):
+                width = value.shape[-1] // self.model.dims.n_audio_head
+                self.window.keys[name] = value[0, :, :width].copy()
+
+    def _see_decoder(self, name: str, value: Array) -> None:
+        if name.endswith("cross_attn.key") and name.startswith("decoder.blocks.0."):
+            self._attempt, self._values, self._read = None, {}, 0  # a fresh cache: decoding begins
+        if name.endswith(("cross_attn.key", "cross_attn.value")):
+            width = value.shape[-1] // self.model.dims.n_text_head
+            self.window.keys[name] = value[0, :, :width].copy()
+            _sample(self.window.samples, name, value)
+        if name == "decoder.token_embedding":
+            self._values, self._stages = {}, []
+            self._read += value.shape[1]
+        self._values[name] = value
+
+    def _end_step(self, logprobs: Array) -> None:
+        """Every rule was applied: reduce the step."""
+        if self._attempt is None:
+            self._attempt = Attempt()
+            self.window.attempts = [self._attempt]  # of earlier attempts the decision log tells
+            self.window.n_attempts += 1
+        values, logits = self._values, self._values["decoder"]
+        values["length"] = np.array(self._read)
+        fed = self._tokens(values["decoder.token_embedding"])
+        if not self._attempt.steps:
+            self._attempt.no_speech = _probability(logits[0, 0], self.tokenizer.no_speech)
+        stages = [logits[:, -1], *self._stages, logprobs]
+        found = [self._candidates([stage[b] for stage in stages]) for b in range(len(fed))]
+        step = make_step(values, fed, self.model.dims.n_text_layer, self._positions, found)
+        self._attempt.steps.append(step)
+        if len(self._attempt.steps) <= CELL_STEP + 1:
+            self._attempt.values.append(values)
+            for name, value in values.items():
+                if name.endswith(("ln", "attn", "mlp", "decoder")):
+                    _sample(self.window.samples, name, value)
+
+    def _candidates(self, stages: list[Array]) -> Candidates:
+        """The rules that changed nothing share the array of the stage before."""
+        for i in range(1, len(stages)):
+            if i < len(stages) - 1 and np.array_equal(stages[i], stages[i - 1]):
+                stages[i] = stages[i - 1]
+        best = int(stages[-1].argmax())
+        return candidates(stages, self._related(best, stages[0]))
+
+    def _tokens(self, embedded: Array) -> Array:
+        """The ids whose embeddings these are: (B, T, D) -> (B, T)."""
+        return np.array([[self._token(x) for x in row] for row in embedded])
+
+    def _token(self, x: Array) -> int:
+        for i in np.flatnonzero(self._embeddings[:, 0] == x[0]):
+            if np.array_equal(self._embeddings[i], x):
+                return int(i)
+        return int(np.square(self._embeddings - x).sum(axis=1).argmin())  # a swapped embedding
+
+
+def _dense(weight: Any) -> Array:
+    """A matrix of floats, whatever it is kept as."""
+    return weight if isinstance(weight, np.ndarray) else weight.integers * weight.scale
+
+
+def _probability(logits: Array, token: int) -> float:
+    weights = np.exp(logits - logits.max())
+    return float(weights[token] / weights.sum())
+
+
+def _sample(samples: dict[str, Array], name: str, value: Array) -> None:
+    """The same few numbers of every value, of the first time that it is computed."""
+    if name not in samples and value.size:
+        flat = value.reshape(-1)
+        samples[name] = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].astype(np.float32)
+
+
+def _related_tokens(tokenizer: Tokenizer, n_vocab: int) -> Any:
+    """A function that finds tokens spelled like a given one: they begin with the same letters."""
+    texts = [tokenizer.decode([i]) if i < tokenizer.eot else "" for i in range(n_vocab)]
+    families: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        if len(text.strip()) >= 3:
+            families.setdefault(text[:4], []).append(i)
+
+    def related(token: int, logits: Array) -> Array:
+        family = np.array(families.get(texts[token][:4], []), dtype=np.int64)
+        family = family[family < len(logits)]
+        return family[np.argsort(-logits[family], kind="stable")[:5]]
+
+    return related
+
+
+@contextmanager
+def watching(recorder: Recorder) -> Iterator[None]:
+    """Show a recorder the result of every layer that is called inside the `with` block."""
+
+    def watch(name: str, function: Function) -> Function:
+        @functools.wraps(function)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            value = function(*args, **kwargs)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+                recorder.see(name, value)
+            return value
+
+        return watched
+
+    with handling(watch):
+        yield

@@ -1,0 +1,119 @@
+"""What is kept of one decode step: candidates before and after each rule, attention, parts of the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from npwhisper.lab.glass.packing import levels
+from npwhisper.tracing.seam import Array
+
+BEST = 20  # candidates that are kept before the rules, and after them
+
+
+@dataclass
+class Candidates:
+    """The likeliest tokens of one row, and their log-probabilities before the rules and after each.
+
+    ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``allowed`` (1 + rules,) counts the
+    tokens of the vocabulary that are not.
+    """
+
+    ids: Array
+    logprobs: Array
+    allowed: Array
+
+
+@dataclass
+class Step:
+    """One call of the decoder, with a row for every beam or sample.
+
+    ``last`` (B,) is the token that was read last, ``fed`` how many were read, ``length`` how many the cache then
+    holds. Attention is that of the last position: ``cross`` (B, L, H, S) and ``own`` (B, L, H, length) in levels of
+    their row's exact maximum. ``parts`` (B, 1 + 3 L, D) sum to the residual stream: embedding, then for each block
+    self-attention, cross-attention and mlp.
+    """
+
+    fed: Array
+    length: int
+    candidates: list[Candidates]
+    cross: Array
+    cross_max: Array
+    cross_at: Array
+    own: Array
+    own_max: Array
+    parts: Array
+
+    @property
+    def last(self) -> Array:
+        """The token that each row read last: (B,)."""
+        return self.fed[:, -1]
+
+
+def candidates(stages: Sequence[Array], related: Array) -> Candidates:
+    """The candidates of one row: logits (V,) before the rules, then after each; `related` ids are kept too."""
+    ids = np.unique(np.concatenate([largest(stages[0], BEST), largest(stages[-1], BEST), related]))
+    known: dict[int, tuple[Array, int]] = {}
+    rows = []
+    for logits in stages:
+        if id(logits) not in known:  # most rules change nothing at most steps
+            finite = logits[logits > -np.inf]
+            total = _log_total(finite) if logits is not stages[-1] else np.float32(0)  # those are log-probabilities
+            known[id(logits)] = ((logits[ids] - total).astype(np.float32), len(finite))
+        rows.append(known[id(logits)])
+    logprobs = np.stack([row for row, _ in rows])
+    order = np.lexsort((ids, -logprobs[0], -logprobs[-1]))
+    return Candidates(ids[order], logprobs[:, order], np.array([count for _, count in rows], np.int32))
+
+
+def _log_total(x: Array) -> np.float32:
+    """The logarithm of the sum of exponentials."""
+    top = x.max() if len(x) else np.float32(0)
+    return np.float32(top + np.log(np.exp(x - top).sum())) if len(x) else np.float32(0)
+
+
+def largest(x: Array, n: int) -> Array:
+    """Where the `n` largest numbers of (V,) are, in any order."""
+    n = min(n, len(x))
+    return np.argpartition(x, len(x) - n)[len(x) - n :]
+
+
+def cross_attention(values: Mapping[str, Array], n_layers: int, rows: int) -> Array:
+    """The attention of each row's last position to the audio: -> (B, L, H, S)."""
+    maps = [values[f"decoder.blocks.{i}.cross_attn.softmax"] for i in range(n_layers)]
+    last = [m.transpose(0, 2, 1, 3).reshape(rows, -1, m.shape[1], m.shape[3])[:, -1] for m in maps]
+    return np.stack(last, axis=1)
+
+
+def self_attention(values: Mapping[str, Array], n_layers: int) -> Array:
+    """The attention of each row's last position to the text so far: -> (B, L, H, length)."""
+    return np.stack([values[f"decoder.blocks.{i}.attn.softmax"][:, :, -1] for i in range(n_layers)], axis=1)
+
+
+def residual_parts(values: Mapping[str, Array], n_layers: int, positions: Array) -> Array:
+    """What is added to the residual stream of each row's last position, in order: -> (B, 1 + 3 L, D)."""
+    parts = [values["decoder.token_embedding"][:, -1] + positions[values["length"].item() - 1]]
+    for i in range(n_layers):
+        parts += [values[f"decoder.blocks.{i}.{part}"][:, -1] for part in ("attn", "cross_attn", "mlp")]
+    return np.stack(parts, axis=1)
+
+
+def make_step(
+    values: Mapping[str, Array], fed: Array, n_layers: int, positions: Array, found: list[Candidates]
+) -> Step:
+    """Reduce what was recorded in one call of the decoder to what the page shows of it."""
+    cross, own = cross_attention(values, n_layers, len(fed)), self_attention(values, n_layers)
+    cross_max, own_max = cross.max(axis=-1), own.max(axis=-1)
+    return Step(
+        fed=fed,
+        length=int(values["length"]),
+        candidates=found,
+        cross=levels(cross, cross_max[..., None]),
+        cross_max=cross_max,
+        cross_at=cross.argmax(axis=-1).astype(np.uint16),
+        own=levels(own, own_max[..., None]),
+        own_max=own_max,
+        parts=residual_parts(values, n_layers, positions),
+    )

@@ -1,0 +1,163 @@
+// Puts the page together: unpack the first window, draw, and listen to the keys.
+import { h, s } from "./dom.js";
+import { isDark, startTheme } from "./colours.js";
+import { blockText, unpack } from "./unpack.js";
+import { about, current, onChange, prepare, set, state, stepsOf } from "./state.js";
+import { drawMap, walk } from "./network.js";
+import { drawSound, loadSound, toggle } from "./sound.js";
+import { drawStrip, move } from "./strip.js";
+import { drawPanel } from "./panel.js";
+import { encoderView, overview, soundView } from "./views_sound.js";
+import { crossView } from "./attention.js";
+import { decoderView, tokensView } from "./views_text.js";
+import { compareView, decisionsView, timesView } from "./views_time.js";
+import { go, respot, tourStop } from "./tour.js";
+
+const VIEWS = {
+  overview: ["Overview", overview], sound: ["Sound", soundView], encoder: ["Encoder", encoderView], cross: ["Cross-attention", crossView],
+  decoder: ["Decoder", decoderView], tokens: ["Tokens and rules", tokensView], times: ["Word times", timesView], decisions: ["Decisions", decisionsView], compare: ["Two runs", compareView],
+};
+const areas = {};
+
+function build() {
+  const app = document.getElementById("app");
+  areas.header = h("header", {});
+  areas.strip = h("section", { id: "strip", "aria-label": "tokens and steps" });
+  areas.map = h("nav", { id: "map", "aria-label": "map of the network" });
+  areas.tabs = h("div", { id: "tabs", role: "tablist", "aria-label": "views" });
+  areas.view = h("section", { id: "view", role: "tabpanel", tabindex: "-1" });
+  areas.panel = h("aside", { id: "panel", "aria-label": "an opened box" });
+  areas.sound = h("section", { id: "sound", "aria-label": "sound" });
+  app.replaceChildren(areas.header, areas.strip, areas.map, h("main", { id: "main" }, areas.tabs, areas.view), areas.panel, areas.sound);
+}
+
+function drawHeader() {
+  const run = about();
+  const { dims, parameters } = run.model;
+  const n = run.overview.length;
+  const chooseRun = state.runs.length > 1 ? h("select", { id: "run", "aria-label": "run", onchange: (event) => openRun(Number(event.target.value)) }, state.runs.map((r, i) => h("option", { value: i, selected: i === state.run }, r.about.label))) : null;
+  const chooseWindow = n > 1 ? h("select", { id: "window", "aria-label": "window", onchange: (event) => openWindow(Number(event.target.value)) }, run.overview.map((w, i) => h("option", { value: i, selected: i === state.window }, `window ${i + 1} of ${n}: ${w.start.toFixed(0)} to ${w.end.toFixed(0)} s`))) : null;
+  return [
+    h("h1", {}, h("b", {}, "glass"), ` · ${run.title}`),
+    h("span", { class: "about" }, `${run.duration.toFixed(1)} s · ${dims.n_audio_layer} + ${dims.n_text_layer} blocks, ${dims.n_text_head} heads, ${dims.n_text_state} wide, ${(parameters / 1e6).toFixed(0)} million weights`),
+    chooseRun, chooseWindow,
+    h("button", { id: "start-tour", onclick: () => go(0) }, "Guided tour"),
+    h("button", { id: "theme", "aria-label": "light or dark", title: "light or dark", onclick: switchTheme }, isDark() ? "☀ light" : "☾ dark"),
+    h("button", { id: "help", "aria-label": "keys and colours", onclick: help }, "?"),
+  ];
+}
+
+function switchTheme() {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  draw();
+}
+
+function help() {
+  const keys = [["← →", "one step back, on"], ["[ ]", "walk along the network"], ["space", "play, pause"], ["1 … 9", "the views"], ["t", "guided tour"], ["d", "light or dark"], ["Escape", "close a box, end the tour"]];
+  const dialog = h("dialog", { "aria-label": "keys and colours" },
+    h("h2", {}, "Keys"), h("table", {}, keys.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", {}, key)), h("td", {}, what)))),
+    h("h2", {}, "Colours and numbers"),
+    h("p", {}, "Blue is sound and encoder, orange is text and decoder, green is what joins them, yellow is where you are. The more orange a token, the less likely it was; below 50 % it is underlined too."),
+    h("p", {}, "Pictures have 256 levels; printed numbers are the run's own 32-bit floats. The page computes no network: Python recorded it all. Nothing is loaded from or sent to a network."),
+    h("form", { method: "dialog" }, h("button", {}, "close")));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function drawTabs() {
+  return Object.entries(VIEWS).map(([name, [title]], i) => (name === "compare" && state.runs.length < 2 ? null : h("button", { role: "tab", "data-view": name, "data-key": `tab${name}`, "aria-selected": String(state.view === name), title: `key ${i + 1}`, onclick: () => set({ view: name, box: null }) }, title))).filter(Boolean);
+}
+
+let shown = "";
+function draw() {
+  const focused = document.activeElement?.dataset?.key;
+  const owner = document.activeElement?.closest?.("#app > *")?.id;
+  areas.header.replaceChildren(...drawHeader().filter(Boolean));
+  areas.strip.replaceChildren(...drawStrip());
+  areas.map.replaceChildren(...drawMap());
+  areas.tabs.replaceChildren(...drawTabs());
+  const place = `${state.view} ${state.window} ${state.run}`;
+  const top = place === shown ? areas.view.scrollTop : 0;
+  shown = place;
+  fillIn(areas.view, VIEWS[state.view][1]());
+  areas.view.scrollTop = top;
+  fillIn(areas.panel, drawPanel());
+  areas.panel.classList.toggle("open", state.box !== null);
+  areas.sound.replaceChildren(...drawSound());
+  if (focused && owner) document.querySelector(`#${owner} [data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  document.querySelector('#tokens [aria-current="step"]')?.scrollIntoView({ block: "nearest" });
+  respot();
+}
+
+function fillIn(element, content) {
+  element.replaceChildren(...[content].flat(9).filter((part) => part !== null && part !== undefined && part !== false));
+}
+
+export async function openWindow(index, step = 0) {
+  await load(state.run, index);
+  set({ window: index, step: Math.min(step, Math.max(0, stepsOf(state.runs[state.run].windows[index]).length - 1)), rival: null });
+}
+
+async function openRun(index) {
+  const window = Math.min(state.window, state.runs[index].about.overview.length - 1);
+  await load(index, window);
+  const { n_text_layer: layers, n_text_head: heads } = state.runs[index].about.model.dims;
+  const step = Math.min(state.step, Math.max(0, stepsOf(state.runs[index].windows[window]).length - 1));
+  set({ run: index, window, step, layer: Math.min(state.layer, layers - 1), head: Math.min(state.head, heads - 1), box: null, rival: null });
+}
+
+async function load(run, window) {
+  // one window at a time: others of this run are let go
+  const { windows } = state.runs[run];
+  windows.forEach((_, i) => i !== window && (windows[i] = null));
+  if (!windows[window]) windows[window] = await prepareRun(run, await unpack(blockText(`data-${run}-${window}`)));
+  const other = 1 - run;
+  if (state.runs[other]?.windows.length > window && !state.runs[other].windows[window]) {
+    state.runs[other].windows.fill(null);
+    state.runs[other].windows[window] = await prepareRun(other, await unpack(blockText(`data-${other}-${window}`)));
+  }
+}
+
+async function prepareRun(run, data) {
+  const before = state.run;
+  state.run = run;
+  prepare(data);
+  state.run = before;
+  return data;
+}
+
+function onKey(event) {
+  const inField = event.target.closest("select, input:not([type=range]), textarea, pre, dialog");
+  if (inField || event.ctrlKey || event.metaKey || event.altKey) return;
+  const isSlider = event.target.matches("input[type=range]");
+  const isControl = event.target.closest("button, [role=button]");
+  const actions = { "[": () => walk(-1), "]": () => walk(1), t: () => go(0), d: switchTheme, Escape: () => (tourStop() >= 0 ? go(-1) : set({ box: null })) };
+  if (!isSlider) Object.assign(actions, { ArrowLeft: () => move(-1), ArrowRight: () => move(1) });
+  if (!isControl) actions[" "] = toggle;
+  const number = Number(event.key);
+  const name = Object.keys(VIEWS)[number - 1];
+  if (number >= 1 && name && (name !== "compare" || state.runs.length > 1)) actions[event.key] = () => set({ view: name, box: null });
+  if (!actions[event.key]) return;
+  event.preventDefault();
+  actions[event.key]();
+}
+
+export async function start() {
+  const theme = startTheme();
+  const { meta } = await unpack(blockText("data-about"));
+  state.functions = meta.functions;
+  state.difference = meta.difference;
+  state.runs = meta.runs.map((run) => ({ about: run, windows: new Array(run.overview.length).fill(null) }));
+  await load(0, 0);
+  build();
+  onChange((change) => {
+    if (change.run !== undefined || change.window !== undefined) loadSound();
+    draw();
+  });
+  loadSound();
+  set({ step: Math.min(1, Math.max(0, stepsOf(current()).length - 1)) });
+  document.addEventListener("keydown", onKey);
+  theme.wish.addEventListener("change", () => (theme.follow(), draw()));
+  document.getElementById("app").setAttribute("aria-busy", "false");
+}

@@ -1,0 +1,192 @@
+// Views: inside the decoder, and how a token is chosen.
+import { bytes, h, number, percent, s, visible } from "./dom.js";
+import { picture } from "./canvas.js";
+import { about, candidatesOf, current, label, set, state, stepsOf } from "./state.js";
+import { headGrid, openers } from "./views_sound.js";
+
+const RULES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules"];
+
+export function decoderView() {
+  const data = current();
+  if (!stepsOf(data).length) return h("p", {}, "No text was decoded in this window.");
+  const { n_text_layer: layers, n_text_head: heads } = about().model.dims;
+  const [layer, head] = [Math.min(state.layer, layers - 1), Math.min(state.head, heads - 1)];
+  return [
+    h("h2", {}, `Inside the decoder, step ${state.step + 1}`),
+    h("div", { class: "columns" },
+      h("div", { class: "grow card", style: { flex: "1.7 1 540px" } }, h("h3", { style: { marginTop: 0 } }, "What it would say after each block (logit lens)"), lens(data)),
+      h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, "The residual stream grows"), residual(data)),
+    ),
+    h("div", { class: "columns", style: { marginTop: "14px" } },
+      h("div", { class: "card", style: { width: "min(560px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "The KV cache"), cache(data)),
+      h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, `Self-attention: block ${layer}, head ${head}`), selfLarge(data, layer, head)),
+    ),
+    h("h3", {}, "Self-attention of every head: steps downwards, earlier tokens to the right"),
+    headGrid(layers, heads, layer, head, (l, k) => selfMatrix(data, l, k), () => ""),
+    openers("Inside this block", [`decoder.blocks.${layer}`, `decoder.blocks.${layer}.attn.scores`, `decoder.blocks.${layer}.mlp.gelu`, "KeyValues", "causal_mask"]),
+  ];
+}
+
+function lens(data) {
+  const { "lens/ids": ids, "lens/probs": probs, "lens/chosen": own, "lens/rank": rank } = data.arrays;
+  const depth = ids.shape[1];
+  const chosen = stepsOf(data)[state.step].chosen;
+  const rows = [];
+  for (let d = depth - 1; d >= 0; d--) {
+    const at = state.step * depth + d;
+    const best = [0, 1, 2].map((i) => h("td", { "data-lens": ids[5 * at + i] }, h("span", { class: `tok${ids[5 * at + i] === chosen ? " changed" : ""}` }, visible(label(data, ids[5 * at + i]))), h("span", { class: "note" }, ` ${percent(probs[5 * at + i])}`)));
+    rows.push(h("tr", {}, h("td", {}, d ? `block ${d - 1}` : "embedding"), best, h("td", { class: "num" }, percent(own[at])), h("td", { class: "num" }, rank[at] + 1)));
+  }
+  return [
+    h("div", { class: "scroll" }, h("table", { class: "tight" }, h("tr", {}, ["after", "first", "second", "third", "the chosen", "its rank"].map((t) => h("th", {}, t))), rows)),
+    h("p", { class: "note" }, "The residual stream of the last position through the final norm and the embedding, as if the network ended there. Before any rule; the top row is what the network really says."),
+  ];
+}
+
+function residual(data) {
+  const { residual: total, parts } = data.arrays;
+  const n = total.shape[1];
+  const layers = (n - 1) / 3;
+  const names = ["embedding", ...Array.from({ length: layers }, (_, l) => [`${l} self`, `${l} cross`, `${l} mlp`]).flat()];
+  const [a, b] = [total, parts].map((x) => x.subarray(state.step * n, (state.step + 1) * n));
+  const reach = Math.max(...a, ...b);
+  const tall = 15;
+  const bars = names.map((name, i) => [
+    s("text", { x: 66, y: i * tall + 11, "text-anchor": "end" }, name),
+    s("rect", { x: 72, y: i * tall + 2, height: 5, width: (190 * a[i]) / reach, style: { fill: "var(--text)" } }),
+    s("rect", { x: 72, y: i * tall + 8, height: 4, width: (190 * b[i]) / reach, style: { fill: "var(--sound)" } }),
+    s("text", { x: 78 + (190 * Math.max(a[i], b[i])) / reach, y: i * tall + 11, class: "strong" }, number(a[i])),
+  ]);
+  return [
+    s("svg", { class: "chart", viewBox: `0 0 330 ${names.length * tall + 4}`, style: { width: "100%", maxWidth: "560px" }, role: "img", "aria-label": "norm of the residual stream after each part" }, bars),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " length of the residual stream after each part (printed), ", h("span", { style: { color: "var(--sound)" } }, "■"), " of what the part added."),
+  ];
+}
+
+function cache(data) {
+  const step = stepsOf(data)[state.step];
+  const { n_text_layer: layers, n_text_head: heads, n_text_state: d, n_audio_ctx: audio, n_text_ctx: room } = about().model.dims;
+  const k = d / heads;
+  const text = 2 * layers * step.rows * step.length * d * 4;
+  const sound = 2 * layers * audio * d * 4;
+  const added = step.fed.length;
+  const shown = Math.max(stepsOf(data).at(-1).length, 12);
+  const w = 480 / shown;
+  const cells = Array.from({ length: shown }, (_, i) => s("rect", { x: i * w, y: 0, width: w, height: 26, class: i < step.length - added ? "old" : i < step.length ? "new" : "free" }));
+  return [
+    h("p", { class: "note" }, "Keys and values of the text so far: one column for each token; this step adds the strong ones."),
+    s("svg", { class: "cache", viewBox: "0 0 480 26", style: { width: "100%" }, role: "img", "aria-label": `${step.length} positions, ${added} of them new` }, cells),
+    h("table", { style: { marginTop: "8px" } },
+      h("tr", {}, ["", "shape of k and of v, in each block", "bytes in all", "computed"].map((t) => h("th", {}, t))),
+      h("tr", { id: "cache-text" }, h("td", {}, "text"), h("td", { class: "num" }, `(${step.rows}, ${heads}, ${step.length}, ${k})`), h("td", { class: "num" }, bytes(text)), h("td", {}, `+${added} position${added > 1 ? "s" : ""} now`)),
+      h("tr", { id: "cache-audio" }, h("td", {}, "audio"), h("td", { class: "num" }, `(1, ${heads}, ${audio}, ${k})`), h("td", { class: "num" }, bytes(sound)), h("td", {}, "once, before step 1")),
+    ),
+    h("p", { class: "note" }, `2 (k and v) × ${layers} blocks × rows × positions × ${d} × 4 bytes; there is room for ${room} positions. Without it, step ${state.step + 1} would compute ${step.length} positions instead of ${added}.`),
+  ];
+}
+
+function selfRow(data, step, layer, head) {
+  const { n_text_head: heads } = about().model.dims;
+  const { length } = stepsOf(data)[step];
+  const at = data.selfAt[step] + (layer * heads + head) * length;
+  return data.arrays["self/levels"].subarray(at, at + length);
+}
+
+function selfMatrix(data, layer, head) {
+  const steps = stepsOf(data);
+  const rows = steps.map((_, i) => selfRow(data, i, layer, head));
+  const wide = steps.at(-1).length;
+  return picture(wide, steps.length, (x, y) => (x < rows[y].length ? rows[y][x] : 0), { label: `self-attention, block ${layer}, head ${head}` });
+}
+
+function selfLarge(data, layer, head) {
+  const steps = stepsOf(data);
+  const row = selfRow(data, state.step, layer, head);
+  const { n_text_layer: layers, n_text_head: heads } = about().model.dims;
+  const max = data.arrays["self/max"][(state.step * layers + layer) * heads + head];
+  const tokens = steps.slice(0, state.step + 1).flatMap((step) => step.fed);
+  const spans = Array.from(row, (v, i) => {
+    const weight = v / 255;
+    const span = h("span", { class: "token", title: `weight ${number(weight * max)}` }, label(data, tokens[i]));
+    span.style.setProperty("--doubt", weight);
+    return span;
+  });
+  return [
+    h("p", { class: "note" }, "How strongly the last token looks at each token before it, and at itself: the darker, the more. The largest weight is ", h("b", { id: "self-max", "data-value": max }, number(max)), "."),
+    h("div", { style: { display: "flex", flexWrap: "wrap", gap: "3px", marginBottom: "8px" } }, spans),
+  ];
+}
+
+// --- the choice of a token --------------------------------------------------------------------------------------------
+
+export function tokensView() {
+  const data = current();
+  const step = stepsOf(data)[state.step];
+  if (!step) return h("p", {}, "No text was decoded in this window.");
+  const all = candidatesOf(data, state.step);
+  const before = [...all].sort((a, b) => b.logprobs[0] - a.logprobs[0]);
+  const active = RULES.map((_, i) => i).filter((i) => step.forbidden[i] > 0 || all.some((c) => c.logprobs[i] !== c.logprobs[i + 1]));
+  const rival = all.find((c) => c.id === state.rival) ?? all.find((c) => c.id !== step.chosen && Number.isFinite(c.logprobs.at(-1))) ?? before.find((c) => c.id !== step.chosen);
+  return [
+    h("h2", {}, `Step ${state.step + 1}: how `, h("span", { class: "tok" }, visible(label(data, step.chosen))), " was chosen"),
+    h("div", { class: "card" }, h("h3", { style: { marginTop: 0 } }, "What the rules did"), rulesTable(data, step, all)),
+    h("div", { class: "columns", style: { marginTop: "14px" } },
+      h("div", { class: "card grow" }, h("h3", { style: { marginTop: 0 } }, "The best tokens, before and after each rule"),
+        h("p", { class: "note" }, "Press a row to compare it with the chosen token. Tokens spelled like the chosen one are listed too, however unlikely."),
+        h("div", { class: "scroll" }, candidateTable(data, step, before, active, rival))),
+      h("div", { class: "card", id: "why", style: { width: "min(430px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "Why this one, and not that one"), rival ? why(data, step, all, rival) : null),
+    ),
+    openers("How it is computed", ["decoder.logits", ...RULES, "log_softmax"]),
+  ];
+}
+
+function rulesTable(data, step, all) {
+  const rows = RULES.map((rule, i) => {
+    const reasons = step.reasons[i];
+    const best = all.reduce((a, b) => (b.logprobs[i + 1] > a.logprobs[i + 1] ? b : a));
+    return h("tr", { "data-rule": rule, class: step.forbidden[i] ? "" : "same" },
+      h("td", {}, h("button", { onclick: () => set({ box: rule }), "data-box": rule, style: { fontSize: "12.5px" } }, rule)),
+      h("td", { class: "num", "data-forbidden": step.forbidden[i] }, step.forbidden[i] ? step.forbidden[i].toLocaleString("en") : "–"),
+      h("td", {}, reasons.length ? reasons.map((reason) => h("div", {}, reason)) : h("span", { class: "same" }, "changed nothing")),
+      h("td", {}, h("span", { class: "tok" }, visible(label(data, best.id)))));
+  });
+  return h("div", { class: "scroll" }, h("table", { id: "rules" }, h("tr", {}, ["rule", "forbidden", "why", "best after it"].map((t) => h("th", {}, t))), rows));
+}
+
+function candidateTable(data, step, before, active, rival) {
+  const head = ["token", "before any rule", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "final", "", "forbidden, because"];
+  const rows = before.map((c) => {
+    const [raw, final] = [Math.exp(c.logprobs[0]), Math.exp(c.logprobs.at(-1))];
+    const classes = ["pick", c.id === step.chosen ? "chosen" : "", final === 0 ? "forbidden" : "", c === rival ? "rival" : ""].join(" ");
+    const choose = () => c.id !== step.chosen && set({ rival: c.id });
+    return h("tr", { class: classes, "data-token": c.id, onclick: choose },
+      h("td", {}, h("button", { class: "tok", style: { border: 0, padding: "0 4px" }, "data-key": `token${c.id}`, title: `token ${c.id}`, onclick: choose }, visible(label(data, c.id))), c.id === step.chosen ? " ← chosen" : ""),
+      h("td", { class: "num", "data-before": raw, title: String(raw) }, percent(raw)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar before", style: { width: `${100 * raw}%` } })),
+      active.map((i) => h("td", { class: "num" }, percent(Math.exp(c.logprobs[i + 1])))),
+      h("td", { class: "num", "data-final": final, title: String(final) }, percent(final)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar", style: { width: `${100 * final}%` } })),
+      h("td", { class: "note" }, c.why));
+  });
+  return h("table", { id: "candidates" }, h("tr", {}, head.map((t) => h("th", {}, t))), rows);
+}
+
+function why(data, step, all, rival) {
+  const shares = Array.from(rival.shares);
+  const total = shares.reduce((a, b) => a + b, 0);
+  const layers = (shares.length - 2) / 3;
+  const names = ["embedding", ...Array.from({ length: layers }, (_, l) => [`block ${l} self-attention`, `block ${l} cross-attention`, `block ${l} mlp`]).flat(), "bias of the norm"];
+  const reach = Math.max(...shares.map(Math.abs)) || 1;
+  const tall = 16;
+  const bars = names.map((name, i) => [
+    s("text", { x: 118, y: i * tall + 12, "text-anchor": "end" }, name),
+    s("rect", { class: shares[i] >= 0 ? "plus" : "minus", x: shares[i] >= 0 ? 215 : 215 - (85 * -shares[i]) / reach, y: i * tall + 3, height: 10, width: (85 * Math.abs(shares[i])) / reach }),
+    s("text", { x: 308, y: i * tall + 12, class: "strong", "text-anchor": "start" }, `${shares[i] >= 0 ? "+" : "−"}${Math.abs(shares[i]).toFixed(3)}`),
+  ]);
+  const select = h("select", { "aria-label": "compare with", "data-key": "rival", onchange: (event) => set({ rival: Number(event.target.value) }) }, all.filter((c) => c.id !== step.chosen).map((c) => h("option", { value: c.id, selected: c === rival }, `${visible(label(data, c.id))}  ${percent(Math.exp(c.logprobs[0]))}`)));
+  return [
+    h("p", {}, h("span", { class: "tok" }, visible(label(data, step.chosen))), " and not ", select),
+    rival.why ? h("p", {}, h("b", {}, "A rule forbade it: "), rival.why, ".") : null,
+    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "620px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 215, x2: 215, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
+    h("p", {}, "The logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "larger" : "smaller"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as likely.`),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
+  ];
+}

@@ -1,0 +1,196 @@
+// Views: word times stage by stage, the decisions, and two runs side by side.
+import { h, number, percent, s, seconds, visible } from "./dom.js";
+import { melPicture, picture } from "./canvas.js";
+import { about, current, label, set, state, stepsOf } from "./state.js";
+import { axis, lane, length, sayWord, words } from "./sound.js";
+import { openers } from "./views_sound.js";
+import { openWindow } from "./main.js";
+
+let timingHead = 0;
+
+export function timesView() {
+  const data = current();
+  const timing = data.meta.timing;
+  if (!timing?.frames) return [h("h2", {}, "Word times"), h("p", {}, "No word times were looked for in this window: run with word_timestamps=True.")];
+  const heads = about().model.alignment_heads;
+  const select = h("select", { id: "timing-head", "aria-label": "alignment head", "data-key": "timing-head", onchange: (event) => { timingHead = Number(event.target.value); set({}); } }, heads.map(([l, k], i) => h("option", { value: i, selected: i === timingHead }, `block ${l}, head ${k} ★`)));
+  const head = Math.min(timingHead, heads.length - 1);
+  return [
+    h("h2", {}, "When was each word said, and how do we know?"),
+    h("p", { class: "lead" }, "The decoder reads its finished text once more. Some heads, the alignment heads, look at the moment that a token speaks of. Five stages make times of that."),
+    wordCard(data),
+    h("h3", {}, "1 · The attention of ", select, `, one of ${heads.length} chosen heads`), strip(data, "softmax", head),
+    h("h3", {}, "2 · Standardised: every frame gets mean 0 and variance 1 over the tokens"), strip(data, "standardise", head),
+    h("h3", {}, "3 · Median of 7 neighbours in time: single frames that stick out go"), strip(data, "median_filter", head),
+    h("h3", {}, "4 · The mean of all chosen heads, and 5 · the path of dynamic time warping through it"), strip(data, "token_map", 0, true),
+    h("h3", {}, "The words' borders: where the path steps on to the next token"), bordersCard(data),
+    openers("How it is computed", ["find_alignment", "standardise", "median_filter", "token_map", "dtw", "backtrace"]),
+  ];
+}
+
+function strip(data, name, head, withPath = false) {
+  const image = data.arrays[`timing/${name}`];
+  const [rows, columns] = image.shape.slice(-2);
+  const base = image.shape.length === 3 ? head * rows * columns : 0;
+  const shown = name === "softmax" ? (level) => Math.sqrt(level / 255) * 255 : (level) => level;
+  const canvas = picture(columns, rows, (x, y) => shown(image[base + y * columns + x]), { label: `${name}: tokens downwards, time to the right` });
+  canvas.style.height = `${Math.max(90, Math.min(withPath ? 260 : 150, rows * (withPath ? 9 : 5)))}px`;
+  const [low, high] = data.meta.timing.ranges[name];
+  const row = currentRow(data);
+  const mark = row < 0 ? null : h("div", { class: "rowmark", style: { top: `${(100 * row) / rows}%`, height: `${100 / rows}%` } });
+  return [lane(h("div", { class: "stack" }, canvas, withPath ? pathLine(data, rows) : null, mark)), h("p", { class: "note", style: { margin: "2px 0" } }, `256 levels from ${number(low)} to ${number(high)}; the frame marks the row of the token of this step${name === "softmax" ? "; colours follow the square root" : ""}`)];
+}
+
+function currentRow(data) {
+  // the row of this step's token: the text tokens are in order, after the start sequence and one marker
+  const { start } = data.meta.timing;
+  if (data.wordOfStep[state.step] < 0) return -1;
+  return start + 1 + data.wordOfStep.slice(0, state.step).filter((w) => w >= 0).length;
+}
+
+function pathLine(data, rows) {
+  const path = data.arrays["timing/path"];
+  const n = path.shape[1];
+  const { frames, start } = data.meta.timing;
+  const points = Array.from({ length: n }, (_, i) => `${path[n + i] + 0.5},${path[i] + start + 0.5}`).join(" ");
+  return s("svg", { class: "over", viewBox: `0 0 ${frames} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, s("polyline", { points, fill: "none", style: { stroke: "var(--card)" }, "stroke-width": 4, "vector-effect": "non-scaling-stroke" }), s("polyline", { points, fill: "none", style: { stroke: "var(--text)" }, "stroke-width": 2, "vector-effect": "non-scaling-stroke" }));
+}
+
+function wordCard(data) {
+  const index = data.wordOfStep[state.step];
+  const word = data.meta.words[index];
+  if (!word) return h("div", { class: "card" }, "This step wrote no word. Choose a word below, or move the slider.");
+  const from = word.raw.map(([text, start, end]) => `${visible(text)} ${start.toFixed(2)} to ${end.toFixed(2)}`).join(", ");
+  const moved = word.raw.length && (Math.abs(word.raw[0][1] + data.meta.start - word.start) > 0.006 || Math.abs(word.raw.at(-1)[2] + data.meta.start - word.end) > 0.006);
+  return h("div", { class: "card", id: "word-card" },
+    h("b", {}, `“${word.word.trim()}” was said from `, h("span", { class: "num", "data-start": word.start }, seconds(word.start)), " to ", h("span", { class: "num", "data-end": word.end }, seconds(word.end))), " ",
+    h("button", { onclick: () => sayWord(index) }, "▶ hear it"),
+    h("p", { class: "note" }, `The path stays in the rows of its tokens from ${from} s of this window.${moved ? " Punctuation was joined, or the word beside a pause was shortened, so the final times differ." : " That is the final time."} Probability ${number(word.probability)}.`));
+}
+
+function bordersCard(data) {
+  const mel = melPicture(data);
+  mel.style.height = "130px";
+  const at = (t) => `${(100 * (t - data.meta.start)) / length()}%`;
+  const lines = data.meta.words.map((word) => h("div", { style: { position: "absolute", top: 0, bottom: 0, left: at(word.start), borderLeft: "1.5px solid var(--text)" } }));
+  return h("div", { class: "card" }, lane(h("div", { class: "stack" }, mel, lines), words()), axis(8));
+}
+
+// --- decisions ----------------------------------------------------------------------------------------------------------
+
+export function decisionsView() {
+  const data = current();
+  const decision = data.meta.decision;
+  return [
+    h("h2", {}, "What was decided about this window"),
+    decision ? attempts(data, decision) : h("p", {}, "This page was made from a trace, which holds no decision log."),
+    searchPart(data),
+    h("h3", {}, "The windows of the recording"), windowsTable(),
+    openers("How it is computed", ["greedy_search", "beam_search", "sample", "rank", "cut_at_timestamps"]),
+  ];
+}
+
+function attempts(data, decision) {
+  const options = about().options;
+  const rows = decision.attempts.map((attempt, i) => h("tr", { class: i === decision.attempts.length - 1 ? "chosen" : "" },
+    h("td", { class: "num" }, attempt.temperature), h("td", { class: "num" }, number(attempt.avg_logprob)), h("td", { class: "num" }, number(attempt.compression_ratio)), h("td", { class: "num" }, number(attempt.no_speech_prob)),
+    h("td", {}, attempt.failed.length ? `failed: ${attempt.failed.join(", ")}` : "sound"), h("td", {}, attempt.text)));
+  const silence = decision.skipped ? "taken for silence and skipped" : "taken for speech";
+  return [
+    h("div", { class: "scroll" }, h("table", { id: "attempts" }, h("tr", {}, ["temperature", "mean log p", "compression", "p(no speech)", "checks", "text"].map((t) => h("th", {}, t))), rows)),
+    h("p", { class: "note" }, `A text is tried again at the next temperature if its mean log-probability is below ${options.logprob_threshold} or zlib makes it more than ${options.compression_ratio_threshold} times shorter. Temperatures to try: ${options.temperature instanceof Array ? options.temperature.join(", ") : options.temperature}.`),
+    h("p", {}, "Silence? The network gives ", h("b", { class: "num" }, number(data.meta.no_speech ?? NaN)), ` to “no speech” (silence above ${options.no_speech_threshold}, if the text is unlikely too): ${silence}.`),
+    h("p", {}, "Seek: the next window starts at ", h("b", {}, seconds(decision.next_start)), `, because of this: ${decision.reason}.`),
+  ];
+}
+
+function searchPart(data) {
+  const search = data.meta.search;
+  if (!search) return null;
+  if (search.nodes.length) return [h("h3", {}, `Beam search with ${search.beam_size} beams, as a tree`), tree(data, search), hypotheses(data, search)];
+  if (search.hypotheses.length > 1) return [h("h3", {}, `${search.hypotheses.length} samples at temperature ${search.temperature}, the best of which counts`), hypotheses(data, search)];
+  return h("p", {}, h("b", {}, "Search: "), "greedy. The likeliest token was taken at every step, so there is one path and no tree; with beam_size=5 there is one.");
+}
+
+function tree(data, search) {
+  // a column for each step; the beams of a step from the best to the worst
+  const [wide, tall] = [118, 21];
+  const onBest = new Set();
+  for (let n = search.best; n >= 0; n = search.nodes[n][1]) onBest.add(n);
+  const places = [];
+  const filled = [];
+  search.nodes.forEach(([step, , , , , fate], n) => {
+    filled[step] = filled[step] ?? 0;
+    if (fate === 2 && filled[step] >= 2 * search.beam_size) return;
+    places[n] = { x: 40 + step * wide, y: 16 + filled[step]++ * tall };
+  });
+  const root = { x: 6, y: 16 };
+  const lines = [];
+  const labels = [];
+  search.nodes.forEach(([step, parent, token, logprob, total, fate], n) => {
+    if (!places[n]) return;
+    const from = parent < 0 ? root : places[parent];
+    const start = parent < 0 ? root.x + 18 : from.x + 66;
+    const group = { class: fate === 2 ? "dropped" : "" };
+    lines.push(s("line", { ...group, class: `${group.class} ${onBest.has(n) ? "best" : ""}`, x1: start, y1: from.y, x2: places[n].x - 4, y2: places[n].y }));
+    const text = visible(label(data, token));
+    labels.push(s("text", { ...group, class: `${group.class} ${fate === 1 ? "end" : ""}`, x: places[n].x, y: places[n].y + 4, style: onBest.has(n) ? { fontWeight: 700, fill: "var(--text)" } : {} },
+      s("title", {}, `step ${step + 1}: log p ${number(logprob)}, sum ${number(total)}, ${["kept", "ended", "dropped"][fate]}`), (text.length > 9 ? text.slice(0, 8) + "…" : text) + (fate === 1 ? " ■" : "")));
+  });
+  const width = 60 + (Math.max(...search.nodes.map((n) => n[0])) + 1) * wide;
+  const height = 24 + Math.max(...filled) * tall;
+  return [
+    h("div", { class: "scroll card", tabindex: "0", "aria-label": "tree of the beams, scrolls sideways" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations` }, lines, s("text", { x: 2, y: 20 }, "▸"), labels)),
+    h("p", { class: "note" }, "Each column is a step, the best sum of log-probabilities on top. Orange: the chosen text. ■ ended. Pale: dropped, because others had larger sums. Point at a token for its numbers."),
+  ];
+}
+
+function hypotheses(data, search) {
+  const rows = search.hypotheses.map(([tokens, total], i) => h("tr", { class: i === 0 ? "chosen" : "" }, h("td", { class: "num" }, i + 1), h("td", { class: "num" }, number(total)), h("td", { class: "num" }, number(total / Math.max(1, tokens.length))), h("td", {}, tokens.map((t) => label(data, t)).join(""))));
+  return h("div", { class: "scroll" }, h("table", { id: "hypotheses" }, h("tr", {}, ["rank", "Σ log p", "per token", "text"].map((t) => h("th", {}, t))), rows));
+}
+
+function windowsTable() {
+  const rows = about().overview.map((w, i) => h("tr", { class: i === state.window ? "chosen" : "" },
+    h("td", {}, h("button", { "data-window": i, onclick: () => openWindow(i) }, `window ${i + 1}`)), h("td", { class: "num" }, `${seconds(w.start)} to ${seconds(w.end)}`), h("td", {}, w.text || "–")));
+  return h("div", { class: "scroll" }, h("table", {}, rows));
+}
+
+// --- two runs -----------------------------------------------------------------------------------------------------------
+
+export function compareView() {
+  const difference = state.difference;
+  if (!difference) return [h("h2", {}, "Two runs side by side"), h("p", {}, "This page holds one run. Give a second one: npwhisper glass talk.flac --against base.en, or npwhisper.glass(run, path, against=other).")];
+  const [a, b] = state.runs.map((run) => run.about);
+  return [
+    h("h2", {}, `Two runs: ${a.label} and ${b.label}`),
+    firstDifference(difference, a, b),
+    h("h3", {}, "The text, word by word"),
+    h("div", { class: "columns" }, [0, 1].map((side) => h("div", { class: "card grow", "data-side": side }, h("b", {}, [a, b][side].label), h("p", {}, difference.words.flatMap((pair) => [h("span", { class: pair.same ? "same" : "changed", title: pair[side].map((w) => `${w.start.toFixed(2)} s`).join(", ") }, pair[side].map((w) => w.word).join("")), " "]))))),
+    h("p", { class: "note" }, `${difference.words.filter((pair) => !pair.same).length} places differ; they are marked. Point at a word for its time.`),
+    h("h3", {}, "Step by step, in this window"), stepsBeside(difference),
+  ];
+}
+
+function firstDifference(difference, a, b) {
+  const { activation: first, token } = difference;
+  const value = !first ? h("p", {}, "The two models have different shapes, so their values cannot be compared one by one.")
+    : first.name ? h("p", {}, "First value that differs: ", h("b", { id: "first-activation", class: "num" }, first.name), `, by ${number(first.by)} of its size. `, h("button", { onclick: () => set({ box: first.name }) }, "open it"), ` All ${first.equal} values before it agree.`)
+    : h("p", {}, `All ${first.equal} sampled values of the first window agree.`);
+  const step = token ? h("p", {}, "First token that differs: ", h("button", { id: "first-token", onclick: () => openWindow(token.window, token.step) }, `window ${token.window + 1}, step ${token.step + 1}`), ": ", h("span", { class: "tok" }, visible(token.texts[0])), ` in ${a.label}, `, h("span", { class: "tok" }, visible(token.texts[1])), ` in ${b.label}.`) : h("p", { id: "no-difference" }, "Both runs chose the same tokens throughout.");
+  return h("div", { class: "card" }, value, step);
+}
+
+function stepsBeside(difference) {
+  const both = state.runs.map((run) => run.windows[Math.min(state.window, run.windows.length - 1)]);
+  if (both.some((data) => !data)) return h("p", { class: "note" }, "…");
+  const n = Math.max(...both.map((data) => stepsOf(data).length));
+  const rows = Array.from({ length: n }, (_, i) => {
+    const cells = both.map((data) => stepsOf(data)[i]);
+    const same = cells[0] && cells[1] && label(both[0], cells[0].chosen) === label(both[1], cells[1].chosen);
+    const show = (step, data) => (step ? [h("td", {}, h("span", { class: "tok" }, visible(label(data, step.chosen)))), h("td", { class: "num" }, percent(Math.exp(step.logprob)))] : [h("td", {}, "–"), h("td", {}, "")]);
+    return h("tr", { class: same ? "" : "changed" }, h("td", { class: "num" }, h("button", { onclick: () => set({ step: Math.min(i, stepsOf(current()).length - 1) }) }, i + 1)), show(cells[0], both[0]), show(cells[1], both[1]), h("td", {}, same ? "" : "differs"));
+  });
+  const [a, b] = state.runs.map((run) => run.about.label);
+  return h("div", { class: "scroll" }, h("table", { id: "beside" }, h("tr", {}, ["step", a, "", b, "", ""].map((t) => h("th", {}, t))), rows));
+}

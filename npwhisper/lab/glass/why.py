@@ -1,0 +1,113 @@
+"""Why a rule forbade a token, in a sentence: the clauses of the rules of decoding, as ranges of token ids.
+
+The rules themselves are in `npwhisper.decoding.rules`; here is told which of their clauses applied at a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from npwhisper.decoding import TIME_PRECISION, RuleContext
+from npwhisper.lab.glass.steps import Candidates
+
+SENTENCES = {
+    "penalize_repetition": "the token was already said: its logit is made smaller (repetition_penalty)",
+    "forbid_repeated_ngrams": "it would repeat tokens that were already said in this order (no_repeat_ngram_size)",
+    "suppress_blank": "a window may begin neither with a space nor with the end of the text (suppress_blank)",
+    "suppress_tokens": "signs that are not spoken, and control tokens, are never produced (suppress_tokens)",
+}
+
+
+class Clause(NamedTuple):
+    """Tokens from `first` up to, not including, `stop` are forbidden for a reason."""
+
+    first: int
+    stop: int
+    reason: str
+
+
+def timestamp_clauses(sampled: Sequence[int], context: RuleContext, n_vocab: int) -> list[Clause]:
+    """What `apply_timestamp_rules` forbids after the `sampled` tokens, apart from its last clause.
+
+    >>> context = RuleContext(eot=10, timestamp_begin=13, no_timestamps=12, max_initial_timestamp=2)
+    >>> [clause[:2] for clause in timestamp_clauses([], context, 20)]
+    [(12, 13), (0, 13), (16, 20)]
+    """
+    begin, eot = context.timestamp_begin, context.eot
+    clauses = [Clause(context.no_timestamps, begin, "timestamps were asked for, so <|notimestamps|> is never produced")]
+    if not sampled:
+        clauses.append(Clause(0, begin, "a window begins with a timestamp"))
+        if context.max_initial_timestamp is not None:
+            seconds = context.max_initial_timestamp * TIME_PRECISION
+            reason = f"the first timestamp is at most {seconds:.2f} s (max_initial_timestamp)"
+            clauses.append(Clause(begin + context.max_initial_timestamp + 1, n_vocab, reason))
+        return clauses
+    stamps = [token for token in sampled if token >= begin]
+    opens = all(token >= begin for token in sampled[-2:])
+    closes = sampled[-1] >= begin and not opens
+    if opens:
+        clauses.append(Clause(begin, n_vocab, "a timestamp has just opened a segment: now text comes"))
+    elif closes:
+        clauses.append(Clause(0, eot, "a timestamp has just closed a segment: the next one opens, or the text ends"))
+    if stamps:
+        seconds = (stamps[-1] - begin) * TIME_PRECISION
+        reason = f"time never goes back, and a segment lasts some time: the latest timestamp is {seconds:.2f} s"
+        clauses.append(Clause(begin, stamps[-1] + (0 if closes else 1), reason))
+    return clauses
+
+
+def timestamps_win(before: np.ndarray, after: np.ndarray, is_stamp: np.ndarray) -> str:
+    """The sentence for the last clause: all timestamps together are likelier than the best text token.
+
+    `before` and `after` are log-probabilities of the candidates before and after the rule. Their difference at a
+    timestamp that stays is the logarithm of the probability of all timestamps that stay.
+    """
+    stays = is_stamp & np.isfinite(after)
+    text = before[~is_stamp]
+    if not stays.any() or not len(text):
+        return "the timestamps together are likelier than any text token: a timestamp comes"
+    together = float(np.exp(before[stays] - after[stays]).mean())
+    return (
+        f"the timestamps together (p = {together:.4f}) are likelier than the best text token "
+        f"(p = {float(np.exp(text.max())):.4f}): a timestamp comes"
+    )
+
+
+def rule_reasons(
+    forbidden: Sequence[int], why: Sequence[str], sampled: Sequence[int], context: RuleContext, n_vocab: int
+) -> list[list[str]]:
+    """For every rule the sentences that say what it did at a step; none for a rule that forbade nothing.
+
+    `forbidden` counts what each of the five rules forbade, `why` are the `reasons` of the candidates.
+    """
+    told = [[SENTENCES[rule]] if n else list[str]() for rule, n in zip(SENTENCES, forbidden, strict=False)]
+    found = [c for c in timestamp_clauses(sampled, context, n_vocab) if c.stop > c.first]
+    clauses = [f"{c.reason} ({_counted(c.stop - c.first)})" for c in found]
+    wins = sorted({reason for reason in why if reason.startswith("the timestamps together")})
+    return [*told, [*clauses, *wins] if forbidden[-1] else []]
+
+
+def _counted(n: int) -> str:
+    return f"{n:,} token{'s' * (n != 1)}"
+
+
+def reasons(
+    rules: Sequence[str], candidates: Candidates, sampled: Sequence[int], context: RuleContext, n_vocab: int
+) -> list[str]:
+    """For every candidate, why it is forbidden after the rules; an empty text for those that are allowed."""
+    found = [""] * len(candidates.ids)
+    clauses = timestamp_clauses(sampled, context, n_vocab)
+    is_stamp = candidates.ids >= context.timestamp_begin
+    for stage, rule in enumerate(rules, 1):
+        before, after = candidates.logprobs[stage - 1], candidates.logprobs[stage]
+        for i in np.flatnonzero(np.isneginf(after) & ~np.isneginf(before)):
+            token = int(candidates.ids[i])
+            if rule != "apply_timestamp_rules":
+                found[i] = SENTENCES.get(rule, "")
+            else:
+                reason = next((c.reason for c in clauses if c.first <= token < c.stop), "")
+                found[i] = reason or timestamps_win(before, after, is_stamp)
+    return found

@@ -1,0 +1,225 @@
+"""The glass box in Python: what is recorded is what the run computed, and the page holds nothing that could act."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npwhisper
+from npwhisper.lab.glass import Run, page, record, replay
+from npwhisper.lab.glass.comparing import difference
+from npwhisper.lab.glass.hearing import peaks, pooled
+from npwhisper.lab.glass.packing import levels, pack, unpack
+from npwhisper.lab.glass.page import MODULES, bundle
+from npwhisper.tracing.seam import Activations
+
+JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
+WATCHED = ("decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "encoder.blocks.0.attn.softmax", "dtw")
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[tuple[Run, Activations]]:
+    """A greedy run with word times, and a trace of the same run."""
+    with npwhisper.trace(*WATCHED) as acts:
+        run = record(JFK, npwhisper.load_model())
+    return run, acts
+
+
+@pytest.fixture(scope="module")
+def opened(recorded: tuple[Run, Activations]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    return unpack(recorded[0].windows[0])
+
+
+def steps_of(acts: Activations) -> list[np.ndarray]:
+    """The decoder's logits at each step of the search: those of the pass for the word times come last."""
+    return [value[:, -1] for value in acts.all("decoder")][: len(acts.all("log_softmax"))]
+
+
+def test_the_recorded_run_is_the_run(recorded: tuple[Run, Activations], model: npwhisper.Whisper) -> None:
+    assert recorded[0].result == npwhisper.transcribe(JFK, model, word_timestamps=True)
+
+
+def test_candidates_are_the_likeliest_tokens_with_their_probabilities(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    arrays, acts = opened[1], recorded[1]
+    at, ids, kept = (arrays[f"candidate/{name}"] for name in ("at", "ids", "logprobs"))
+    for i, (logits, final) in enumerate(zip(steps_of(acts), acts.all("log_softmax"), strict=True)):
+        mine = slice(at[i], at[i + 1])
+        before = logits[0].astype(np.float64)
+        before = before - before.max() - np.log(np.exp(before - before.max()).sum())
+        assert set(np.argsort(-before)[:20]) <= set(ids[mine].tolist())
+        np.testing.assert_allclose(kept[mine, 0], before[ids[mine]], atol=1e-4)
+        np.testing.assert_array_equal(kept[mine, -1], final[0, ids[mine]])
+
+
+def test_the_chosen_tokens_are_those_of_the_result(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]], model: npwhisper.Whisper
+) -> None:
+    chosen = [step["chosen"] for step in opened[0]["steps"]]
+    said = [token for segment in recorded[0].result["segments"] for token in segment["tokens"]]
+    assert chosen == [*said, model.tokenizer.eot]
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 3}, {"temperature": 0.7, "best_of": 3, "seed": 5}])
+def test_other_searches_are_followed_to_their_text(options: dict[str, Any], model: npwhisper.Whisper) -> None:
+    run = record(JFK, model, word_timestamps=False, **options)
+    meta = unpack(run.windows[0])[0]
+    text = [step["chosen"] for step in meta["steps"] if step["chosen"] < model.tokenizer.eot]
+    said = [t for s in run.result["segments"] for t in s["tokens"] if t < model.tokenizer.eot]
+    assert text[: len(said)] == said
+    best = meta["search"]["hypotheses"][0]
+    mean = best[1] / (len(best[0]) + 1)
+    assert mean == pytest.approx(run.result["segments"][0]["avg_logprob"], abs=1e-4)
+    assert bool(meta["search"]["nodes"]) == ("beam_size" in options)
+
+
+def test_attention_is_kept_with_exact_maxima_and_in_256_levels(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    arrays, acts = opened[1], recorded[1]
+    n_steps, n_layers, n_heads, _ = arrays["cross/levels"].shape
+    for layer in range(n_layers):
+        all_of_it = acts.all(f"decoder.blocks.{layer}.cross_attn.softmax")[:n_steps]
+        for step, weights in enumerate(all_of_it):
+            row = weights[0, :, -1]
+            np.testing.assert_array_equal(arrays["cross/max"][step, layer], row.max(axis=-1))
+            np.testing.assert_array_equal(arrays["cross/at"][step, layer], row.argmax(axis=-1))
+            largest = arrays["cross/max"][step, layer][:, None]
+            shown = arrays["cross/levels"][step, layer] / np.float32(255) * largest
+            assert (np.abs(shown - row) <= largest / 509).all()
+    assert n_heads == 6
+
+
+def test_words_and_path_are_those_of_the_run(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    words = [word for segment in recorded[0].result["segments"] for word in segment["words"]]
+    shown = opened[0]["words"]
+    assert [(w["word"], w["start"], w["end"]) for w in shown] == [(w["word"], w["start"], w["end"]) for w in words]
+    assert all(w["tokens"] for w in shown)
+    np.testing.assert_array_equal(opened[1]["timing/path"], recorded[1]["dtw"])
+
+
+def test_every_worked_example_gives_the_recorded_number(
+    opened: tuple[dict[str, Any], dict[str, np.ndarray]],
+) -> None:
+    boxes = opened[0]["boxes"]
+    assert len(boxes) > 120
+    for name, box in boxes.items():
+        cell = box["cell"]
+        if "recorded" in cell:
+            assert cell["result"] == pytest.approx(cell["recorded"], rel=1e-3, abs=1e-4), name
+
+
+def test_the_parts_of_the_stream_add_up_to_the_difference_of_logits(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    arrays = opened[1]
+    at, ids = arrays["candidate/at"], arrays["candidate/ids"]
+    for i, logits in enumerate(steps_of(recorded[1])):
+        mine = slice(at[i], at[i + 1])
+        wanted = logits[0, opened[0]["steps"][i]["chosen"]] - logits[0, ids[mine]]
+        np.testing.assert_allclose(arrays["candidate/shares"][mine].sum(axis=1), wanted, atol=2e-3)
+
+
+def test_the_top_of_the_lens_is_what_the_network_says(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    for shown, logits in zip(opened[1]["lens/ids"], steps_of(recorded[1]), strict=True):
+        assert shown[-1, 0] == logits[0].argmax()
+
+
+def test_the_first_step_says_which_rule_forbade_what(opened: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
+    first = opened[0]["steps"][0]
+    assert first["forbidden"][:2] == [0, 0]
+    assert first["forbidden"][2] == 2  # the space and the end of the text
+    assert any("begins with a timestamp" in reason for reason in first["reasons"][4])
+
+
+def test_pooled_maps_are_means_and_peaks_are_the_large_weights(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    weights = recorded[1]["encoder.blocks.0.attn.softmax"][0]
+    means = weights.reshape(6, 150, 10, 150, 10).mean(axis=(2, 4))
+    np.testing.assert_allclose(pooled(weights, 150), means, atol=1e-6)
+    found = peaks(weights)
+    mask = weights >= found["threshold"]
+    np.testing.assert_array_equal(found["counts"], mask.sum(axis=-1))
+    np.testing.assert_array_equal(opened[1]["peaks/0/keys"], np.nonzero(mask)[2])
+
+
+@pytest.mark.slow
+def test_a_trace_gives_the_same_page_as_watching(model: npwhisper.Whisper) -> None:
+    sound = npwhisper.load_audio(JFK)[: 3 * 16000]
+    watched = record(sound, model)
+    with npwhisper.trace() as acts:
+        model.transcribe(sound, word_timestamps=True)
+    run = replay(acts, model, sound)
+    (meta, arrays), (wanted, exact) = unpack(run.windows[0]), unpack(watched.windows[0])
+    assert [s["chosen"] for s in meta["steps"]] == [s["chosen"] for s in wanted["steps"]]
+    np.testing.assert_array_equal(arrays["cross/levels"], exact["cross/levels"])
+    np.testing.assert_array_equal(arrays["candidate/logprobs"], exact["candidate/logprobs"])
+
+
+def test_a_swapped_layer_is_the_first_difference(recorded: tuple[Run, Activations], model: npwhisper.Whisper) -> None:
+    def relu(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0)
+
+    with npwhisper.swap({"encoder.blocks.2.mlp.gelu": relu}):
+        mine = record(JFK, model, label="ReLU")
+    found = difference(recorded[0], mine)
+    assert found["activation"]["name"] == "encoder.blocks.2.mlp.gelu"
+    assert found["token"]["step"] >= 0
+    assert difference(recorded[0], recorded[0])["token"] is None
+
+
+@pytest.mark.slow
+def test_a_longer_recording_has_a_block_for_each_window(model: npwhisper.Whisper) -> None:
+    sound = np.tile(npwhisper.load_audio(JFK), 3)  # 33 s: two windows
+    run = record(sound, model)
+    assert len(run.windows) == len(run.overview) >= 2
+    assert run.overview[1]["start"] > 0
+    metas = [unpack(block)[0] for block in run.windows]
+    assert [meta["decision"]["start"] for meta in metas] == [w["start"] for w in run.overview]
+
+
+def test_packing_round_trips_and_refuses_what_a_browser_has_no_array_for() -> None:
+    arrays = {"a": np.arange(5, dtype=np.uint8), "b": np.ones((2, 3), np.float32), "c": np.array([[7]], np.int32)}
+    meta, back = unpack(pack({"x": "é"}, arrays))
+    assert meta == {"x": "é"}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+    with pytest.raises(TypeError, match="float64"):
+        pack({}, {"a": np.ones(2)})
+    assert levels(np.zeros(2), 0.0).tolist() == [0, 0]
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(recorded: tuple[Run, Activations]) -> None:
+    recorded[0].title = "<script>alert(1)</script> & co"
+    text = page([recorded[0]])
+    assert "<script>alert" not in text
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href)=[\"']?http", text)
+    assert len(text) < 5e6
+    assert len(re.findall(r"<script type=\"module\">", text)) == 1
+
+
+def test_the_modules_share_one_scope_without_a_clash() -> None:
+    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", bundle(), re.MULTILINE)
+    assert len(names) == len(set(names))
+    assert "innerHTML" not in bundle()
+    assert {path.name for path in (Path(npwhisper.__file__).parent / "lab/glass/web").glob("*.js")} == set(MODULES)
+
+
+def test_wrong_sources_get_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="holds no activations"):
+        npwhisper.glass({"text": ""}, tmp_path / "a.html")
+    with pytest.raises(ValueError, match="the trace holds no window"):
+        npwhisper.glass(Activations(), tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
