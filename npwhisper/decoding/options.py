@@ -196,8 +196,8 @@ class TranscribeOptions:
     resume : bool
         Go on from the journal, if there is one: its segments come first.
     num_threads : int, optional
-        How many threads compute, from now on in the whole process; by default one for each processor, at most
-        OMP_NUM_THREADS.
+        How many threads compute this transcription; by default what `set_num_threads` was given, or one for each
+        processor, at most OMP_NUM_THREADS.
     progress : callable, optional
         Called after each window with the seconds done and the seconds in all.
     on_decision : callable, optional

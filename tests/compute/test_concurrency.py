@@ -143,13 +143,13 @@ def test_omp_num_threads_is_honoured(monkeypatch: pytest.MonkeyPatch, variable: 
     assert get_num_threads() == (expected or processors) >= 1
 
 
-def test_num_threads_is_an_option() -> None:
-    before = get_num_threads()
-    try:
-        talker(ENGLISH).transcribe(SOUNDS[0], num_threads=3, temperature=0, sample_len=2)
-        assert get_num_threads() == 3
-    finally:
-        set_num_threads(before)
+def test_num_threads_is_an_option_of_one_transcription() -> None:
+    before, during = get_num_threads(), list[int]()
+    options: dict[str, Any] = {"num_threads": before + 1, "temperature": 0, "sample_len": 2}
+    talker(ENGLISH).transcribe(SOUNDS[0], on_decision=lambda _: during.append(get_num_threads()), **options)
+    assert during
+    assert set(during) == {before + 1}
+    assert get_num_threads() == before
 
 
 def test_processes_share_the_pages_of_a_float32_file(tmp_path: Path) -> None:
