@@ -83,13 +83,19 @@ def test_formats_are_equal(result: dict[str, Any], options: dict[str, Any], with
         expected, found = upstream(name, result, options), write(result, **options)
         if name == "json":
             assert json.loads(found) == json.loads(expected)
-        elif name in ("txt", "tsv") or not blank_cue(expected):
+        elif name in ("txt", "tsv") or not blank_cue(expected) and not cue_of_no_length(expected):
             assert found == expected
 
 
 def blank_cue(subtitles: str) -> bool:
     """Whether upstream wrote a cue without text, which we leave out."""
     return any(len(block.strip().split("\n")[-1].split(" --> ")) == 2 for block in subtitles.split("\n\n")[:-1])
+
+
+def cue_of_no_length(subtitles: str) -> bool:
+    """Whether upstream wrote a cue that ends where it starts; ours lasts a millisecond, so that players show it."""
+    times = [line.split(" --> ") for line in subtitles.split("\n") if " --> " in line]
+    return any(len(pair) == 2 and pair[0] == pair[1] for pair in times)
 
 
 @pytest.mark.parametrize("hours", [False, True])
