@@ -83,7 +83,7 @@ def test_formats_are_equal(result: dict[str, Any], options: dict[str, Any], with
         expected, found = upstream(name, result, options), write(result, **options)
         if name == "json":
             assert json.loads(found) == json.loads(expected)
-        elif name in ("txt", "tsv") or not blank_cue(expected) and not cue_of_no_length(expected):
+        elif name in ("txt", "tsv") or (not blank_cue(expected) and not cue_of_no_length(expected)):
             assert found == expected
 
 
