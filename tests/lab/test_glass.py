@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ WATCHED = ("decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "enc
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Iterator[tuple[Run, Activations]]:
+def recorded() -> tuple[Run, Activations]:
     """A greedy run with word times, and a trace of the same run."""
     with npwhisper.trace(*WATCHED) as acts:
         run = record(JFK, npwhisper.load_model())

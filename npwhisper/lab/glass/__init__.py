@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from npwhisper.checkpoint.weights import EMBEDDED
 from npwhisper.lab.glass.page import page
 from npwhisper.lab.glass.run import Run, record, replay
 from npwhisper.tracing.seam import Activations
@@ -86,7 +87,7 @@ def _run(source: Any, model: Any, *, audio: Any, title: str | None, **options: A
     if isinstance(source, dict):
         raise TypeError("a transcript holds no activations: pass the recording itself, or what `record` returned")
     handle = _model(model)
-    label = str(model) if isinstance(model, (str, os.PathLike)) else None
+    label = _name(model)
     if isinstance(source, Activations):
         return replay(source, handle, audio, title=title or "trace", label=label, **options)
     return record(source, handle, title=title, label=label, **options)
@@ -99,11 +100,18 @@ def _second(source: Any, against: Any, first: Run, options: dict[str, Any]) -> R
     elif isinstance(source, (Run, Activations)):
         raise TypeError("a second model needs the recording: pass it as the source, or pass two runs")
     else:
-        label = str(against) if isinstance(against, (str, os.PathLike)) else "the other model"
+        label = _name(against)
         run = record(source, _model(against), title=first.title, label=label, **options)
     if run.label == first.label:
         run.label = f"{run.label} (second)"
     return run
+
+
+def _name(model: Any) -> str:
+    """What a page calls a model."""
+    if isinstance(model, Whisper):
+        return f"{model.dims.n_audio_layer} + {model.dims.n_text_layer} blocks of {model.dims.n_text_state}"
+    return EMBEDDED if model is None else (Path(model).stem if Path(model).exists() else str(model))
 
 
 def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:

@@ -66,8 +66,8 @@ def peaks(weights: Array) -> dict[str, Array | float]:
 
 
 def picture(features: Array) -> tuple[Array, float]:
-    """Features (S, D) as levels around zero (128 is 0, 255 is `largest`), pooled to 64 x 300: (rows, columns)."""
-    small = _mean_of_runs(np.ascontiguousarray(features.T), FEATURE_COLUMNS)
+    """Features (S, D), less the mean of each over time, as levels (128 is 0, 255 is `largest`), pooled: (64, 300)."""
+    small = _mean_of_runs(np.ascontiguousarray((features - features.mean(axis=0)).T), FEATURE_COLUMNS)
     small = _mean_of_runs(np.ascontiguousarray(small.T), FEATURE_ROWS).T
     largest = float(np.percentile(np.abs(small), 99)) or 1.0
     return np.clip(np.rint(128 + 127 * small / largest), 0, 255).astype(np.uint8), largest

@@ -100,7 +100,7 @@ class Recorder:
     def see(self, name: str, value: Array) -> None:
         """Take in one value, in the order in which they are computed."""
         if name == "stft":
-            self._power = value
+            self._power = value if self._power is None else self._power  # of the first 30 seconds
         elif name == "mel":
             first = not self._n_windows
             self.end()

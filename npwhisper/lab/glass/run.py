@@ -331,10 +331,9 @@ def record(
     run = Run(title, label or "this run", describe_model(model), _options(given), len(samples) / SAMPLE_RATE)
     packing = Packing(run, model, given, samples)
     recorder = Recorder(model, model.tokenizer, packing.finish)
-    stream = model.iter_segments(
-        samples, **{"word_timestamps": True, **options, "on_decision": packing.decisions.append}
-    )
+    given_too = {"word_timestamps": True, **options, "on_decision": packing.decisions.append}
     with watching(recorder):
+        stream = model.iter_segments(samples, **given_too)
         for segment in stream:
             packing.segments.append(segment)
         recorder.end()

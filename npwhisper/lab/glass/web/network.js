@@ -60,11 +60,10 @@ export function drawMap() {
   const here = station();
   const back = h("button", { title: "one station back: [", "aria-label": "walk one station back", onclick: () => walk(-1) }, "◀");
   const on = h("button", { title: "one station on: ]", "aria-label": "walk one station on", onclick: () => walk(1) }, "▶");
-  const place = h("span", { id: "station" }, here ? here.label : state.view);
   return [
     drawing(here),
     h("div", { class: "here-now" }, "you are at: ", h("b", {}, here ? `${{ sound: "encoder", text: "decoder", cross: "between" }[here.kind]} · ${here.label}` : state.view)),
-    h("div", { class: "walk" }, back, h("span", {}, "walk from sound to token"), on, h("span", { class: "hidden-text", role: "status" }, place.textContent)),
+    h("div", { class: "walk" }, back, h("span", {}, "walk from sound to token"), on, h("span", { id: "station", class: "hidden-text", role: "status" }, here ? here.id : state.view)),
   ];
 }
 

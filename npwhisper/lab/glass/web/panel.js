@@ -22,7 +22,7 @@ export function drawPanel() {
   ];
 }
 
-const aliases = { attn: "self_attention", cross_attn: "cross_attention", kv_cache: "KeyValues" };
+const aliases = { mel: "compress", attn: "self_attention", cross_attn: "cross_attention", kv_cache: "KeyValues" };
 
 function FUNCTIONS() {
   return state.functions;

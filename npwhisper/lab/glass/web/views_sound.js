@@ -14,7 +14,7 @@ export function overview() {
   for (let i = spoken - 1; i >= 0; i--) decoder.push(lensStage(data, i));
   return [
     h("h2", {}, "From sound to token"),
-    h("p", { class: "lead" }, "Read upwards. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token a step; through cross-attention (middle) it looks at the sound. Every number here is from this run; every part opens."),
+    h("p", { class: "lead" }, "Read upwards. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token a step; through cross-attention (middle) it looks at the sound. Every number here is from this run; every part opens. (Feature pictures: time to the right, blue below and orange above each feature's mean.)"),
     h("div", { class: "overview" },
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
         h("div", { class: "column-title sound" }, "ENCODER · hears, once per window"),

@@ -18,7 +18,7 @@ export function decoderView() {
       h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, "The residual stream grows"), residual(data)),
     ),
     h("div", { class: "columns", style: { marginTop: "14px" } },
-      h("div", { class: "card", style: { width: "min(560px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "The KV cache"), cache(data)),
+      h("div", { class: "card", style: { width: "min(640px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "The KV cache"), cache(data)),
       h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, `Self-attention: block ${layer}, head ${head}`), selfLarge(data, layer, head)),
     ),
     h("h3", {}, "Self-attention of every head: steps downwards, earlier tokens to the right"),
@@ -76,7 +76,7 @@ function cache(data) {
   return [
     h("p", { class: "note" }, "Keys and values of the text so far: one column for each token; this step adds the strong ones."),
     s("svg", { class: "cache", viewBox: "0 0 480 26", style: { width: "100%" }, role: "img", "aria-label": `${step.length} positions, ${added} of them new` }, cells),
-    h("table", { style: { marginTop: "8px" } },
+    h("table", { class: "tight", style: { marginTop: "8px" } },
       h("tr", {}, ["", "shape of k and of v, in each block", "bytes in all", "computed"].map((t) => h("th", {}, t))),
       h("tr", { id: "cache-text" }, h("td", {}, "text"), h("td", { class: "num" }, `(${step.rows}, ${heads}, ${step.length}, ${k})`), h("td", { class: "num" }, bytes(text)), h("td", {}, `+${added} position${added > 1 ? "s" : ""} now`)),
       h("tr", { id: "cache-audio" }, h("td", {}, "audio"), h("td", { class: "num" }, `(1, ${heads}, ${audio}, ${k})`), h("td", { class: "num" }, bytes(sound)), h("td", {}, "once, before step 1")),
@@ -164,9 +164,9 @@ function candidateTable(data, step, before, active, rival) {
       h("td", { class: "num", "data-before": raw, title: String(raw) }, percent(raw)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar before", style: { width: `${100 * raw}%` } })),
       active.map((i) => h("td", { class: "num" }, percent(Math.exp(c.logprobs[i + 1])))),
       h("td", { class: "num", "data-final": final, title: String(final) }, percent(final)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar", style: { width: `${100 * final}%` } })),
-      h("td", { class: "note" }, c.why));
+      h("td", { class: "note", style: { whiteSpace: "normal", minWidth: "180px" } }, c.why));
   });
-  return h("table", { id: "candidates" }, h("tr", {}, head.map((t) => h("th", {}, t))), rows);
+  return h("table", { id: "candidates", class: "tight" }, h("tr", {}, head.map((t) => h("th", {}, t))), rows);
 }
 
 function why(data, step, all, rival) {
@@ -177,15 +177,15 @@ function why(data, step, all, rival) {
   const reach = Math.max(...shares.map(Math.abs)) || 1;
   const tall = 16;
   const bars = names.map((name, i) => [
-    s("text", { x: 118, y: i * tall + 12, "text-anchor": "end" }, name),
-    s("rect", { class: shares[i] >= 0 ? "plus" : "minus", x: shares[i] >= 0 ? 215 : 215 - (85 * -shares[i]) / reach, y: i * tall + 3, height: 10, width: (85 * Math.abs(shares[i])) / reach }),
+    s("text", { x: 134, y: i * tall + 12, "text-anchor": "end" }, name),
+    s("rect", { class: shares[i] >= 0 ? "plus" : "minus", x: shares[i] >= 0 ? 222 : 222 - (80 * -shares[i]) / reach, y: i * tall + 3, height: 10, width: (80 * Math.abs(shares[i])) / reach }),
     s("text", { x: 308, y: i * tall + 12, class: "strong", "text-anchor": "start" }, `${shares[i] >= 0 ? "+" : "−"}${Math.abs(shares[i]).toFixed(3)}`),
   ]);
   const select = h("select", { "aria-label": "compare with", "data-key": "rival", onchange: (event) => set({ rival: Number(event.target.value) }) }, all.filter((c) => c.id !== step.chosen).map((c) => h("option", { value: c.id, selected: c === rival }, `${visible(label(data, c.id))}  ${percent(Math.exp(c.logprobs[0]))}`)));
   return [
     h("p", {}, h("span", { class: "tok" }, visible(label(data, step.chosen))), " and not ", select),
     rival.why ? h("p", {}, h("b", {}, "A rule forbade it: "), rival.why, ".") : null,
-    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "620px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 215, x2: 215, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
+    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "620px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
     h("p", {}, "The logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "larger" : "smaller"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as likely.`),
     h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
   ];

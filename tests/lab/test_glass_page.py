@@ -1,0 +1,240 @@
+"""The page in a browser: opened from the disk in headless Chromium, it shows the trace's numbers and asks for nothing.
+
+Needs Chromium (or Chrome) and the Python package playwright, which drives it; `.ci/run` has both.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npwhisper
+from npwhisper.lab.glass import Run, glass, record
+from npwhisper.tracing.seam import Activations
+
+pytestmark = pytest.mark.slow
+
+JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Watched:
+    """A page with the list of everything that should not happen."""
+
+    def __init__(self, page: Any, path: Path) -> None:
+        self.page, self.faults, self.requests = page, list[str](), list[str]()
+        page.on("console", lambda message: message.type in ("error", "warning") and self.faults.append(message.text))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#app[aria-busy=false]")
+
+    def view(self, name: str) -> None:
+        self.page.click(f'[data-view="{name}"]')
+
+    def attribute(self, selector: str, name: str) -> str:
+        value = self.page.get_attribute(selector, name)
+        assert value is not None, f"{selector} has no {name}"
+        return value
+
+    def check(self) -> None:
+        """No error on the console, and no request but for the file itself and the sound inside it."""
+        assert self.faults == []
+        assert [url for url in self.requests[1:] if not url.startswith("blob:")] == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is missing")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("there is no Chromium here")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def traced() -> tuple[Run, Activations]:
+    with npwhisper.trace("decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax") as acts:
+        run = record(JFK, npwhisper.load_model())
+    return run, acts
+
+
+@pytest.fixture
+def shown(browser: Any, traced: tuple[Run, Activations], tmp_path: Path) -> Iterator[Watched]:
+    glass(traced[0], tmp_path / "talk.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    yield Watched(page, tmp_path / "talk.html")
+    page.close()
+
+
+def test_ten_random_steps_show_the_numbers_of_the_trace(shown: Watched, traced: tuple[Run, Activations]) -> None:
+    acts = traced[1]
+    finals = [value[0] for value in acts.all("log_softmax")]
+    rng = np.random.default_rng(0)
+    for step in rng.choice(len(finals), 10, replace=False).tolist():
+        shown.page.click(f'[data-step="{step}"]')
+        _check_candidates(shown, acts.all("decoder")[step][0, -1].astype(np.float64), finals[step])
+        layer, head = int(rng.integers(4)), int(rng.integers(6))
+        _check_attention(shown, acts.all(f"decoder.blocks.{layer}.cross_attn.softmax")[step][0, head, -1], layer, head)
+    shown.check()
+
+
+def _check_candidates(shown: Watched, logits: np.ndarray, final: np.ndarray) -> None:
+    """The table of the best tokens against the logits (V,) and the log-probabilities after the rules (V,)."""
+    shown.view("tokens")
+    script = "rows => rows.map(r => [r.dataset.token, ...[...r.querySelectorAll('td.num')].map(d => d.title)])"
+    rows = shown.page.eval_on_selector_all("#candidates tr[data-token]", script)
+    before = np.exp(logits - logits.max())
+    before /= before.sum()
+    ids = [int(row[0]) for row in rows]
+    assert ids[:15] == np.argsort(-before, kind="stable")[:15].tolist()
+    for token, row in zip(ids, rows, strict=True):
+        assert float(row[1]) == pytest.approx(before[token], rel=1e-4, abs=1e-12)
+        assert float(row[-1]) == pytest.approx(float(np.exp(np.float64(final[token]))), rel=1e-5, abs=1e-12)
+
+
+def _check_attention(shown: Watched, weights: np.ndarray, layer: int, head: int) -> None:
+    shown.view("cross")
+    shown.page.click(f'[data-head="{layer}.{head}"]')
+    assert np.float32(shown.attribute("#attention-max", "data-value")) == weights.max()
+    assert int(shown.attribute("#attention-at", "data-position")) == weights.argmax()
+
+
+def test_words_have_the_times_of_the_result_and_a_click_lights_one(
+    shown: Watched, traced: tuple[Run, Activations]
+) -> None:
+    words = [word for segment in traced[0].result["segments"] for word in segment["words"]]
+    script = "all => all.map(w => [w.textContent, Number(w.dataset.start), Number(w.dataset.end)])"
+    listed = shown.page.eval_on_selector_all("#sound .word", script)
+    assert listed == [[word["word"].strip(), word["start"], word["end"]] for word in words]
+    at = next(i for i, word in enumerate(words) if word["word"] == " country")
+    shown.view("times")
+    shown.page.click(f'#sound [data-word="{at}"]')
+    assert shown.page.text_content('#sound .word[aria-current="true"]') == "country"
+    assert float(shown.attribute("#word-card [data-start]", "data-start")) == words[at]["start"]
+    assert "country" in (shown.page.text_content("#stepper output") or "")
+    shown.check()
+
+
+def test_slider_and_keys_move_through_steps_and_views(shown: Watched) -> None:
+    page = shown.page
+    page.fill("#step", "5")
+    assert shown.attribute("#tokens [aria-current=step]", "data-step") == "5"
+    page.keyboard.press("ArrowRight")
+    assert shown.attribute("#tokens [aria-current=step]", "data-step") == "6"
+    page.focus("#view")
+    page.keyboard.press("ArrowLeft")
+    assert shown.attribute("#tokens [aria-current=step]", "data-step") == "5"
+    seen = set()
+    for key in "12345678":
+        page.keyboard.press(key)
+        seen.add(page.text_content("#view h2"))
+    assert len(seen) == 8
+    before = page.text_content("#station")
+    page.keyboard.press("]")
+    assert page.text_content("#station") != before
+    theme = page.get_attribute("html", "data-theme")
+    page.keyboard.press("d")
+    assert page.get_attribute("html", "data-theme") != theme
+    shown.check()
+
+
+def test_every_station_of_the_walk_opens(shown: Watched) -> None:
+    nodes = shown.page.eval_on_selector_all("#map [data-node]", "all => all.map(n => n.dataset.node)")
+    assert len(nodes) == 22
+    for node in nodes:
+        shown.page.click(f'#map [data-node="{node}"]')
+        assert shown.page.get_attribute(f'#map [data-node="{node}"]', "aria-current") == "location", node
+    shown.check()
+
+
+def test_every_box_opens_with_formula_source_and_the_recorded_cell(
+    shown: Watched, traced: tuple[Run, Activations]
+) -> None:
+    page = shown.page
+    page.click('#map [data-node="d1"]')
+    page.click('#panel [data-box="decoder.blocks.1.attn.softmax"]')
+    assert "exp" in (page.text_content("#formula") or "")
+    assert "def softmax" in (page.text_content("#panel pre") or "")
+    assert "✓ the same" in (page.text_content("#panel .worked") or "")
+    page.keyboard.press("Escape")
+    assert page.query_selector("#box-name") is None
+    shown.check()
+
+
+def test_the_tour_has_eight_stops(shown: Watched) -> None:
+    page = shown.page
+    page.click("#start-tour")
+    for stop in range(8):
+        assert shown.attribute("#tour", "data-stop") == str(stop)
+        assert page.query_selector(".spot") is not None, f"stop {stop} points at nothing"
+        if stop < 7:
+            page.click("#tour-next")
+    page.keyboard.press("Escape")
+    assert page.query_selector("#tour") is None
+    shown.check()
+
+
+def test_the_encoders_map_zooms_to_full_resolution(shown: Watched) -> None:
+    shown.view("encoder")
+    shown.page.click('[aria-label="zoom in"]')
+    shown.page.click('[aria-label="zoom in"]')
+    assert "Full resolution" in (shown.page.text_content("#view") or "")
+    shown.check()
+
+
+def test_two_runs_stand_side_by_side(browser: Any, traced: tuple[Run, Activations], tmp_path: Path) -> None:
+    def relu(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0)
+
+    with npwhisper.swap({"encoder.blocks.2.mlp.gelu": relu}):
+        mine = record(JFK, npwhisper.load_model(), label="my ReLU")
+    glass(traced[0], tmp_path / "two.html", against=mine)
+    shown = Watched(browser.new_page(), tmp_path / "two.html")
+    shown.view("compare")
+    assert shown.page.text_content("#first-activation") == "encoder.blocks.2.mlp.gelu"
+    shown.page.click("#first-token")
+    shown.page.select_option("#run", label="my ReLU")
+    assert len(shown.page.query_selector_all("#beside tr.changed")) > 0
+    shown.check()
+
+
+def test_markup_in_names_and_tokens_is_shown_as_text(
+    browser: Any, traced: tuple[Run, Activations], tmp_path: Path
+) -> None:
+    run = record(JFK, npwhisper.load_model(), title="</script><script>document.title='owned'</script>", beam_size=2)
+    glass(run, tmp_path / "odd.html")
+    shown = Watched(browser.new_page(), tmp_path / "odd.html")
+    assert "</script>" in (shown.page.text_content("h1") or "")
+    assert shown.page.title() != "owned"
+    assert "<|startoftranscript|>" in (shown.page.text_content("#tokens") or "")
+    shown.view("decisions")
+    assert shown.page.query_selector("svg.tree") is not None
+    shown.check()
+
+
+def test_a_second_window_is_unpacked_when_it_is_chosen(browser: Any, tmp_path: Path) -> None:
+    run = record(np.tile(npwhisper.load_audio(JFK), 3), npwhisper.load_model(), title="three times")
+    glass(run, tmp_path / "long.html")
+    shown = Watched(browser.new_page(), tmp_path / "long.html")
+    shown.page.select_option("#window", index=1)
+    first = run.overview[1]["words"][0]
+    shown.page.wait_for_selector(f'#sound .word[data-start="{first["start"]}"]')
+    assert shown.page.query_selector_all("#sound .word")
+    shown.check()
