@@ -98,7 +98,8 @@ def test_ten_random_steps_show_the_numbers_of_the_trace(shown: Watched, traced: 
 def _check_candidates(shown: Watched, logits: np.ndarray, final: np.ndarray) -> None:
     """The table of the best tokens against the logits (V,) and the log-probabilities after the rules (V,)."""
     shown.view("tokens")
-    script = "rows => rows.map(r => [r.dataset.token, ...[...r.querySelectorAll('td.num')].map(d => d.title)])"
+    cells = "['before', 'final'].map(name => row.querySelector(`[data-${name}]`).title)"
+    script = f"rows => rows.map(row => [row.dataset.token, ...{cells}])"
     rows = shown.page.eval_on_selector_all("#candidates tr[data-token]", script)
     before = np.exp(logits - logits.max())
     before /= before.sum()

@@ -79,7 +79,7 @@ class Recorder:
         self.windows: list[Window] = []
         self._embeddings = _dense(model.weights["decoder.token_embedding.weight"])
         self._positions = _dense(model.weights["decoder.positional_embedding"])
-        self._related = _related_tokens(tokenizer, model.dims.n_vocab)
+        self._related = _related_tokens(tokenizer)
         self._values: dict[str, Array] = {}
         self._stages: list[Array] = []
         self._n_windows = 0
@@ -224,16 +224,16 @@ def _sample(samples: dict[str, Array], name: str, value: Array) -> None:
         samples[name] = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].astype(np.float32)
 
 
-def _related_tokens(tokenizer: Tokenizer, n_vocab: int) -> Any:
-    """A function that finds tokens spelled like a given one: they begin with the same letters."""
-    texts = [tokenizer.decode([i]) if i < tokenizer.eot else "" for i in range(n_vocab)]
-    families: dict[str, list[int]] = {}
+def _related_tokens(tokenizer: Tokenizer) -> Callable[[int, Array], Array]:
+    """A function that finds tokens spelled like a given one: they begin with the same four bytes."""
+    texts = tokenizer.encoding.decode_tokens_bytes(range(tokenizer.eot))
+    families: dict[bytes, list[int]] = {}
     for i, text in enumerate(texts):
-        if len(text.strip()) >= 3:
-            families.setdefault(text[:4], []).append(i)
+        families.setdefault(text[:4], []).append(i)
 
     def related(token: int, logits: Array) -> Array:
-        family = np.array(families.get(texts[token][:4], []), dtype=np.int64)
+        is_word = token < len(texts) and len(texts[token]) >= 4
+        family = np.array(families[texts[token][:4]] if is_word else [], dtype=np.int64)
         family = family[family < len(logits)]
         return family[np.argsort(-logits[family], kind="stable")[:5]]
 

@@ -56,7 +56,7 @@ export function crossView() {
     h("p", { class: "lead" }, "Each small picture is one head: a row for every step, time to the right. A head that follows the sound draws a falling diagonal. ★ marks the alignment heads, from which the word times are made; r is the correlation of the place of the maximum with the step."),
     h("p", {}, "Follows the sound best: ", h("button", { id: "best-head", onclick: () => set({ layer: best.l, head: best.k }) }, `block ${best.l}, head ${best.k} (r = ${best.r.toFixed(3)})`)),
     large(data, layer, head, starred),
-    headGrid(layers, heads, layer, head, (l, k) => h("div", { class: "stack" }, matrix(data, l, k), rowMark(steps.length)), (l, k) => `r ${follows[l][k].toFixed(2)}`),
+    headGrid(layers, heads, layer, head, (l, k) => h("div", { class: "stack" }, matrix(data, l, k), rowMark(steps.length)), (l, k) => `r ${follows[l][k].toFixed(2)}`, { stars: about().model.alignment_heads }),
     h("p", { class: "note" }, `Weights are drawn in 256 levels of the exact maximum of their row${data.meta.positions_per_column > 1 ? `, the largest of every ${data.meta.positions_per_column} positions` : ""}; maxima are printed exactly. Positions after the end of the sound are not drawn.`),
     openers("How it is computed", ["cross_attention", `decoder.blocks.${layer}.cross_attn.scores`, `decoder.blocks.${layer}.cross_attn.softmax`, `decoder.blocks.${layer}.cross_attn.attend`]),
   ];

@@ -133,7 +133,7 @@ export function encoderView() {
     h("h2", {}, "The encoder: self-attention over the sound"),
     h("p", { class: "lead" }, "Each map: which positions of the sound (rows) look at which others (columns), 20 ms each. Many heads look at their own surroundings: the diagonal. Pick a head; zoom in to its full resolution."),
     h("div", { class: "columns" },
-      h("div", { class: "grow" }, headGrid(layers, heads, layer, head, (l, k) => encoderThumbnail(data, l, k), () => "", true)),
+      h("div", { class: "grow" }, headGrid(layers, heads, layer, head, (l, k) => encoderThumbnail(data, l, k), () => "", { square: true })),
       h("div", { class: "card", style: { width: "min(470px, 100%)" } }, encoderLarge(data, layer, head)),
     ),
     h("h3", {}, "The residual stream: how long each position's vector is after each block"),
@@ -142,8 +142,8 @@ export function encoderView() {
   ];
 }
 
-export function headGrid(layers, heads, layer, head, thumbnail, note, square = false) {
-  const starred = new Set(square ? [] : about().model.alignment_heads.map(String));
+export function headGrid(layers, heads, layer, head, thumbnail, note, { square = false, stars = [] } = {}) {
+  const starred = new Set(stars.map(String));
   const cells = [];
   for (let l = 0; l < layers; l++) {
     cells.push(h("div", { class: "side" }, `block ${l}`));
@@ -180,10 +180,12 @@ function encoderLarge(data, layer, head) {
   const base = (layer * heads + head) * side * side;
   const largest = data.arrays["encoder/largest"][layer * heads + head];
   const { threshold, largest: peak } = data.meta.peaks[layer];
-  const exact = zoom.factor > 1 ? peaksOf(data, layer, head, q0, k0, span) : null;
+  const exact = zoom.factor > 1 ? peaksOf(data, layer, head, { q0, k0, span, pool, side }) : null;
   const scaleTo = zoom.factor > 1 ? peak : largest;
   const level = (x, y) => {
-    const value = exact?.get(y * span + x) ?? (maps[base + Math.floor((q0 + y) / pool) * side + Math.floor((k0 + x) / pool)] / 255) * largest;
+    const square = Math.floor((q0 + y) / pool) * side + Math.floor((k0 + x) / pool);
+    const mean = (maps[base + square] / 255) * largest;
+    const value = exact ? (exact.weights.get(y * span + x) ?? rest(mean, exact.squares.get(square), pool * pool)) : mean;
     return stretched(Math.min(1, value / scaleTo) * 255);
   };
   const canvas = picture(span, span, level, { label: `block ${layer}, head ${head}; arrow keys move, plus and minus zoom` });
@@ -217,23 +219,33 @@ function encoderLarge(data, layer, head) {
     canvas,
     h("div", { class: "axis" }, h("span", {}, `↑ position ${time(q0)} (top) to ${time(q0 + span)} (bottom)`)),
     h("p", { class: "note" }, zoom.factor > 1
-      ? `Full resolution, 20 ms a cell, for every weight of at least ${100 * threshold} % of its row (8 bits of ${number(peak)}); smaller weights are drawn as the mean of ${pool} × ${pool} cells. Colours follow the square root.`
+      ? `Full resolution, 20 ms a cell, for every weight of at least ${100 * threshold} % of its row (8 bits of ${number(peak)}); smaller ones are drawn as the mean of the others in their ${pool} × ${pool} cells. Colours follow the square root.`
       : `Means of ${pool} × ${pool} positions, 8 bits of ${number(largest)}. Colours follow the square root. Click to zoom in.`),
   ];
 }
 
-function peaksOf(data, layer, head, q0, k0, span) {
-  // the large weights inside the visible square: index → value
+function rest(mean, square, cells) {
+  // the mean of a square without its large weights, which are drawn by themselves
+  return square ? Math.max(0, mean * cells - square.sum) / Math.max(1, cells - square.n) : mean;
+}
+
+function peaksOf(data, layer, head, { q0, k0, span, pool, side }) {
+  // the large weights inside the visible part, by place, and their sum and number in each square of the pooled map
   const [counts, keys, values] = ["counts", "keys", "values"].map((n) => data.arrays[`peaks/${layer}/${n}`]);
-  const [, length_] = counts.shape;
-  const first = head * length_;
+  const total = counts.shape[1];
+  const { largest } = data.meta.peaks[layer];
+  const [from, to] = [Math.floor(q0 / pool) * pool, Math.min(total, Math.ceil((q0 + span) / pool) * pool)];
   let at = 0;
-  for (let i = 0; i < first + q0; i++) at += counts[i];
-  const found = new Map();
-  for (let y = 0; y < span && q0 + y < length_; y++) {
-    for (let n = counts[first + q0 + y]; n > 0; n--, at++) {
-      const x = keys[at] - k0;
-      if (x >= 0 && x < span) found.set(y * span + x, (values[at] / 255) * data.meta.peaks[layer].largest);
+  for (let i = 0; i < head * total + from; i++) at += counts[i];
+  const found = { weights: new Map(), squares: new Map() };
+  for (let q = from; q < to; q++) {
+    for (let n = counts[head * total + q]; n > 0; n--, at++) {
+      const weight = (values[at] / 255) * largest;
+      const key = Math.floor(q / pool) * side + Math.floor(keys[at] / pool);
+      const square = found.squares.get(key) ?? { sum: 0, n: 0 };
+      found.squares.set(key, { sum: square.sum + weight, n: square.n + 1 });
+      const [y, x] = [q - q0, keys[at] - k0];
+      if (y >= 0 && y < span && x >= 0 && x < span) found.weights.set(y * span + x, weight);
     }
   }
   return found;
@@ -243,13 +255,13 @@ function normsPicture(data) {
   const norms = data.arrays["encoder/norms"];
   const [layers, total] = norms.shape;
   const n = Math.max(2, Math.ceil((total * length()) / 30));
-  const largest = norms.reduce((a, b) => Math.max(a, b), 0);
+  const [smallest, largest] = [Math.min(...norms), Math.max(...norms)].map(Math.log);
   const rows = [];
   for (let l = layers - 1; l >= 0; l--) {
-    const strip = picture(n, 1, (x) => (norms[l * total + x] / largest) * 255, { label: `norms after block ${l}` });
+    const strip = picture(n, 1, (x) => ((Math.log(norms[l * total + x]) - smallest) / (largest - smallest || 1)) * 255, { label: `norms after block ${l}` });
     strip.style.height = "18px";
     const mean = norms.subarray(l * total, l * total + n).reduce((a, b) => a + b, 0) / n;
     rows.push(h("div", { class: "side note" }, `block ${l}`), strip, h("div", { class: "num note" }, `mean ${number(mean)}`));
   }
-  return h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows);
+  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
 }

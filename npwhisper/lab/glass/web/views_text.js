@@ -154,7 +154,7 @@ function rulesTable(data, step, all) {
 }
 
 function candidateTable(data, step, before, active, rival) {
-  const head = ["token", "before any rule", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "final", "", "forbidden, because"];
+  const head = ["token", "before any rule", "", "after all", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "forbidden, because"];
   const rows = before.map((c) => {
     const [raw, final] = [Math.exp(c.logprobs[0]), Math.exp(c.logprobs.at(-1))];
     const classes = ["pick", c.id === step.chosen ? "chosen" : "", final === 0 ? "forbidden" : "", c === rival ? "rival" : ""].join(" ");
@@ -162,8 +162,8 @@ function candidateTable(data, step, before, active, rival) {
     return h("tr", { class: classes, "data-token": c.id, onclick: choose },
       h("td", {}, h("button", { class: "tok", style: { border: 0, padding: "0 4px" }, "data-key": `token${c.id}`, title: `token ${c.id}`, onclick: choose }, visible(label(data, c.id))), c.id === step.chosen ? " ← chosen" : ""),
       h("td", { class: "num", "data-before": raw, title: String(raw) }, percent(raw)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar before", style: { width: `${100 * raw}%` } })),
-      active.map((i) => h("td", { class: "num" }, percent(Math.exp(c.logprobs[i + 1])))),
       h("td", { class: "num", "data-final": final, title: String(final) }, percent(final)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar", style: { width: `${100 * final}%` } })),
+      active.map((i) => h("td", { class: "num" }, percent(Math.exp(c.logprobs[i + 1])))),
       h("td", { class: "note", style: { whiteSpace: "normal", minWidth: "180px" } }, c.why));
   });
   return h("table", { id: "candidates", class: "tight" }, h("tr", {}, head.map((t) => h("th", {}, t))), rows);
