@@ -179,6 +179,27 @@ def test_a_swapped_layer_is_the_first_difference(recorded: tuple[Run, Activation
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{"vad": True}, {"initial_prompt": "A speech", "without_timestamps": True}, {"word_timestamps": False}],
+)
+def test_other_options_and_8_bit_weights_have_a_page_too(options: dict[str, Any], tmp_path: Path) -> None:
+    model = npwhisper.load_model(weights="int8")
+    run = npwhisper.glass(JFK, tmp_path / "a.html", model, **options)
+    chosen = [step["chosen"] for step in unpack(run.windows[0])[0]["steps"]]
+    text = [token for token in chosen if token < model.tokenizer.eot]
+    said = [t for s in run.result["segments"] if s["seek"] == 0 for t in s["tokens"] if t < model.tokenizer.eot]
+    assert len(said) > 15
+    assert text[: len(said)] == said  # what follows the last closing timestamp is left to the next window
+    assert (tmp_path / "a.html").stat().st_size > 1e6
+
+
+def test_silence_has_a_page(tmp_path: Path) -> None:
+    run = npwhisper.glass(np.zeros(16000, np.float32), tmp_path / "a.html")
+    assert len(run.windows) == 1
+
+
+@pytest.mark.slow
 def test_a_longer_recording_has_a_block_for_each_window(model: npwhisper.Whisper) -> None:
     sound = np.tile(npwhisper.load_audio(JFK), 3)  # 33 s: two windows
     run = record(sound, model)
@@ -219,6 +240,8 @@ def test_the_modules_share_one_scope_without_a_clash() -> None:
 def test_wrong_sources_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="holds no activations"):
         npwhisper.glass({"text": ""}, tmp_path / "a.html")
+    with pytest.raises(ValueError, match="one after the other, got batch_size=2"):
+        npwhisper.glass(JFK, tmp_path / "a.html", batch_size=2)
     with pytest.raises(ValueError, match="the trace holds no window"):
         npwhisper.glass(Activations(), tmp_path / "a.html")
     assert not list(tmp_path.iterdir())

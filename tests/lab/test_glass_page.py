@@ -236,6 +236,6 @@ def test_a_second_window_is_unpacked_when_it_is_chosen(browser: Any, tmp_path: P
     shown = Watched(browser.new_page(), tmp_path / "long.html")
     shown.page.select_option("#window", index=1)
     first = run.overview[1]["words"][0]
-    shown.page.wait_for_selector(f'#sound .word[data-start="{first["start"]}"]')
+    shown.page.wait_for_selector(f'#sound .word[data-start="{first["start"]:g}"]')
     assert shown.page.query_selector_all("#sound .word")
     shown.check()

@@ -34,7 +34,7 @@ class Boxes:
     def add(self, name: str, function: str, output: Sequence[Any], cell: dict[str, Any], where: str) -> None:
         """One box; its weights' shapes follow from its name."""
         weights = {
-            key.removeprefix(f"{name}."): list(np.shape(_dense(value)))
+            key.removeprefix(f"{name}."): list(value.shape)
             for key, value in self.model.weights.items()
             if key.startswith(f"{name}.") and "." not in key.removeprefix(f"{name}.")
         }
@@ -48,7 +48,7 @@ class Boxes:
 
     def weight(self, name: str) -> Array:
         """A tensor of the model as floats."""
-        return _dense(self.model.weights[name])
+        return np.asarray(self.model.weights[name])
 
     def linear(self, name: str, x: Array, y: Array, where: str, output: Sequence[Any]) -> None:
         """One feature of a linear layer: x (D_in,) times a row of the weight."""
@@ -245,7 +245,3 @@ class _Last(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.values_)
-
-
-def _dense(weight: Any) -> Array:
-    return weight if isinstance(weight, np.ndarray) else weight.integers * weight.scale

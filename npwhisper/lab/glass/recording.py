@@ -77,8 +77,8 @@ class Recorder:
     def __init__(self, model: Network, tokenizer: Tokenizer, finish: Callable[[Window], None] = lambda _: None) -> None:
         self.model, self.tokenizer, self.finish = model, tokenizer, finish
         self.windows: list[Window] = []
-        self._embeddings = _dense(model.weights["decoder.token_embedding.weight"])
-        self._positions = _dense(model.weights["decoder.positional_embedding"])
+        self._embeddings = np.asarray(model.weights["decoder.token_embedding.weight"])
+        self._positions = np.asarray(model.weights["decoder.positional_embedding"])
         self._related = _related_tokens(tokenizer)
         self._values: dict[str, Array] = {}
         self._stages: list[Array] = []
@@ -205,11 +205,6 @@ class Recorder:
             if np.array_equal(self._embeddings[i], x):
                 return int(i)
         return int(np.square(self._embeddings - x).sum(axis=1).argmin())  # a swapped embedding
-
-
-def _dense(weight: Any) -> Array:
-    """A matrix of floats, whatever it is kept as."""
-    return weight if isinstance(weight, np.ndarray) else weight.integers * weight.scale
 
 
 def _probability(logits: Array, token: int) -> float:

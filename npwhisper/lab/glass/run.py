@@ -14,7 +14,7 @@ from npwhisper.audio import HOP_LENGTH, N_SAMPLES, SAMPLE_RATE, TOKENS_PER_SECON
 from npwhisper.decoding import DecodingTask
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.lab.glass import hearing, lens, words
-from npwhisper.lab.glass.boxes import Boxes, _dense
+from npwhisper.lab.glass.boxes import Boxes
 from npwhisper.lab.glass.packing import levels, pack
 from npwhisper.lab.glass.recording import RULES, Recorder, Window, watching
 from npwhisper.lab.glass.searching import Found, follow_beams, follow_rows, logprob_of
@@ -72,7 +72,7 @@ class Packing:
         self.run, self.model, self.options, self.samples = run, model, options, samples
         self.segments: list[dict[str, Any]] = []
         self.decisions: list[Any] = []
-        self.embeddings = _dense(model.weights["decoder.token_embedding.weight"])
+        self.embeddings = np.asarray(model.weights["decoder.token_embedding.weight"])
 
     def finish(self, window: Window) -> None:
         """Pack one window; its segments and its decision are the last ones."""
@@ -292,7 +292,7 @@ def _options(options: TranscribeOptions) -> dict[str, Any]:
 
 def describe_model(model: Network) -> dict[str, Any]:
     """The dimensions, the alignment heads and the number of weights."""
-    count = sum(int(np.prod(np.shape(_dense(w)))) for w in model.weights.values())
+    count = sum(int(np.prod(w.shape)) for w in model.weights.values())
     heads = [list(pair) for pair in model.alignment_heads]
     return {"dims": dict(vars(model.dims)), "alignment_heads": heads, "parameters": count}
 
@@ -326,6 +326,10 @@ def record(
 
     model = default_model() if model is None else model
     given = TranscribeOptions.from_keywords(**{"word_timestamps": True, **options})
+    if given.batch_size is not None and given.batch_size > 1:
+        raise ValueError(
+            f"a page shows windows that are decoded one after the other, got batch_size={given.batch_size}"
+        )
     title = title or (Path(audio).name if isinstance(audio, (str, Path)) else "recording")
     samples = load_audio(audio)
     run = Run(title, label or "this run", describe_model(model), _options(given), len(samples) / SAMPLE_RATE)
