@@ -27,6 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests/support")]
+
 import cases
 import numpy as np
 

@@ -33,10 +33,10 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-import cases  # noqa: E402
+import cases
 
-import npwhisper  # noqa: E402
-from npwhisper.audio import SAMPLE_RATE, load_audio  # noqa: E402
+import npwhisper
+from npwhisper.audio import SAMPLE_RATE, load_audio
 
 PART = 30  # seconds
 EVERY = int(os.environ.get("NPWHISPER_SOAK_EVERY", "1"))  # of a long recording decode one part of so many, for haste

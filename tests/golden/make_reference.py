@@ -14,8 +14,12 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests/support")]
 
 import cases
 import numpy as np
