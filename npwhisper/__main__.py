@@ -1,5 +1,4 @@
-"""The command line: ``npwhisper AUDIO...`` transcribes, ``npwhisper convert IN OUT`` rewrites a checkpoint, and
-``npwhisper glass AUDIO -o PAGE.html`` writes a page in which a transcription can be seen.
+"""The command line: ``npwhisper AUDIO...`` transcribes; `COMMANDS` lists what else the first word can be.
 
 Flags and defaults are those of openai-whisper's ``whisper`` command, except that the model is the embedded one unless
 another is named, and that a file that fails makes the exit status 1. Until the output files are there, every finished
@@ -17,11 +16,22 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import npwhisper
-from npwhisper.decoding.options import APPENDED, PREPENDED, ROBUST
+from npwhisper.decoding.flags import (
+    Help,
+    add_decoding,
+    add_fallback,
+    add_guards,
+    add_words,
+    boolean,
+    optional,
+    temperatures,
+)
+from npwhisper.decoding.options import ROBUST
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
@@ -46,6 +56,12 @@ AUDIO_ENDINGS = [
     ".caf",
     ".au",
 ]
+COMMANDS = {  # the first word of the arguments -> the module that runs it
+    "convert": "checkpoint.command",
+    "corpus": "corpus.command",
+    "glass": "lab.glass.command",
+    "report": "corpus.report_command",
+}
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 
 
@@ -57,35 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"npwhisper: {message}", file=sys.stderr)
         try:
-            command = {"convert": _convert, "glass": _glass}.get(next(iter(arguments), ""))
-            return command(arguments[1:]) if command else _transcribe(arguments)
+            return _command(arguments[1:], COMMANDS[arguments[0]]) if _names_one(arguments) else _transcribe(arguments)
         except KeyboardInterrupt:
             print("npwhisper: stopped", file=sys.stderr)
             return 130
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
-    return text.lower() == "true"
-
-
-def _optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        return None if text == "None" else kind(text)
-
-    convert.__name__ = kind.__name__
-    return convert
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that names a default only where there is one, and no flag twice."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, "") else super()._get_help_string(action)
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return "VALUE"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,8 +85,9 @@ def parser() -> argparse.ArgumentParser:
         prog="npwhisper",
         usage="npwhisper AUDIO [AUDIO ...] [options]",
         description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
-        "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen.",
-        formatter_class=_Help,
+        "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen, "
+        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings at a time, `npwhisper report OUT` sums them up.",
+        formatter_class=Help,
     )
     p.add_argument(
         "audio",
@@ -106,10 +98,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--version", action="version", version=f"npwhisper {npwhisper.__version__}")
     _add_model(p.add_argument_group("model"))
     _add_output(p.add_argument_group("output"))
-    _add_decoding(p.add_argument_group("decoding"))
-    _add_fallback(p.add_argument_group("when a text looks unsound"))
-    _add_guards(p.add_argument_group("silence and imagined text"))
-    _add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
+    add_decoding(p.add_argument_group("decoding"))
+    add_fallback(p.add_argument_group("when a text looks unsound"))
+    add_guards(p.add_argument_group("silence and imagined text"))
+    add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
     return p
 
 
@@ -119,65 +111,15 @@ def _add_model(group: Any) -> None:
     group.add_argument("--device", default="cpu", help="cpu")
     kinds = ["float32", "int8"]
     group.add_argument("--weights", default="float32", choices=kinds, help="int8 takes a quarter of the memory")
-    group.add_argument("--threads", "--num_threads", type=_optional(int), default=0, help="CPU threads; 0 takes all")
-    group.add_argument("--fp16", type=_boolean, default=True, help="accepted; everything is float32")
+    group.add_argument("--threads", "--num_threads", type=optional(int), default=0, help="CPU threads; 0 takes all")
+    group.add_argument("--fp16", type=boolean, default=True, help="accepted; everything is float32")
 
 
 def _add_output(group: Any) -> None:
     group.add_argument("--output_dir", "-o", default=".", help="folder for the output files")
     group.add_argument("--output_format", "-f", default="all", choices=FORMATS, help="none prints only")
     group.add_argument("--resume", action="store_true", help="go on where a stopped run's journal ends")
-    group.add_argument("--verbose", type=_boolean, default=True, help="print segments as they come; False: a bar")
-
-
-def _add_decoding(group: Any) -> None:
-    group.add_argument(
-        "--task", default="transcribe", choices=("transcribe", "translate"), help="translate: to English"
-    )
-    group.add_argument("--language", type=_optional(str), help="a code or an English name; detected unless given")
-    group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
-    group.add_argument("--seed", type=_optional(int), default=0, help="of drawing; None: another every time")
-    group.add_argument("--best_of", type=_optional(int), default=5, help="samples to choose from above temperature 0")
-    group.add_argument("--beam_size", type=_optional(int), default=5, help="beams at temperature 0; None: greedy")
-    group.add_argument("--patience", type=_optional(float), help="how many times beam_size ended texts to wait for")
-    group.add_argument("--length_penalty", type=_optional(float), help="exponent, 0 to 1; None: mean log-probability")
-    group.add_argument("--suppress_tokens", default="-1", help="ids never produced; -1: signs that are not spoken")
-    group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
-    group.add_argument("--carry_initial_prompt", type=_boolean, default=False, help="give it to every window")
-    group.add_argument("--hotwords", help="words that every window is told")
-    group.add_argument("--batch_size", type=_optional(int), help="decode so many windows at once, cut at pauses")
-    group.add_argument("--condition_on_previous_text", type=_boolean, default=True, help="tell windows the text so far")
-    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: repeated tokens are unlikelier")
-    group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="never repeat as many tokens; 0: off")
-    group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
-
-
-def _add_fallback(group: Any) -> None:
-    number = _optional(float)
-    group.add_argument("--temperature_increment_on_fallback", type=number, default=0.2, help="step to the next attempt")
-    group.add_argument("--compression_ratio_threshold", type=number, default=2.4, help="above it, a text is a loop")
-    group.add_argument("--logprob_threshold", type=number, default=-1.0, help="below it, a text is a guess")
-    group.add_argument("--no_speech_threshold", type=number, default=0.6, help="above it, a guess is silence")
-
-
-def _add_guards(group: Any) -> None:
-    preset = ", ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in ROBUST.items())
-    group.add_argument("--vad", action="store_true", help="skip the parts in which nobody speaks")
-    group.add_argument("--robust", action="store_true", help=f"short for {preset}, unless given otherwise")
-
-
-def _add_words(group: Any) -> None:
-    count = _optional(int)
-    group.add_argument("--word_timestamps", type=_boolean, default=False, help="find when each word is said")
-    group.add_argument("--prepend_punctuations", default=PREPENDED, help="signs that join the next word")
-    group.add_argument("--append_punctuations", default=APPENDED, help="signs that join the word before")
-    group.add_argument("--highlight_words", type=_boolean, default=False, help="underline each word as it is said")
-    group.add_argument("--max_line_width", type=count, help="characters in a line of subtitles")
-    group.add_argument("--max_line_count", type=count, help="lines in a subtitle")
-    group.add_argument("--max_words_per_line", type=count, help="words in a line, if no width is given")
-    group.add_argument(
-        "--hallucination_silence_threshold", type=_optional(float), help="skip longer silences around imagined text"
-    )
+    group.add_argument("--verbose", type=boolean, default=True, help="print segments as they come; False: a bar")
 
 
 def _transcribe(arguments: Sequence[str]) -> int:
@@ -186,7 +128,7 @@ def _transcribe(arguments: Sequence[str]) -> int:
     if threads := options.pop("threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # read when NumPy is first imported
         options["num_threads"] = threads
-    options["temperature"] = _ladder(options["temperature"], options.pop("temperature_increment_on_fallback"))
+    options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
     recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
     try:
         recordings = _expanded(recordings)
@@ -215,15 +157,6 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
         if getattr(options, name) and not options.word_timestamps:
             p.error(f"--{name} needs --word_timestamps True")
     return vars(options)
-
-
-def _ladder(temperature: float, increment: float | None) -> list[float]:
-    """Temperatures from the given one to 1, as upstream's command makes them."""
-    import numpy as np
-
-    if not increment:
-        return [temperature]
-    return [float(t) for t in np.arange(temperature, 1.0 + 1e-6, increment)] or [temperature]
 
 
 def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
@@ -349,26 +282,15 @@ def _message(error: Exception, subject: str = "") -> str:
     return ": ".join(["npwhisper", *([subject] if subject and subject not in text else []), text or repr(error)])
 
 
-def _convert(arguments: Sequence[str]) -> int:
-    p = argparse.ArgumentParser(prog="npwhisper convert", description="Rewrite a checkpoint in another form.")
-    p.add_argument("source", help="an official name, or a .pt, ggml or .safetensors file, or a Hugging Face folder")
-    p.add_argument("target", help="OUT.safetensors, our one-file form, or OUT.pt, which openai-whisper loads")
-    options = p.parse_args(arguments)
-    from npwhisper.checkpoint.weights import convert
+def _names_one(arguments: Sequence[str]) -> bool:
+    """Whether the first word is a command, and not a file of that name that is there."""
+    return bool(arguments) and arguments[0] in COMMANDS and not os.path.isfile(arguments[0])
 
+
+def _command(arguments: Sequence[str], module: str) -> int:
+    """Run another command; what is wrong is told in one line."""
     try:
-        convert(options.source, options.target)
-    except EXPECTED as error:
-        print(_message(error), file=sys.stderr)
-        return 1
-    return 0
-
-
-def _glass(arguments: Sequence[str]) -> int:
-    from npwhisper.lab.glass.command import run
-
-    try:
-        return run(arguments)
+        return int(import_module(f"npwhisper.{module}").run(arguments))
     except EXPECTED as error:
         path = getattr(error, "filename", None)
         print(_message(error, repr(path) if path else ""), file=sys.stderr)

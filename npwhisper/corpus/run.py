@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -41,6 +41,8 @@ def transcribe_corpus(
     retry_failed: bool = False,
     weights_cache: str | os.PathLike[str] | None = None,
     num_threads: int | None = None,
+    subtitles: Mapping[str, Any] | None = None,
+    planned: Callable[[int, int], None] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Entry]:
@@ -66,6 +68,10 @@ def transcribe_corpus(
         Where the shared float32 weights are kept; ``~/.cache/npwhisper`` by default.
     num_threads : int, optional
         Threads of each process; by default the processors divided by `n_jobs`.
+    subtitles : mapping, optional
+        Options of the writers: ``max_line_width``, ``highlight_words``, ...
+    planned : function, optional
+        Called once with the number of recordings that are to be transcribed, and the number of all.
     progress : function, optional
         Called with each entry of the manifest as it is written.
     **options
@@ -104,7 +110,8 @@ def transcribe_corpus(
     with locked(folder):
         manifest = Manifest(folder)
         weights = shared_weights(model, weights_cache)
-        settings = _settings(weights, formats, checked)
+        subtitles = dict(subtitles or {})
+        settings = _settings(weights, formats, checked, subtitles)
         todo = [
             recording
             for recording in recordings
@@ -112,9 +119,11 @@ def transcribe_corpus(
             and (retry_failed or not manifest.has_failed(recording, settings))
         ]
         n_jobs = _number_of_jobs(n_jobs)
+        if planned is not None:
+            planned(len(todo), len(recordings))
         threads = num_threads or max(1, get_num_threads() // n_jobs)
         name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
-        job = Job(str(weights), name, str(folder.absolute()), formats, threads, options, settings)
+        job = Job(str(weights), name, str(folder.absolute()), formats, threads, options, subtitles, settings)
         try:
             for entry in _entries(todo, job, n_jobs):
                 manifest.add(entry)
@@ -134,9 +143,9 @@ def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions) -> str:
+def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions, subtitles: Mapping[str, Any]) -> str:
     """A checksum of all that decides about a transcript, apart from the recording."""
-    text = json.dumps([weights.stem, formats, options.identity()], sort_keys=True, default=str)
+    text = json.dumps([weights.stem, formats, options.identity(), subtitles], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

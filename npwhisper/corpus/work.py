@@ -30,6 +30,7 @@ class Job(NamedTuple):
     formats: tuple[str, ...]
     num_threads: int
     options: dict[str, Any]
+    subtitles: dict[str, Any]
     settings: str
 
 
@@ -66,7 +67,7 @@ def _transcribe(recording: Recording, job: Job) -> Entry:
         segments = list(stream)
     result = {"text": stream.text, "segments": segments, "language": stream.language}
     for ending in job.formats:
-        write_text(Path(job.folder) / f"{recording.name}.{ending}", FORMATS[ending](result))
+        write_text(Path(job.folder) / f"{recording.name}.{ending}", FORMATS[ending](result, **job.subtitles))
     told = {"warnings": [str(warning.message) for warning in caught]} if caught else {}
     return {"status": "done", **summary(result, stream.duration), **told}
 

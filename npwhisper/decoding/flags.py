@@ -1,0 +1,103 @@
+"""openai-whisper's flags, for every command that transcribes.
+
+Nothing here imports NumPy: the number of threads has to be known before that.
+Source: ``cli`` in openai-whisper's ``transcribe.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from npwhisper.decoding.options import APPENDED, PREPENDED, ROBUST
+
+
+def boolean(text: str) -> bool:
+    """True or False, in any case."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+    return text.lower() == "true"
+
+
+def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A converter that also takes the word None."""
+
+    def convert(text: str) -> Any:
+        return None if text == "None" else kind(text)
+
+    convert.__name__ = kind.__name__
+    return convert
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that names a default only where there is one, and no flag twice."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
+
+    def _get_default_metavar_foroptional(self, action: argparse.Action) -> str:
+        return "VALUE"
+
+
+def add_decoding(group: Any) -> None:
+    """How a window is decoded."""
+    group.add_argument(
+        "--task", default="transcribe", choices=("transcribe", "translate"), help="translate: to English"
+    )
+    group.add_argument("--language", type=optional(str), help="a code or an English name; detected unless given")
+    group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
+    group.add_argument("--seed", type=optional(int), default=0, help="of drawing; None: another every time")
+    group.add_argument("--best_of", type=optional(int), default=5, help="samples to choose from above temperature 0")
+    group.add_argument("--beam_size", type=optional(int), default=5, help="beams at temperature 0; None: greedy")
+    group.add_argument("--patience", type=optional(float), help="how many times beam_size ended texts to wait for")
+    group.add_argument("--length_penalty", type=optional(float), help="exponent, 0 to 1; None: mean log-probability")
+    group.add_argument("--suppress_tokens", default="-1", help="ids never produced; -1: signs that are not spoken")
+    group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
+    group.add_argument("--carry_initial_prompt", type=boolean, default=False, help="give it to every window")
+    group.add_argument("--hotwords", help="words that every window is told")
+    group.add_argument("--batch_size", type=optional(int), help="decode so many windows at once, cut at pauses")
+    group.add_argument("--condition_on_previous_text", type=boolean, default=True, help="tell windows the text so far")
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: repeated tokens are unlikelier")
+    group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="never repeat as many tokens; 0: off")
+    group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
+
+
+def add_fallback(group: Any) -> None:
+    """When to try again at a higher temperature, and what is silence."""
+    number = optional(float)
+    group.add_argument("--temperature_increment_on_fallback", type=number, default=0.2, help="step to the next attempt")
+    group.add_argument("--compression_ratio_threshold", type=number, default=2.4, help="above it, a text is a loop")
+    group.add_argument("--logprob_threshold", type=number, default=-1.0, help="below it, a text is a guess")
+    group.add_argument("--no_speech_threshold", type=number, default=0.6, help="above it, a guess is silence")
+
+
+def add_guards(group: Any) -> None:
+    """Against hallucinations."""
+    preset = ", ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in ROBUST.items())
+    group.add_argument("--vad", action="store_true", help="skip the parts in which nobody speaks")
+    group.add_argument("--robust", action="store_true", help=f"short for {preset}, unless given otherwise")
+
+
+def add_words(group: Any) -> None:
+    """Word timestamps and subtitles."""
+    count = optional(int)
+    group.add_argument("--word_timestamps", type=boolean, default=False, help="find when each word is said")
+    group.add_argument("--prepend_punctuations", default=PREPENDED, help="signs that join the next word")
+    group.add_argument("--append_punctuations", default=APPENDED, help="signs that join the word before")
+    group.add_argument("--highlight_words", type=boolean, default=False, help="underline each word as it is said")
+    group.add_argument("--max_line_width", type=count, help="characters in a line of subtitles")
+    group.add_argument("--max_line_count", type=count, help="lines in a subtitle")
+    group.add_argument("--max_words_per_line", type=count, help="words in a line, if no width is given")
+    group.add_argument(
+        "--hallucination_silence_threshold", type=optional(float), help="skip longer silences around imagined text"
+    )
+
+
+def temperatures(temperature: float, increment: float | None) -> list[float]:
+    """Temperatures from the given one to 1, as upstream's command makes them."""
+    import numpy as np
+
+    if not increment:
+        return [temperature]
+    return [float(t) for t in np.arange(temperature, 1.0 + 1e-6, increment)] or [temperature]

@@ -1,0 +1,85 @@
+"""`npwhisper corpus` and `npwhisper report`, as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import talkers
+from test_corpus import outputs, talks  # noqa: F401 (a fixture)
+
+from npwhisper.__main__ import main
+from npwhisper.checkpoint import Checkpoint, write_checkpoint
+
+pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
+
+
+@pytest.fixture(scope="module")
+def talker_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = talkers.talker(talkers.ENGLISH)
+    path = tmp_path_factory.mktemp("model") / "talker.safetensors"
+    write_checkpoint(path, Checkpoint(vars(model.dims), dict(model.weights), model.alignment_heads), "float32")
+    return path
+
+
+def corpus(talks: Path, out: Path, model: Path, *more: str) -> int:  # noqa: F811
+    where = ["--output_dir", str(out), "--model", str(model), "--weights_cache", str(out.parent / "cache")]
+    quick = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--jobs", "1"]
+    return main(["corpus", str(talks), *where, *quick, *more])
+
+
+def test_a_corpus_from_the_command_line(
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    talker_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert corpus(talks, out, talker_file, "--output_format", "srt", "tsv") == 1  # one recording is broken
+    told = capsys.readouterr()
+    assert "4 recordings done, 1 failed" in told.out
+    assert "broken.wav" in told.err
+    assert "5/5" in told.err
+    assert {Path(name).suffix for name in outputs(out)} == {".srt", ".tsv"}
+    assert "year/c.srt" in outputs(out)
+
+    before = outputs(out)
+    assert corpus(talks, out, talker_file, "--output_format", "srt", "tsv", "--verbose", "False") == 1
+    assert capsys.readouterr().err.count("recording/s") == 0
+    assert outputs(out) == before
+
+    assert main(["report", str(out), "--export", str(tmp_path / "table.csv")]) == 0
+    assert capsys.readouterr().out.startswith("5 recordings: 4 done, 1 failed")
+    assert len((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()) >= 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["corpus", "nowhere", "-o", "OUT"], "there is no file or folder 'nowhere'"),
+        (["corpus", "TALKS", "-o", "OUT", "--jobs", "0"], "at least one job must run, got 0"),
+        (["corpus", "TALKS", "-o", "OUT", "--beam_size", "0"], "beam_size"),
+        (["report", "nowhere"], "there is no manifest 'nowhere'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str],
+    message: str,
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"TALKS": str(talks), "OUT": str(tmp_path / "out")}
+    assert main([places.get(argument, argument) for argument in arguments]) == 1
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert told.count("\n") == 0
+
+
+def test_a_file_called_like_a_command_is_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report").write_bytes(b"no sound")
+    assert main(["report", "--output_format", "none"]) == 1
+    assert "'report' cannot be read" in capsys.readouterr().err
