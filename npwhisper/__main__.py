@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         usage="npwhisper AUDIO [AUDIO ...] [options]",
         description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
         "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen, "
-        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings at a time, `npwhisper report OUT` sums them up.",
+        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up.",
         formatter_class=Help,
     )
     p.add_argument(
