@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output_format", "-f", nargs="+", default=["txt", "json"], choices=(*FORMATS, "all"))
     p.add_argument("--model", default="tiny.en", help="an official name, or the path of a checkpoint")
     p.add_argument("--jobs", "-j", type=int, help="recordings at a time; one for each processor unless given")
-    p.add_argument("--threads", type=int, help="threads of each job; the processors divided by --jobs unless given")
+    p.add_argument("--threads", type=int, default=1, help="threads of each job")
     p.add_argument("--weights_cache", help="folder for the weights that all jobs share (~/.cache/npwhisper)")
     p.add_argument("--retry_failed", action="store_true", help="try recordings again that failed before")
     p.add_argument("--verbose", type=boolean, default=True, help="False: no progress bar")

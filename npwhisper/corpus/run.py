@@ -40,7 +40,7 @@ def transcribe_corpus(
     output_format: str | Sequence[str] = ("txt", "json"),
     retry_failed: bool = False,
     weights_cache: str | os.PathLike[str] | None = None,
-    num_threads: int | None = None,
+    num_threads: int = 1,
     subtitles: Mapping[str, Any] | None = None,
     planned: Callable[[int, int], None] | None = None,
     progress: Progress | None = None,
@@ -58,7 +58,7 @@ def transcribe_corpus(
         What `load_model` takes, or what it returned. By default the embedded model.
     n_jobs : int, optional
         How many recordings to transcribe at a time; by default what ``joblib.parallel_config`` says, or one for each
-        processor. Processes share the weights, and the processors are divided among them.
+        processor. Processes share the weights.
     output_format : str or sequence of str
         ``"txt"``, ``"vtt"``, ``"srt"``, ``"tsv"``, ``"json"``, several of them, or ``"all"``.
     retry_failed : bool
@@ -66,8 +66,9 @@ def transcribe_corpus(
         model or an option has changed.
     weights_cache : path, optional
         Where the shared float32 weights are kept; ``~/.cache/npwhisper`` by default.
-    num_threads : int, optional
-        Threads of each process; by default the processors divided by `n_jobs`.
+    num_threads : int
+        Threads of each process. With one, scores do not depend on `n_jobs`, to the last bit; with more, a job that is
+        left alone at the end is faster.
     subtitles : mapping, optional
         Options of the writers: ``max_line_width``, ``highlight_words``, ...
     planned : function, optional
@@ -121,9 +122,8 @@ def transcribe_corpus(
         n_jobs = _number_of_jobs(n_jobs)
         if planned is not None:
             planned(len(todo), len(recordings))
-        threads = num_threads or max(1, get_num_threads() // n_jobs)
         name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
-        job = Job(str(weights), name, str(folder.absolute()), formats, threads, options, subtitles, settings)
+        job = Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
         try:
             for entry in _entries(todo, job, n_jobs):
                 manifest.add(entry)

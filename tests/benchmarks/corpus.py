@@ -1,0 +1,214 @@
+"""What a corpus must stand, too slow for the tests, with the embedded model on the recordings of the tests.
+
+    python tests/benchmarks/corpus.py same       200 recordings: 1 and 2 jobs, Dask, Ray and single calls agree
+    python tests/benchmarks/corpus.py kill       killed at five moments and continued: the same manifest and files
+    python tests/benchmarks/corpus.py memory     proportional memory of 1 and of 4 processes
+    python tests/benchmarks/corpus.py speed      one single-threaded process, and more jobs
+
+Options: ``--count 200 --hours 3 --model NAME --jobs 1 2 4``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests/support")]
+
+import cases
+import numpy as np
+import soundfile
+
+import npwhisper
+from npwhisper.corpus.manifest import FILE
+from npwhisper.corpus.run import transcribe_corpus
+from npwhisper.output.writers import FORMATS
+
+RATE = 16_000
+OPTIONS: dict[str, Any] = {"temperature": 0, "beam_size": None}
+
+
+def make(folder: Path, count: int, hours: float) -> None:
+    """Recordings of 1 s to 5 min cut out of real speech, five broken ones, two hostile names, and one of hours."""
+    rng = random.Random(0)
+    sounds = [npwhisper.load_audio(path) for path in sorted((cases.HERE / "data").glob("*.flac"))]
+    speech = np.concatenate([np.pad(sound, (0, RATE)) for sound in sounds])
+    for i in range(count - 8):
+        seconds = min(300.0, rng.lognormvariate(2.3, 1.0) + 1)
+        start = rng.randrange(len(speech))
+        samples = np.take(speech, range(start, start + int(seconds * RATE)), mode="wrap")
+        path = folder / f"part{i % 7}" / f"{i:03}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, RATE)
+    for i in range(5):
+        (folder / f"broken{i}.wav").write_bytes([b"", b"RIFF", b"no sound" * 99, b"fLaC" + bytes(40), b"OggS" * 9][i])
+    for name in ("new\nline.flac", "--model=x;$(reboot) 'ü'.flac"):
+        soundfile.write(folder / name, speech[: 3 * RATE], RATE)
+    with soundfile.SoundFile(folder / "long.flac", "w", RATE, 1) as file:
+        for _ in range(int(hours * 3600 * RATE / len(speech)) if hours else 1):
+            file.write(speech if hours else speech[: 20 * RATE])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The transcripts, and the manifest without times."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name[0] != "."}
+    lines = [json.loads(line) for line in found[FILE].splitlines()]
+    found[FILE] = "\n".join(json.dumps({k: v for k, v in line.items() if k != "seconds"}) for line in lines).encode()
+    return found
+
+
+def run(talks: Path, out: Path, model: str, **options: Any) -> None:
+    begin = time.perf_counter()
+    entries = transcribe_corpus(talks, out, model, weights_cache=out.parent / "cache", **{**OPTIONS, **options})
+    audio = sum(entry.get("duration", 0) for entry in entries)
+    seconds = time.perf_counter() - begin
+    failed = sum(entry["status"] == "failed" for entry in entries)
+    print(
+        f"{out.name}: {len(entries)} recordings, {failed} failed, {audio:.0f} s of audio in {seconds:.1f} s", flush=True
+    )
+
+
+def same(folder: Path, talks: Path, given: argparse.Namespace) -> None:
+    """Every way to run the corpus gives the same bytes."""
+    run(talks, folder / "one job", given.model, n_jobs=1)
+    expected = files(folder / "one job")
+    run(talks, folder / "two jobs", given.model, n_jobs=2)
+    for name in ("dask", "ray"):
+        with cluster(name):
+            run(talks, folder / name, given.model, n_jobs=2)
+    for name in ("two jobs", "dask", "ray"):
+        found = files(folder / name)
+        different = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
+        print(f"{name}: {len(found)} files, different: {different[:5] or 'none'}", flush=True)
+    model, wrong = npwhisper.load_model(given.model), []
+    for path in sorted(talks.rglob("*.flac"))[:40]:
+        name = path.relative_to(talks).with_suffix("")
+        if (path.stat().st_size < 2_000_000) and f"{name}.json" in expected:
+            result = model.transcribe(path, seed=0, num_threads=1, **OPTIONS)
+            wrong += [name for f in ("txt", "json") if FORMATS[f](result).encode() != expected[f"{name}.{f}"]]
+    print(f"single calls: different: {wrong or 'none'}", flush=True)
+
+
+@contextlib.contextmanager
+def cluster(name: str) -> Any:
+    import joblib
+
+    if name == "dask":
+        import distributed
+
+        options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        with (
+            distributed.LocalCluster(protocol="tcp://", **options) as workers,
+            distributed.Client(workers),
+            joblib.parallel_config(backend="dask"),
+        ):
+            yield
+    else:
+        import ray
+        from ray.util.joblib import register_ray
+
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        register_ray()
+        with joblib.parallel_config(backend="ray"):
+            yield
+        ray.shutdown()
+
+
+def command(talks: Path, out: Path, model: str, jobs: int) -> list[str]:
+    where = [str(talks), "-o", str(out), "--model", model, "--weights_cache", str(out.parent / "cache")]
+    quick = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--verbose", "False"]
+    return [sys.executable, "-m", "npwhisper", "corpus", *where, *quick, "--jobs", str(jobs)]
+
+
+def kill(folder: Path, talks: Path, given: argparse.Namespace) -> None:
+    """End a run with SIGKILL at five moments, continue it each time, and compare with one that was left alone."""
+    begin = time.perf_counter()
+    subprocess.run(command(talks, folder / "whole", given.model, 2), check=False, capture_output=True)
+    whole, rng = time.perf_counter() - begin, random.Random(1)
+    for _ in range(5):
+        wait = rng.uniform(2, max(3, whole / 4))
+        process = subprocess.Popen(
+            command(talks, folder / "killed", given.model, 2), start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        manifest = folder / "killed" / FILE
+        done = len(manifest.read_bytes().splitlines()) if manifest.exists() else 0
+        print(f"killed after {wait:.1f} s: {done} entries", flush=True)
+        time.sleep(1)
+    subprocess.run(command(talks, folder / "killed", given.model, 2), check=False, capture_output=True)
+    print("identical" if files(folder / "killed") == files(folder / "whole") else "DIFFERENT", flush=True)
+
+
+def memory(folder: Path, talks: Path, given: argparse.Namespace) -> None:
+    """The largest sum of the proportional set sizes of all processes of a run."""
+    peaks = {}
+    for jobs in (1, 4):
+        process = subprocess.Popen(command(talks, folder / f"{jobs} jobs", given.model, jobs), start_new_session=True)
+        peak = [0.0]
+        watcher = threading.Thread(target=watch, args=(process, peak))
+        watcher.start()
+        process.wait()
+        watcher.join()
+        peaks[jobs] = peak[0]
+        print(f"{jobs} jobs: {peak[0]:.0f} MB of proportional memory", flush=True)
+    print(f"4 jobs / 1 job: {peaks[4] / peaks[1]:.2f}", flush=True)
+
+
+def watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
+    while process.poll() is None:
+        total = 0.0
+        for status in Path("/proc").glob("[0-9]*/smaps_rollup"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if os.getsid(int(status.parent.name)) == process.pid:
+                    total += int(status.read_text().split("Pss:")[1].split()[0]) / 1024
+        peak[0] = max(peak[0], total)
+        time.sleep(0.1)
+
+
+def speed(folder: Path, talks: Path, given: argparse.Namespace) -> None:
+    """Seconds with one thread in one process, and with more jobs of one thread each; two rounds in turn."""
+    seconds: dict[int, list[float]] = {jobs: [] for jobs in given.jobs}
+    for turn in range(3):
+        for jobs in given.jobs:
+            begin = time.perf_counter()
+            out = folder / f"{jobs} jobs {turn}"
+            subprocess.run(command(talks, out, given.model, jobs), check=False, capture_output=True)
+            seconds[jobs].append(time.perf_counter() - begin)
+    one = float(np.median(seconds[given.jobs[0]]))
+    for jobs, found in seconds.items():
+        middle = float(np.median(found))
+        print(
+            f"{jobs} jobs: {middle:.1f} s ({min(found):.1f} to {max(found):.1f}), {one / middle:.2f} times", flush=True
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Try a corpus.")
+    parser.add_argument("what", choices=("same", "kill", "memory", "speed"))
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--hours", type=float, default=0.0, help="of the longest recording")
+    parser.add_argument("--model", default="tiny.en")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "talks").mkdir()
+        make(folder / "talks", given.count, given.hours)
+        globals()[given.what](folder, folder / "talks", given)
+
+
+if __name__ == "__main__":
+    main()
