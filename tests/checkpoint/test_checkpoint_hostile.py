@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -11,12 +12,29 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import hostile
+import hostile_folders
 import numpy as np
 import pytest
-from checkpoint_files import DIMS, ggml, official_legacy, official_zip, random_weights, safetensors, zip_form
+from checkpoint_files import (
+    DIMS,
+    HF_CONFIG,
+    ct2,
+    ct2_integers,
+    ct2_variables,
+    ggml,
+    hf_name,
+    mlx_weights,
+    npz,
+    official_legacy,
+    official_zip,
+    random_weights,
+    safetensors,
+    zip_form,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,9 +55,13 @@ def open_whole(path: Path) -> dict[str, np.ndarray]:
 
 
 @contextlib.contextmanager
-def refused(folder: Path, data: bytes, message: str = "") -> Iterator[Path]:
-    """The file `model` is refused inside, in little memory and time, while nothing is started and nothing written."""
-    (folder / "model").write_bytes(data)
+def refused(folder: Path, data: bytes | dict[str, bytes], message: str = "") -> Iterator[Path]:
+    """The file or folder `model` is refused, in little memory and time; nothing is started and nothing written."""
+    if isinstance(data, bytes):
+        (folder / "model").write_bytes(data)
+    else:
+        hostile_folders.write(folder / "model", data)
+    before = sorted(folder.rglob("*"))
     hostile.FIRED.clear()
     tracemalloc.start()
     started = time.perf_counter()
@@ -49,18 +71,26 @@ def refused(folder: Path, data: bytes, message: str = "") -> Iterator[Path]:
     tracemalloc.stop()
     assert (seconds < 20, peak < 50 * MEGABYTE) == (True, True), (seconds, peak)
     assert hostile.FIRED == []
-    assert [path.name for path in folder.rglob("*")] == ["model"]
+    assert sorted(folder.rglob("*")) == before
     assert re.search(message, str(error.value)), str(error.value)
     assert len(str(error.value)) < 4000
 
 
 def test_the_corpus_is_large() -> None:
     assert len(hostile.CASES) >= 400
+    assert len([name for name in hostile_folders.CASES if "CTranslate2" in name or "MLX" in name]) >= 100
 
 
 @pytest.mark.parametrize("name", hostile.CASES)
 def test_hostile_files(name: str, tmp_path: Path) -> None:
     make, message = hostile.CASES[name]
+    with refused(tmp_path, make(), message) as path:
+        open_whole(path)
+
+
+@pytest.mark.parametrize("name", hostile_folders.CASES)
+def test_hostile_folders(name: str, tmp_path: Path) -> None:
+    make, message = hostile_folders.CASES[name]
     with refused(tmp_path, make(), message) as path:
         open_whole(path)
 
@@ -87,7 +117,8 @@ def test_every_hostile_file_stays_under_the_caps(megabytes: int, kept: bool) -> 
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": places}, timeout=300
     )
-    assert (done.stdout == f"{len(hostile.CASES)} files\n") == kept, done.stdout
+    count = len(hostile.CASES) + len(hostile_folders.CASES)
+    assert (done.stdout == f"{count} files\n") == kept, done.stdout
 
 
 def test_a_program_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,13 +145,29 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 SMALL = {**DIMS, "n_audio_state": 4, "n_text_state": 4, "n_audio_layer": 1, "n_text_layer": 1, "n_mels": 2}
 SMALL_WEIGHTS = random_weights(dims=SMALL)
+SMALL_VARIABLES = ct2_variables(SMALL_WEIGHTS) | {"encoder/num_heads": np.array(1, np.int16)}
 DIMS_TEXT = str(SMALL).replace("'", '"')
 SEEDS = {
-    "zip": zip_form(hostile.official(SMALL_WEIGHTS, SMALL), hostile.contents(SMALL_WEIGHTS)),
-    "deflated": official_zip(SMALL_WEIGHTS, compression=8),
-    "legacy": official_legacy(SMALL_WEIGHTS),
+    "zip": official_zip(SMALL_WEIGHTS, SMALL),
+    "deflated": official_zip(SMALL_WEIGHTS, SMALL, compression=8),
+    "legacy": official_legacy(SMALL_WEIGHTS, SMALL),
     "safetensors": safetensors(SMALL_WEIGHTS, {"dims": DIMS_TEXT, "alignment_heads": "[[0, 0]]"}),
-    "ggml": ggml(SMALL_WEIGHTS),
+    "ggml": ggml(SMALL_WEIGHTS, dims=SMALL),
+    "CTranslate2": ct2(SMALL_VARIABLES),
+    "CTranslate2, 8 bits": ct2(ct2_integers(SMALL_VARIABLES, "int8", rows=True)),
+    "MLX": npz(mlx_weights(weights=SMALL_WEIGHTS)),
+    "MLX, compressed": npz(mlx_weights(weights=SMALL_WEIGHTS), np.savez_compressed),
+    "MLX, safetensors": safetensors(mlx_weights(weights=SMALL_WEIGHTS)),
+    "Hugging Face": safetensors({hf_name(name): array for name, array in SMALL_WEIGHTS.items()}),
+}
+HF_SMALL = {**HF_CONFIG, "d_model": 4, "encoder_layers": 1, "decoder_layers": 1, "num_mel_bins": 2}
+FOLDERS: dict[str, tuple[str, dict[str, Any]]] = {  # what the weights are called in the folder, and its config.json
+    "CTranslate2": ("model.bin", {"alignment_heads": [[0, 0]]}),
+    "CTranslate2, 8 bits": ("model.bin", {"alignment_heads": [[0, 0]]}),
+    "MLX": ("weights.npz", SMALL),
+    "MLX, compressed": ("weights.npz", SMALL),
+    "MLX, safetensors": ("weights.safetensors", SMALL),
+    "Hugging Face": ("model.safetensors", HF_SMALL),
 }
 FLIPS = st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=6)
 
@@ -134,22 +181,40 @@ def test_flipped_bytes_give_a_model_or_a_sentence(
     data = bytearray(SEEDS[form])
     for place, change in flips:
         data[place % len(data)] ^= change
-    path = tmp_path_factory.getbasetemp() / f"flipped.{form}"
-    path.write_bytes(data)
+    path = placed(tmp_path_factory.getbasetemp() / "flipped", form, bytes(data))
     with contextlib.suppress(CheckpointError):
         assert all(np.isfinite(array).all() for array in open_whole(path).values())
+
+
+def placed(folder: Path, form: str, data: bytes, config: bytes | None = None) -> Path:
+    """The path of a file of some form, or of a folder that contains it and a config.json."""
+    folder = folder / form
+    folder.mkdir(parents=True, exist_ok=True)
+    name, settings = FOLDERS.get(form, ("model", None))
+    (folder / name).write_bytes(data)
+    if settings is None:
+        return folder / name
+    (folder / "config.json").write_bytes(json.dumps(settings).encode() if config is None else config)
+    return folder
+
+
+@pytest.mark.parametrize("form", SEEDS)
+def test_the_files_that_are_changed_are_sound(form: str, tmp_path: Path) -> None:
+    assert open_whole(placed(tmp_path, form, SEEDS[form])).keys() == SMALL_WEIGHTS.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", SEEDS)
 def test_thousands_of_mutations_give_a_model_or_a_sentence(form: str, tmp_path: Path) -> None:
-    """4,000 of each form, 20,000 in all; NPWHISPER_MUTATIONS asks for more."""
+    """2,000 of each form, over 20,000 in all; NPWHISPER_MUTATIONS asks for more."""
     random = np.random.default_rng(len(form))
-    for _ in range(int(os.environ.get("NPWHISPER_MUTATIONS", "4000"))):
-        data = mutated(SEEDS[form], random)
-        (tmp_path / "model").write_bytes(data)
+    for i in range(int(os.environ.get("NPWHISPER_MUTATIONS", "2000"))):
+        config = json.dumps(FOLDERS[form][1]).encode() if form in FOLDERS else b""
+        is_config = bool(config) and i % 5 == 0
+        data = SEEDS[form] if is_config else mutated(SEEDS[form], random)
+        path = placed(tmp_path, form, data, mutated(config, random) if is_config else None)
         with contextlib.suppress(CheckpointError):
-            open_whole(tmp_path / "model")
+            open_whole(path)
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:

@@ -17,6 +17,7 @@ from checkpoint_files import (
     described,
     hf_folder,
     hf_name,
+    hf_weights,
     random_weights,
     safetensors,
     zip_form,
@@ -26,10 +27,6 @@ from npwhisper.checkpoint import CheckpointError, read_checkpoint
 from npwhisper.checkpoint.vocabulary import CheckpointWarning, no_timestamps_id, only_whisper_tokens
 from npwhisper.checkpoint.weights import convert
 from npwhisper.model.layers import sinusoids
-
-
-def hf_weights(dtype: str = "float32") -> dict[str, np.ndarray]:
-    return {hf_name(name): array for name, array in random_weights(dtype).items()}
 
 
 def assert_equal(read: dict[str, np.ndarray], dtype: str = "float32") -> None:
@@ -114,43 +111,6 @@ def test_alignment_heads(tmp_path: Path, generation: Any, heads: Any) -> None:
 
 
 GOOD = safetensors(hf_weights())
-BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "no weights": ({}, "neither model.safetensors nor pytorch_model.bin"),
-    "adapter": ({"adapter_config.json": {}}, "LoRA adapter of another model"),
-    "no config": ({"config.json": b""}, "config.json is not JSON"),
-    "config is a list": ({"config.json": []}, "config.json is not a JSON object"),
-    "deep config": ({"config.json": b"[" * 100_000}, "config.json is not JSON"),
-    "endless config": ({"config.json": b" " * 10_000_001}, "no settings file"),
-    "other model": ({"config.json": {"model_type": "bert"}}, "not of a Whisper model"),
-    "size missing": ({"config.json": {"model_type": "whisper"}, "model.safetensors": GOOD}, "n_mels is a NoneType"),
-    "size negative": ({"config.json": {**HF_CONFIG, "vocab_size": -1}, "model.safetensors": GOOD}, "n_vocab is -1"),
-    "size huge": ({"config.json": {**HF_CONFIG, "decoder_layers": 10**9}, "model.safetensors": GOOD}, "n_text_layer"),
-    "other activation": ({"config.json": {**HF_CONFIG, "activation_function": "relu"}}, "another activation"),
-    "path in index": (
-        {"model.safetensors.index.json": {"weight_map": {"x": "../other.safetensors"}}},
-        "not a plain name",
-    ),
-    "absolute path": ({"model.safetensors.index.json": {"weight_map": {"x": "/etc/passwd"}}}, "not a plain name"),
-    "hidden file": ({"model.safetensors.index.json": {"weight_map": {"x": ".."}}}, "not a plain name"),
-    "index of numbers": ({"model.safetensors.index.json": {"weight_map": {"x": 3}}}, "no weight_map"),
-    "index of nothing": ({"model.safetensors.index.json": {}}, "no weight_map"),
-    "part missing": ({"model.safetensors.index.json": {"weight_map": {"x": "a.safetensors"}}}, "no file"),
-    "same tensor twice": (
-        {
-            "model.safetensors.index.json": {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}},
-            "a.safetensors": GOOD,
-            "b.safetensors": GOOD,
-        },
-        "is in two of the files",
-    ),
-    "pickle in safetensors' clothes": ({"model.safetensors": b"\x80\x02cos\nsystem\n."}, "no checkpoint"),
-}
-
-
-@pytest.mark.parametrize(("files", "message"), BROKEN.values(), ids=BROKEN)
-def test_broken_folders(tmp_path: Path, files: dict[str, Any], message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        read_checkpoint(hf_folder(tmp_path / "m", files))
 
 
 # --- what people really have ------------------------------------------------------------------------------------------

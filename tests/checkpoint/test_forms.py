@@ -12,7 +12,7 @@ from typing import Any
 import checkpoint_files as files
 import numpy as np
 import pytest
-from test_checkpoint_mlx import mlx_folder, npz
+from checkpoint_files import mlx_folder, mlx_weights, npz
 
 import npwhisper
 from npwhisper.checkpoint import read_checkpoint
@@ -59,13 +59,7 @@ def ctranslate2(folder: Path, weights: Weights) -> Path:
 
 
 def mlx(folder: Path, weights: Weights) -> Path:
-    theirs = {
-        name.replace("mlp.0", "mlp1").replace("mlp.2", "mlp2"): (
-            np.ascontiguousarray(array.transpose(0, 2, 1)) if array.ndim == 3 else array
-        )
-        for name, array in weights.items()
-        if name != "encoder.positional_embedding"
-    }
+    theirs = mlx_weights(weights=weights)
     return mlx_folder(folder / "mlx", npz(theirs), config={**DIMS, "model_type": "whisper"})
 
 

@@ -1,4 +1,4 @@
-"""Open every hostile file in a process of its own, under limits; print a line for each that breaks one.
+"""Open every hostile file and folder in a process of its own, under limits; print a line for each that breaks one.
 
     python capped.py megabytes seconds
 
@@ -12,9 +12,11 @@ import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hostile
+import hostile_folders
 
 from npwhisper.checkpoint import CheckpointError, read_checkpoint, to_float32
 from npwhisper.checkpoint.weights import check_weights
@@ -32,7 +34,8 @@ def open_whole(path: Path) -> None:
 
 def child(path: Path, megabytes: int, seconds: int) -> int:
     # Mapping the file needs address space as well, so the limit on it is the file's size above that on memory.
-    limit = megabytes * 2**20 + path.stat().st_size
+    files = [path] if path.is_file() else list(path.iterdir())
+    limit = megabytes * 2**20 + sum(file.stat().st_size for file in files)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     signal.alarm(seconds)
     try:
@@ -42,12 +45,21 @@ def child(path: Path, megabytes: int, seconds: int) -> int:
     return 0
 
 
+def cases() -> Iterator[tuple[str, Callable[[Path], object]]]:
+    """Every name with what writes its file or folder to a path."""
+    for name, (make, _) in hostile.CASES.items():
+        yield name, lambda path, make=make: path.write_bytes(make())  # type: ignore[misc]
+    for name, (files, _) in hostile_folders.CASES.items():
+        yield name, lambda path, files=files: hostile_folders.write(path, files())  # type: ignore[misc]
+
+
 def main() -> None:
     megabytes, seconds = map(int, sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model")
-        for name, (make, _) in hostile.CASES.items():
-            path.write_bytes(make())
+    count = 0
+    for count, (name, write) in enumerate(cases(), start=1):  # noqa: B007
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model")
+            write(path)
             pid = os.fork()
             if pid == 0:
                 try:
@@ -57,10 +69,10 @@ def main() -> None:
                     status = 1
                 os._exit(status)
             _, status, usage = os.wait4(pid, 0)
-            peak = usage.ru_maxrss // 1024  # kilobytes on Linux
-            if os.waitstatus_to_exitcode(status) != REFUSED or peak > megabytes:
-                print(f"{name}: exit {os.waitstatus_to_exitcode(status)}, {peak} MB", flush=True)
-    print(f"{len(hostile.CASES)} files")
+        peak = usage.ru_maxrss // 1024  # kilobytes on Linux
+        if os.waitstatus_to_exitcode(status) != REFUSED or peak > megabytes:
+            print(f"{name}: exit {os.waitstatus_to_exitcode(status)}, {peak} MB", flush=True)
+    print(f"{count} files")
 
 
 if __name__ == "__main__":

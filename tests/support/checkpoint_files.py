@@ -29,6 +29,8 @@ DIMS = {
     "n_text_layer": 2,
 }
 
+Tensors = dict[str, np.ndarray]
+
 
 def shapes(dims: dict[str, int] = DIMS) -> dict[str, tuple[int, ...]]:
     """Every tensor of a Whisper model, written out from the state dict of openai-whisper."""
@@ -199,13 +201,13 @@ def official(weights: dict[str, np.ndarray], dims: dict[str, int] | None = DIMS)
     return {"dims": dims, "model_state_dict": described(weights)}
 
 
-def official_zip(weights: dict[str, np.ndarray], **options: Any) -> bytes:
-    return zip_form(official(weights), contents(weights), **options)
+def official_zip(weights: dict[str, np.ndarray], dims: dict[str, int] = DIMS, **options: Any) -> bytes:
+    return zip_form(official(weights, dims), contents(weights), **options)
 
 
-def official_legacy(weights: dict[str, np.ndarray]) -> bytes:
+def official_legacy(weights: dict[str, np.ndarray], dims: dict[str, int] = DIMS) -> bytes:
     storages = {str(key): (array.size, array.tobytes()) for key, array in enumerate(weights.values())}
-    return legacy_form({"dims": DIMS, "model_state_dict": described(weights, None)}, storages)
+    return legacy_form({"dims": dims, "model_state_dict": described(weights, None)}, storages)
 
 
 SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "bfloat16": "BF16"}
@@ -312,6 +314,10 @@ HF_CONFIG = {
 }
 
 
+def hf_weights(dtype: str = "float32") -> dict[str, np.ndarray]:
+    return {hf_name(name): array for name, array in random_weights(dtype).items()}
+
+
 def hf_folder(folder: Path, files: dict[str, Any], config: Any = HF_CONFIG) -> Path:
     """A folder with a config.json and the given files: bytes, or a value for JSON."""
     folder.mkdir()
@@ -399,8 +405,47 @@ def ct2(variables: dict[str, np.ndarray], version: int = 6, kind: str = "", spec
     return struct.pack("<I", version) + ct2_string(spec) + struct.pack("<II", 3, len(body)) + b"".join(body) + alias
 
 
+def ct2_integers(variables: Tensors, dtype: str, rows: bool) -> Tensors:
+    """Matrices as integers with a scale for each row, or one for all."""
+    found = dict(variables)
+    for name, array in variables.items():
+        if name.endswith("/weight") and array.ndim == 2:
+            wide = array.astype(np.float32)
+            scale = 127 / np.abs(wide).max(axis=1) if rows else np.array(1000.0, np.float32)
+            found[name] = np.rint(wide * (scale[:, None] if rows else scale)).astype(dtype)
+            found[f"{name}_scale"] = scale.astype(np.float32)
+    return found
+
+
 def ct2_folder(folder: Path, data: bytes, heads: list[list[int]] | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(data)
     (folder / "config.json").write_text(json.dumps({"alignment_heads": heads or [[0, 0], [1, 0]]}))
+    return folder
+
+
+# --- MLX -------------------------------------------------------------------------------------------------------------
+
+
+def mlx_weights(dtype: str = "float16", weights: Tensors | None = None) -> Tensors:
+    """As mlx-examples' convert.py writes them: other convolutions, other names in the mlp, no encoder positions."""
+    found = {}
+    for name, array in (random_weights() if weights is None else weights).items():
+        if name != "encoder.positional_embedding":
+            theirs = name.replace("mlp.0", "mlp1").replace("mlp.2", "mlp2")
+            found[theirs] = np.ascontiguousarray(array.transpose(0, 2, 1) if array.ndim == 3 else array).astype(dtype)
+    return found
+
+
+def npz(tensors: Tensors, save: Any = np.savez) -> bytes:
+    stream = io.BytesIO()
+    save(stream, **tensors)
+    return stream.getvalue()
+
+
+def mlx_folder(folder: Path, data: bytes, file: str = "weights.npz", config: Any = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(data)
+    text = json.dumps({**DIMS, "model_type": "whisper"} if config is None else config)
+    (folder / "config.json").write_text(text)
     return folder
