@@ -7,7 +7,7 @@
 count and as many tensors: name, number of axes, axes, type, number of bytes, numbers; then pairs of names, the second
 of which stands for the first. Version 3 gives the size of an item and the number of items instead of a type and a
 number of bytes. Projections of the same input are stacked: query, key and value, or key and value. Integers of 8 and 16
-bits have scales beside them.
+bits have scales beside them, which an alias of their tensor shares.
 
 Source: CTranslate2's ``src/models/model.cc`` (the layout) and ``python/ctranslate2/specs`` (the names).
 """
@@ -136,6 +136,8 @@ def read_variables(data: Array) -> dict[str, Array]:
         if target not in variables:
             raise CheckpointError(f"{alias[:80]!r} stands for {target[:80]!r}, which is not there: the file is broken")
         variables.setdefault(alias, variables[target])
+        if f"{target}_scale" in variables:
+            variables.setdefault(f"{alias}_scale", variables[f"{target}_scale"])
     if reader.at != data.size:
         raise CheckpointError(f"{data.size - reader.at} bytes follow the last tensor: the file is broken")
     return variables

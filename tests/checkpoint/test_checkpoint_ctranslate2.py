@@ -55,6 +55,14 @@ def test_integers_are_divided_by_their_scales(tmp_path: Path, dtype: str, rows: 
         np.testing.assert_allclose(weights[name].astype(np.float32), array, atol=tolerance)
 
 
+def test_an_alias_of_integers_has_their_scales(tmp_path: Path) -> None:
+    variables = ct2_integers(VARIABLES, "int8", rows=True)
+    first, second = (f"decoder/layer_{i}/ffn/linear_0/weight" for i in range(2))
+    del variables[second], variables[f"{second}_scale"]
+    weights = opened(tmp_path, ct2(variables, aliases={second: first}))
+    np.testing.assert_array_equal(weights["decoder.blocks.1.mlp.0.weight"], weights["decoder.blocks.0.mlp.0.weight"])
+
+
 def test_the_number_of_heads_is_taken_from_the_file(tmp_path: Path) -> None:
     folder = ct2_folder(tmp_path, ct2({**VARIABLES, "encoder/num_heads": np.array(4, np.int16)}))
     assert read_checkpoint(folder).dims["n_audio_head"] == 4

@@ -395,14 +395,20 @@ def ct2_variable(name: str, array: np.ndarray, kind: str = "", version: int = 6)
     return head + struct.pack("<BI", CT2_TYPES[kind], array.nbytes) + array.tobytes()
 
 
-def ct2(variables: dict[str, np.ndarray], version: int = 6, kind: str = "", spec: str = "WhisperSpec") -> bytes:
+TIED = {"decoder/projection/weight": "decoder/embeddings/weight"}
+
+
+def ct2(
+    variables: Tensors, version: int = 6, kind: str = "", spec: str = "WhisperSpec", aliases: dict[str, str] = TIED
+) -> bytes:
     """A whole `model.bin`; arrays of `kind` bfloat16 come as uint16."""
     body = [
         ct2_variable(name, array, kind if array.dtype == np.uint16 else "", version)
         for name, array in variables.items()
     ]
-    alias = struct.pack("<I", 1) + ct2_string("decoder/projection/weight") + ct2_string("decoder/embeddings/weight")
-    return struct.pack("<I", version) + ct2_string(spec) + struct.pack("<II", 3, len(body)) + b"".join(body) + alias
+    pairs = b"".join(ct2_string(alias) + ct2_string(target) for alias, target in aliases.items())
+    head = struct.pack("<I", version) + ct2_string(spec) + struct.pack("<II", 3, len(body))
+    return head + b"".join(body) + struct.pack("<I", len(aliases)) + pairs
 
 
 def ct2_integers(variables: Tensors, dtype: str, rows: bool) -> Tensors:
