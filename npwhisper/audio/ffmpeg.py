@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import re
+import sys
 from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from npwhisper.audio.damage import warn_of_missing
 from npwhisper.audio.samples import checked_blocks
-from npwhisper.audio.units import READ_BLOCK, AudioError, Blocks
+from npwhisper.audio.units import READ_BLOCK, AudioError, Blocks, name_of
+
+if TYPE_CHECKING:
+    import subprocess
+
+# Containers that hold their sound themselves. Playlists (hls, dash, concat, imf, sdp), which name other files, devices,
+# pictures, and bare samples, which nothing identifies, are not among them.
+CONTAINERS = (
+    "3gp,aa,aac,aax,ac3,adx,aiff,amr,amrnb,amrwb,ape,asf,asf_o,ast,au,avi,caf,codec2,dsf,dss,dts,dtshd,dv,eac3,flac,flv,"
+    "g722,g723_1,g726,g726le,g729,gsm,gxf,iff,ilbc,ircam,iv8,kux,live_flv,loas,m4v,matroska,mlp,mmf,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mpegvideo,mxf,nistsphere,nsv,nut,ogg,oma,pvf,qcp,rm,rso,s337m,sbc,shn,sox,spdif,swf,tak,truehd,tta,"
+    "voc,w64,wav,wsd,wtv,wv,xwma"
+)
+STALL = 120.0  # seconds that ffmpeg may take for a piece of sound
+MESSAGES = 1 << 20  # bytes of ffmpeg's messages that are read
+DAMAGE = r"prematurely|partial file|while decoding|corrupt input packet|input/output error|backstep|error reading"
 
 
 def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str) -> Blocks:
@@ -23,26 +44,99 @@ def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str) -> Blocks:
             "install ffmpeg, or convert the file to wav, flac, ogg or mp3"
         )
     with tempfile.TemporaryDirectory() as folder:
-        data = _run([ffmpeg, *_ffmpeg_arguments(_as_path(source, folder), sr)], complaint)
+        command = [*_parent_death(), ffmpeg, *_arguments(_as_path(source, folder), sr)]
+        data = _run(command, name_of(source), sr, complaint)
         yield from checked_blocks((np.frombuffer(d, "<i2").astype(np.float32) / 32768.0 for d in data), source)
 
 
-def _run(command: list[str], complaint: str) -> Iterator[bytes]:
-    """What a program writes, in pieces; AudioError with its last message if it fails."""
-    import subprocess
+def _run(command: list[str], name: str, sr: int, complaint: str) -> Iterator[bytes]:
+    """What ffmpeg writes, in pieces of whole samples; AudioError if that is nothing, a warning if it found damage."""
     import tempfile
 
-    with (
-        tempfile.TemporaryFile() as messages,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
-    ):
+    n_bytes = 0
+    with tempfile.TemporaryFile() as messages, _started(command, messages) as process:
+        while data := _read(process, complaint):
+            n_bytes += len(data)
+            yield data[: len(data) // 2 * 2]
+        status = process.wait()
+        messages.seek(0)
+        told = messages.read(MESSAGES).decode(errors="replace").strip()
+    if status and not n_bytes:
+        raise AudioError(f"{complaint} and ffmpeg {_refusal(told)}")
+    warn_of_missing(name, sr, n_bytes // 2, _length(told, sr), _damage(told, status))
+
+
+@contextlib.contextmanager
+def _started(command: list[str], messages: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program; however we leave, it has ended."""
+    import subprocess
+
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _read(process: subprocess.Popen[bytes], complaint: str) -> bytes:
+    """The next piece, b"" at the end; AudioError if none comes for a long time."""
+    import threading
+
+    stalled = threading.Event()
+
+    def stop() -> None:
+        stalled.set()
+        process.kill()
+
+    alarm = threading.Timer(STALL, stop)
+    alarm.daemon = True
+    alarm.start()
+    try:
         assert process.stdout is not None
-        while data := process.stdout.read(2 * READ_BLOCK):
-            yield data
-        if process.wait():
-            messages.seek(0)
-            reason = messages.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise AudioError(f"{complaint} and ffmpeg says {reason!r}; is it an audio file, and is it complete?")
+        data = process.stdout.read(2 * READ_BLOCK)
+    finally:
+        alarm.cancel()
+    if stalled.is_set():
+        raise AudioError(f"{complaint} and ffmpeg has written nothing for {STALL:g} seconds, so it was stopped")
+    return data
+
+
+@functools.cache
+def _parent_death() -> list[str]:
+    """A prefix for a command with which Linux kills it when we are killed: setpriv, of util-linux, if it is there."""
+    import shutil
+    import subprocess
+
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    works = not prefix or not subprocess.run([*prefix, sys.executable, "-c", ""], capture_output=True).returncode
+    return prefix if works else []
+
+
+def _damage(told: str, status: int) -> str | None:
+    """What ffmpeg says of damage, in its own words, or None."""
+    lines = re.findall(r"^(?:\[[^]]*\] )*\[(?:error|fatal|warning)\] (.*)", told, re.MULTILINE)
+    damage = [line for line in lines if re.search(DAMAGE, line, re.IGNORECASE)]
+    reason = damage[0] if damage else f"exit status {status}" if status else None
+    return reason and f"ffmpeg says {reason.rstrip('.')!r}"
+
+
+def _refusal(told: str) -> str:
+    """Why ffmpeg gave nothing."""
+    if refused := re.search(r"\[(\S+) @ \S+\] .*Format not on whitelist", told):
+        return f"takes it for {refused[1]!r}, which is not among the formats that are read: playlists name other files"
+    reason = re.sub(r"^(\[[^]]*\] )+", "", told.rpartition("\n")[2])
+    return f"says {reason!r}; is it an audio file, and is it complete?"
+
+
+def _length(told: str, sr: int) -> int:
+    """How many samples the container tells of; 0 where ffmpeg guesses, or where a film may be longer than its sound."""
+    length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", told)
+    if not length or "Estimating duration" in told or re.search(r"Stream #.*: Video:", told):
+        return 0
+    hours, minutes, seconds = map(float, length.groups())
+    return round(sr * (3600 * hours + 60 * minutes + seconds))
 
 
 def _as_path(source: str | bytes, folder: str) -> str:
@@ -55,7 +149,8 @@ def _as_path(source: str | bytes, folder: str) -> str:
     return path
 
 
-def _ffmpeg_arguments(path: str, sr: int) -> list[str]:
-    # "file:" and the whitelist: neither a name nor a playlist in the file may make ffmpeg open a network address.
-    reading = ["-nostdin", "-loglevel", "error", "-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+def _arguments(path: str, sr: int) -> list[str]:
+    # "file:" and the whitelists: neither a name nor a playlist may make ffmpeg open another file or a network address.
+    safety = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
+    reading = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *safety, "-i", f"file:{path}"]
     return [*reading, "-f", "s16le", "-acodec", "pcm_s16le", "-ac", "1", "-ar", str(sr), "pipe:1"]

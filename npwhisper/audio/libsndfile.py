@@ -53,7 +53,9 @@ def _pieces(stream: BinaryIO, name: str, n_announced: int) -> Blocks:
                 if not n_read:
                     raise
                 gap, failure = max(PIECE, 2 * gap), failure or error
-    warn_of_missing(n_announced, n_read, sound.samplerate, name, failure)
+    reason = getattr(failure, "error_string", str(failure)).rstrip(".")
+    damage = f"libsndfile says {reason!r}" if failure else None
+    warn_of_missing(name, sound.samplerate, n_read, n_announced, damage)
 
 
 def _announced(sound: Any) -> int:

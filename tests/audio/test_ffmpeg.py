@@ -1,0 +1,196 @@
+"""ffmpeg reads the recording and nothing else, tells of damage, and ends with us. Measured with ffmpeg 5.1.9."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from npwhisper.audio import AudioError, AudioWarning, example, ffmpeg, load_audio
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+needs_scripts = pytest.mark.skipif(os.name == "nt", reason="the stand-in for ffmpeg is a script")
+SOUND = load_audio(example())
+
+
+def made(path: Path, *options: str) -> Path:
+    """The example in another form, made by ffmpeg."""
+    command = ["ffmpeg", "-v", "error", "-y", "-i", example(), *options, str(path)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip(f"this ffmpeg does not write {path.name}")
+    return path
+
+
+FORMS = {
+    "m4a": "",
+    "mp4": "-movflags +faststart",
+    "mov": "",
+    "m4b": "-c:a alac -f mp4",
+    "3gp": "-ar 8000 -c:a aac",
+    "webm": "-c:a libopus",
+    "mkv": "-c:a libvorbis",
+    "mka": "-c:a flac",
+    "aac": "",
+    "latm": "",
+    "wma": "",
+    "asf": "",
+    "ac3": "",
+    "eac3": "",
+    "dts": "-strict -2 -ar 48000 -ac 2",
+    "mlp": "-strict -2 -ar 48000",
+    "mp2": "",
+    "mp3": "",
+    "avi": "",
+    "flv": "-ar 44100",
+    "swf": "-ar 44100",
+    "ts": "",
+    "mpg": "",
+    "vob": "",
+    "wv": "",
+    "tta": "",
+    "spx": "-c:a libspeex",
+    "opus": "",
+    "rm": "-ac 1 -ar 8000 -c:a real_144",
+    "caf": "",
+    "nut": "",
+    "gsm": "-ar 8000",
+    "voc": "",
+    "sbc": "",
+    "w64": "",
+    "sox": "",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    "suffix", ["m4a", "webm", "wma", *(pytest.param(suffix, marks=pytest.mark.slow) for suffix in FORMS)]
+)
+def test_good_files_are_read_whole_and_without_a_warning(tmp_path: Path, suffix: str) -> None:
+    path = made(tmp_path / f"talk.{suffix}", *FORMS[suffix].split())
+    whole = np.concatenate(list(ffmpeg.ffmpeg_blocks(str(path), 16000, "")))
+    for sound in (whole, load_audio(path)):
+        assert abs(len(sound) - len(SOUND)) <= 2.5 * 1024, "encoders add a frame or two"
+        assert np.sqrt(np.mean(sound[-48_000:] ** 2)) > 0.02, "speech up to the end"
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "flv", "tta", "aac"])
+@pytest.mark.parametrize(
+    "share", [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.2, 0.55, 0.8, 0.95))]
+)
+def test_of_truncated_files_there_is_a_warning(tmp_path: Path, suffix: str, share: float) -> None:
+    path = made(tmp_path / f"talk.{suffix}", *FORMS[suffix].split())
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.warns(AudioWarning, match="is truncated or damaged"):
+        sound = load_audio(path)
+    assert 0.8 * share * len(SOUND) - 16_000 < len(sound) < 0.99 * len(SOUND)
+
+
+@needs_ffmpeg
+def test_a_film_longer_than_its_sound_gives_no_warning(tmp_path: Path) -> None:
+    picture = ["-f", "lavfi", "-i", "color=s=16x16:r=5:d=15", "-c:v", "mpeg4"]
+    assert abs(len(load_audio(made(tmp_path / "film.mp4", *picture))) - len(SOUND)) < 1600
+
+
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:20\n#EXTINF:11,\n{0}\n#EXT-X-ENDLIST\n",
+    "live": "#EXTM3U\n#EXT-X-TARGETDURATION:20\n#EXTINF:11,\n{0}\n",
+    "concat": "ffconcat version 1.0\nfile '{0}'\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT11S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="0" '
+    'bandwidth="1"><BaseURL>{0}</BaseURL></Representation></AdaptationSet></Period></MPD>\n',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    "pictures": "/tmp/%03d.png\n",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_playlist_reads_no_other_file(tmp_path: Path, kind: str, as_bytes: bool) -> None:
+    secret = made(tmp_path / "secret.mp3")
+    path = tmp_path / "talk.mp3"
+    path.write_text(PLAYLISTS[kind].format(secret))
+    with pytest.raises(AudioError, match="cannot be read"):
+        load_audio(path.read_bytes() if as_bytes else path)
+
+
+@needs_ffmpeg
+def test_the_refusal_of_a_playlist_says_so(tmp_path: Path) -> None:
+    (tmp_path / "talk.mp3").write_text(PLAYLISTS["hls"])
+    with pytest.raises(AudioError, match=r"talk\.mp3' .*ffmpeg takes it for 'hls', .*playlists name other files"):
+        load_audio(tmp_path / "talk.mp3")
+
+
+# The child process
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Path:
+    """Put a script in place of ffmpeg that writes its process number to a file."""
+    number = f"open({str(folder / 'pid')!r}, 'w').write(str(os.getpid()))"
+    (folder / "ffmpeg").write_text(f"#!{sys.executable}\nimport os, sys, time\n{number}\n{body}\n")
+    (folder / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    (folder / "talk.m4a").write_bytes(b"\0\0\0 ftypM4A ")
+    return folder / "talk.m4a"
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+SILENT = "time.sleep(60)"
+ENDLESS = "while True: sys.stdout.buffer.write(bytes(1 << 16))"
+
+
+@needs_scripts
+def test_a_stalled_ffmpeg_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = stand_in(tmp_path, monkeypatch, SILENT)
+    monkeypatch.setattr(ffmpeg, "STALL", 1.0)
+    with pytest.raises(AudioError, match=r"talk\.m4a' .*written nothing for 1 seconds, so it was stopped"):
+        load_audio(path)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+@needs_scripts
+@pytest.mark.parametrize("how", ["close", "throw"])
+def test_ffmpeg_ends_when_nobody_reads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    path = stand_in(tmp_path, monkeypatch, ENDLESS)
+    blocks = ffmpeg.ffmpeg_blocks(str(path), 16000, "")
+    next(blocks)
+    pid = int((tmp_path / "pid").read_text())
+    assert alive(pid)
+    with contextlib.suppress(KeyboardInterrupt):
+        blocks.close() if how == "close" else blocks.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert not alive(pid)
+
+
+@pytest.mark.skipif(not ffmpeg._parent_death(), reason="setpriv is not there")
+def test_ffmpeg_ends_when_we_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = stand_in(tmp_path, monkeypatch, SILENT)
+    ours = subprocess.Popen([sys.executable, "-c", f"import npwhisper.audio as a; a.load_audio({str(path)!r})"])
+    pid = tmp_path / "pid"
+    wait_for(lambda: pid.exists() and pid.read_text() != "")
+    ours.send_signal(signal.SIGKILL)
+    ours.wait()
+    wait_for(lambda: not alive(int(pid.read_text())))
+
+
+def wait_for(condition: object) -> None:
+    for _ in range(200):
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited for ten seconds")
