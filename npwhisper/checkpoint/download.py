@@ -70,7 +70,7 @@ ALIGNMENT_HEADS: dict[str, list[tuple[int, int]]] = {name: _pairs(text) for name
 """name -> (layer, head) of the decoder's cross-attention heads that follow the audio in time"""
 
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-HUB_SETTINGS = ["config.json", "generation_config.json", "added_tokens.json"]
+HUB_SETTINGS = ["config.json", "generation_config.json", "added_tokens.json", "tokenizer.json", "adapter_config.json"]
 HUB_WEIGHTS = [
     ["model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"],
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-?????-of-?????.bin"],
@@ -211,7 +211,8 @@ def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> 
                 f"{name} could not be fetched from the Hugging Face hub ({_in_words(error)}): "
                 "check the name and the network, or give the path of a downloaded folder"
             ) from error
-        if any(list(folder.glob(pattern)) for pattern in weights):
+        is_adapter = (folder / "adapter_config.json").exists()  # whoever opens the folder says what to do with it
+        if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
             return folder
     raise DownloadError(
         f"{name} on the Hugging Face hub has no weights that can be read "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,9 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import checkpoint_files as files
+import numpy as np
 import pytest
 
-from npwhisper.checkpoint import download
+import npwhisper
+from npwhisper.checkpoint import CheckpointError, download
 from npwhisper.checkpoint.download import ALIGNMENT_HEADS, OFFICIAL, DownloadError, available_models, fetch
 
 # After an error, pooch leaves the connection to the garbage collector; the fixture `offer` collects it.
@@ -25,6 +30,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+WHOLE_DIMS = {**files.DIMS, "n_vocab": 51865}
+WHOLE = files.random_weights(dims=WHOLE_DIMS)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -213,9 +222,13 @@ def test_an_unknown_name_lists_the_known(name: str, tmp_path: Path, monkeypatch:
 
 
 def fake_hub(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, files: list[str], error: Exception | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    files: list[str],
+    error: Exception | None = None,
+    repository: Path | None = None,
 ) -> list[Any]:
-    """A `huggingface_hub` with one repository; the list of calls is given back."""
+    """A `huggingface_hub` with one repository, of empty files or a folder's; the list of calls is given back."""
     from fnmatch import fnmatch
 
     calls: list[Any] = []
@@ -226,7 +239,7 @@ def fake_hub(
             raise error
         for name in files:
             if any(fnmatch(name, pattern) for pattern in allow_patterns):
-                (folder / name).touch()
+                shutil.copy(repository / name, folder / name) if repository else (folder / name).touch()
         return str(folder)
 
     module = types.SimpleNamespace(snapshot_download=snapshot_download)
@@ -260,6 +273,60 @@ def test_only_what_is_needed_is_fetched_from_the_hub(
     assert fetch("org/name", "cache") == tmp_path
     assert {entry.name for entry in tmp_path.iterdir()} == fetched
     assert calls[0] == ("org/name", Path("cache"))
+
+
+REPOSITORIES = {
+    "Systran/faster-whisper-base": (
+        {"model.bin": lambda: files.ct2(files.ct2_variables(WHOLE)), "config.json": {"alignment_heads": [[1, 0]]}},
+        {"tokenizer.json": {}, "vocabulary.txt": [], "README.md": []},
+    ),
+    "mlx-community/whisper-base-mlx": (
+        {
+            "weights.npz": lambda: files.npz(
+                files.mlx_weights(weights=WHOLE) | {"alignment_heads": np.array([[1, 0]])}
+            ),
+            "config.json": {**WHOLE_DIMS, "model_type": "whisper"},
+        },
+        {"README.md": []},
+    ),
+    "openai/whisper-base": (
+        {
+            "model.safetensors": lambda: files.safetensors({files.hf_name(n): a for n, a in WHOLE.items()}),
+            "config.json": {**files.HF_CONFIG, "vocab_size": 51865},
+            "generation_config.json": {"alignment_heads": [[1, 0]], "no_timestamps_token_id": 50363},
+        },
+        {"tf_model.h5": [], "pytorch_model.bin": [], "flax_model.msgpack": []},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_every_form_on_the_hub_becomes_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    needed, others = REPOSITORIES[name]
+    (tmp_path / "repository").mkdir()
+    for file, content in {**needed, **others}.items():
+        data = content() if callable(content) else json.dumps(content).encode()
+        (tmp_path / "repository" / file).write_bytes(data)
+    calls = fake_hub(monkeypatch, tmp_path, list({**needed, **others}), repository=tmp_path / "repository")
+    model = npwhisper.load_model(name, download_root=str(tmp_path / "cache"))
+    assert {call[:2] for call in calls} == {(name, tmp_path / "cache")}
+    assert vars(model.dims) == WHOLE_DIMS
+    assert model.alignment_heads == [(1, 0)]
+    assert model.is_multilingual
+    for tensor, array in WHOLE.items():
+        if tensor != "encoder.positional_embedding":  # MLX leaves it out
+            np.testing.assert_array_equal(model.weights[tensor], array.astype(np.float32))
+    fetched = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert fetched == {*needed, *({"tokenizer.json"} & others.keys())}
+
+
+def test_an_adapter_on_the_hub_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "openai/whisper-base"}
+    (tmp_path / "repository" / "adapter_config.json").write_text(json.dumps(settings))
+    fake_hub(monkeypatch, tmp_path, ["adapter_config.json"], repository=tmp_path / "repository")
+    with pytest.raises(CheckpointError, match=r"LoRA adapter of 'openai/whisper-base', not a model: merge"):
+        npwhisper.load_model("org/adapter")
 
 
 def test_a_hub_model_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
