@@ -134,3 +134,15 @@ def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find, names
+
+
+def formerly(*modules: str) -> Callable[[str], Any]:
+    """Make the ``__getattr__`` of a module some of whose names are in other `modules` now."""
+
+    def find(name: str) -> Any:
+        for module in () if name.startswith("_") else map(import_module, modules):
+            if name in vars(module):
+                return vars(module)[name]
+        raise AttributeError(f"there is no {name!r} here, nor in {' or '.join(modules)}")
+
+    return find

@@ -57,6 +57,44 @@ class Whisper(TorchNames, Network):
         """See `npwhisper.model.Network.decoder`."""
         return TorchModule(super().decoder, "decoder")
 
+    def embed_audio(self, mel: Array) -> Array:
+        """Encode log-mel windows.
+
+        Parameters
+        ----------
+        mel : array, shape (n_mels, 3000) or (B, n_mels, 3000)
+
+        Returns
+        -------
+        array of float32, shape (B, 1500, n_audio_state)
+
+        Raises
+        ------
+        ValueError
+            If the number of mel bins or frames is not the model's.
+        """
+        return super().embed_audio(mel)
+
+    def logits(self, tokens: Array, audio_features: Array) -> Array:
+        """Logits of the token after each of `tokens`.
+
+        Parameters
+        ----------
+        tokens : array of int, shape (T,) or (B, T)
+        audio_features : array, shape (1500, D) or (A, 1500, D)
+            What `embed_audio` returned for one or more windows; every B / A rows of tokens share a window.
+
+        Returns
+        -------
+        array of float32, shape (B, T, n_vocab)
+
+        Raises
+        ------
+        ValueError
+            If there are too many tokens or unknown ones, or B is not a multiple of A.
+        """
+        return super().logits(tokens, audio_features)
+
     def detect_language(
         self, mel: Array, tokenizer: Tokenizer | None = None
     ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:

@@ -104,16 +104,53 @@ def test_every_public_name_exists_and_has_a_docstring() -> None:
         _ = npwhisper.trancribe
 
 
-FORBIDDEN_CALLS = {"is_handled", "limit", "run", "run_alone", "set_num_threads", "get_num_threads", "isinstance"}
+MODEL = sorted((PACKAGE / "model").glob("*.py"))
+NOT_IN_FORMULAS = {  # names of how something is computed, or of who is watching
+    "Int8Matrix", "ascontiguousarray", "blas_libraries", "by_parts", "copyto", "get_num_threads", "getattr",
+    "is_handled", "is_inside", "isinstance", "limit_blas", "run", "run_alone", "set_num_threads", "using_threads",
+}  # fmt: skip
+CHECKS = re.compile("_checked_")  # methods of Network that look at what a user passed
 
 
-@pytest.mark.parametrize("name", ["layers.py"])
-def test_layers_are_formulas_only(name: str) -> None:
-    tree = parsed(PACKAGE / "model" / name)
-    assert not imports(tree) & {"threading", "concurrent.futures", "npwhisper.compute.threads"}
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert calls
-    for call in calls:
-        assert not {keyword.arg for keyword in call.keywords} & {"out", "rows", "block"}, ast.unparse(call)
-        called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        assert called not in FORBIDDEN_CALLS, ast.unparse(call)
+def used(tree: ast.AST) -> set[str]:
+    """Every name and attribute that the code reads, called or not."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def faults(tree: ast.AST) -> set[str]:
+    """What makes a file of `model/` more than formulas."""
+    modules = {"threading", "concurrent", "concurrent.futures", "multiprocessing", "npwhisper.compute.threads"}
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    found = imports(tree) & modules | (used(tree) | imported) & NOT_IN_FORMULAS | keywords & {"out", "rows", "block"}
+    for node in ast.walk(tree):
+        is_formula = isinstance(node, ast.FunctionDef) and not CHECKS.match(node.name)
+        if is_formula and any(isinstance(n, ast.Compare) and used(n) & {"dtype", "kind"} for n in ast.walk(node)):
+            found.add("a test of a dtype")
+    return found
+
+
+@pytest.mark.parametrize("path", MODEL, ids=identity)
+def test_the_model_is_formulas_only(path: Path) -> None:
+    assert not faults(parsed(path))
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("import threading", "threading"),
+        ("from concurrent.futures import Future", "concurrent.futures"),
+        ("from npwhisper.tracing.seam import is_handled", "is_handled"),
+        ("@limit_blas(1)\ndef f(x): ...", "limit_blas"),
+        ("np.exp(x, out=x)", "out"),
+        ("def f(x):\n    return x if x.dtype == np.float32 else 0", "a test of a dtype"),
+    ],
+)
+def test_what_is_not_a_formula_is_found(code: str, fault: str) -> None:
+    assert faults(ast.parse(code)) == {fault}
+
+
+def test_the_whole_model_is_read_in_one_sitting() -> None:
+    assert [path.stem for path in MODEL] == ["__init__", "attention", "blocks", "cache", "layers", "network"]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODEL) <= 600

@@ -1,6 +1,8 @@
-"""Classes of openai-whisper's ``model.py``, each of which is a function here, and `Whisper`."""
+"""Classes of openai-whisper's ``model.py``, each of which is a function here, `Whisper`, and two old names of ours."""
 
 from npwhisper.compat.elsewhere import elsewhere
+from npwhisper.compute.elementwise import row_sum
+from npwhisper.compute.products import product
 from npwhisper.whisper import Whisper
 
 __all__ = [
@@ -12,7 +14,11 @@ __all__ = [
     "ResidualAttentionBlock",
     "TextDecoder",
     "Whisper",
+    "product",
+    "total",
 ]
+
+total = row_sum
 
 _ATTENTION = "use npwhisper.model.self_attention and cross_attention; npwhisper.trace records what they compute"
 _BLOCK = "use npwhisper.model.encoder_block(x, w, n_head) and decoder_block; npwhisper.trace records what they compute"

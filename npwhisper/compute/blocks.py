@@ -5,6 +5,7 @@ The decorators here say which part of a function is independent; how large the b
 
     positionwise   f(x, ...), every row of x by itself
     by_heads       attention, every head and every query by itself
+    reproducible   a whole computation, whose bits depend on nothing that runs beside it
 
 While layers are traced, replaced or profiled, functions made of layers run whole and in the caller's thread; single
 layers keep their cuts, so that not a bit of the result changes.
@@ -17,14 +18,15 @@ import math
 import threading
 from collections.abc import Callable
 from itertools import product
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from npwhisper.compute.threads import get_num_threads, is_inside, run
+from npwhisper.compute.threads import get_num_threads, is_inside, limit_blas, run
 from npwhisper.tracing.seam import Array, is_handled
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 SMALLEST_BLOCK = 64  # rows: below, BLAS spends more on rearranging the weights than on multiplying
 ROWS = {  # the most positions in a block of each function
@@ -122,3 +124,8 @@ def pieces_of(x: Array) -> list[tuple[int, slice, slice]]:
     """The blocks of (B, H, T, ...): one window, one head, some positions."""
     batch, heads, length, _ = x.shape
     return [(b, slice(h, h + 1), part) for b, h, part in product(range(batch), range(heads), parts_of(length, QUERIES))]
+
+
+def reproducible(function: Callable[P, R]) -> Callable[P, R]:
+    """Compute `f` with our threads only, BLAS on one: the same bits, whatever else the process computes."""
+    return limit_blas(1)(function)

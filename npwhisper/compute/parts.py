@@ -6,6 +6,7 @@ products with the weights, is computed for all rows at once; what they have not,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,26 @@ class Parts(NamedTuple):
 
     values: Sequence[Any]
     rows: Sequence[int]
+
+
+def by_windows(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Compute ``f(*arrays, memory, ...)`` for the rows of every window with the window's own memory.
+
+    >>> @by_windows
+    ... def scaled(x, factor, offset):
+    ...     return factor * x + offset
+    >>> scaled(np.ones((3, 2), np.float32), Parts([1, 5], [1, 2]), offset=1.0)[:, 0]
+    array([2., 6., 6.], dtype=float32)
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **config: Any) -> Array:
+        *arrays, memory = args
+        if not isinstance(memory, Parts):
+            return function(*args, **config)
+        return by_parts(lambda own, *rows: function(*rows, own, **config), memory, *arrays)
+
+    return call
 
 
 def by_parts(function: Callable[..., Array], value: Any, *arrays: Array) -> Array:

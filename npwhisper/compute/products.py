@@ -62,6 +62,14 @@ def _head_by_head(x: Array, y: Array) -> Array:
     return result
 
 
+def laid_out_for_attention(k: Array, v: Array) -> tuple[Array, Array]:
+    """The same keys and values, each head's in the order of memory in which `matmul` reads them: k by feature.
+
+    (B, H, S, K) twice -> (B, H, S, K) twice
+    """
+    return np.ascontiguousarray(k.swapaxes(2, 3)).swapaxes(2, 3), np.ascontiguousarray(v)
+
+
 def convolve(windows: Array, weight: Array) -> Array:
     """Multiply a kernel with each place that it slides over: (B, D_in, F, W), (D_out, D_in, W) -> (B, D_out, F)."""
     return _convolve(windows, weight)

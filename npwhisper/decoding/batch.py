@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npwhisper.decoding.joined import JoinedCache
 from npwhisper.decoding.rules import LOGIT_RULES
 from npwhisper.model import Network
-from npwhisper.model.cache import Cache, JoinedCache
+from npwhisper.model.cache import Cache
 from npwhisper.model.layers import log_softmax, softmax
 from npwhisper.tracing.finite import first_not_finite
 from npwhisper.tracing.seam import Array, is_handled

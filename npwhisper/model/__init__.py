@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from npwhisper import lazily
 
 if TYPE_CHECKING:
+    from npwhisper.model.attention import *
+    from npwhisper.model.blocks import *
     from npwhisper.model.cache import *
     from npwhisper.model.layers import *
     from npwhisper.model.network import *
 
-__getattr__, __dir__ = lazily(__name__, "layers", "cache", "network")
+__getattr__, __dir__ = lazily(__name__, "layers", "attention", "cache", "blocks", "network")

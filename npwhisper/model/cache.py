@@ -6,13 +6,11 @@ A cache is a value that the caller holds and passes on: nothing is stored on fun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from npwhisper.compute.parts import Parts
 from npwhisper.tracing.seam import Array, layer
 
 
@@ -106,36 +104,3 @@ class Cache:
             raise ValueError(f"the cache holds {self.rows} rows of tokens, got {rows}: reorder it first")
         if rows != self.rows:
             self.reorder(np.zeros(rows, dtype=np.int64))  # nothing is remembered yet, so any parent will do
-
-
-class JoinedCache:
-    """Several caches side by side, for the rows of tokens of all of them: each is at its own place of its own text.
-
-    >>> caches = [Cache((BlockCache(KeyValues.empty(1, 2, 10, 4), None),)) for _ in range(2)]
-    >>> _ = caches[1].blocks[0].text.append(*np.ones((2, 1, 2, 3, 4), np.float32))
-    >>> JoinedCache(caches).positions(1).tolist()
-    [[0], [3]]
-    """
-
-    def __init__(self, caches: Sequence[Cache]) -> None:
-        self.caches = list(caches)
-        rows = [cache.rows for cache in self.caches]
-        self.blocks = tuple(
-            BlockCache(Parts([block.text for block in blocks], rows), Parts([block.audio for block in blocks], rows))
-            for blocks in zip(*(cache.blocks for cache in self.caches), strict=True)
-        )
-
-    @property
-    def length(self) -> int:
-        """The number of text positions of the longest."""
-        return max(cache.length for cache in self.caches)
-
-    def positions(self, n: int) -> Array:
-        """The positions of the next `n` tokens of every row: -> (B, n)."""
-        return np.concatenate([np.tile(cache.positions(n), (cache.rows, 1)) for cache in self.caches])
-
-    def fit(self, rows: int) -> None:
-        """Make sure that `rows` rows of tokens may come next."""
-        held = sum(cache.rows for cache in self.caches)
-        if rows != held:
-            raise ValueError(f"the caches hold {held} rows of tokens, got {rows}: give every row one")

@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from npwhisper.compute.blocks import by_heads, positionwise
+from npwhisper import formerly
+from npwhisper.compute.blocks import positionwise
 from npwhisper.compute.elementwise import log_probabilities, normal_cdf, normalise, probabilities
 from npwhisper.compute.products import convolve, matmul
 from npwhisper.tracing.seam import Array, Weights, layer
@@ -128,70 +129,4 @@ def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Arr
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-@layer
-def split_heads(x: Array, n_head: int) -> Array:
-    """Cut the features into heads and put the heads before the positions.
-
-    (B, T, D) -> (B, H, T, K)
-
-    >>> split_heads(np.zeros((2, 5, 12), np.float32), n_head=3).shape
-    (2, 3, 5, 4)
-    """
-    batch, length, width = x.shape
-    return x.reshape(batch, length, n_head, width // n_head).transpose(0, 2, 1, 3)
-
-
-@layer
-def merge_heads(x: Array) -> Array:
-    """The inverse of `split_heads`.
-
-    (B, H, T, K) -> (B, T, D)
-
-    >>> merge_heads(np.zeros((2, 3, 5, 4), np.float32)).shape
-    (2, 5, 12)
-    """
-    batch, n_head, length, width = x.shape
-    return x.transpose(0, 2, 1, 3).reshape(batch, length, n_head * width)
-
-
-@layer
-def causal_mask(n_query: int, n_key: int) -> Array | None:
-    """What to add to the scores so that none of the last `n_query` of `n_key` positions sees a later one.
-
-    -> (n_query, n_key), or None for a single query, which may see everything
-
-    >>> causal_mask(2, 3)
-    array([[  0.,   0., -inf],
-           [  0.,   0.,   0.]], dtype=float32)
-    """
-    if n_query == 1:
-        return None
-    return np.triu(np.full((n_query, n_key), -np.inf, dtype=np.float32), k=1 + n_key - n_query)
-
-
-@layer
-def scores(q: Array, k: Array) -> Array:
-    """How well every query matches every key: their inner products, scaled by 1 / sqrt(K).
-
-    (B, H, T, K), (B, H, S, K) -> (B, H, T, S)
-
-    >>> scores(np.ones((1, 1, 2, 4), np.float32), np.ones((1, 1, 3, 4), np.float32))
-    array([[[[2., 2., 2.],
-             [2., 2., 2.]]]], dtype=float32)
-    """
-    return matmul(q * q.shape[-1] ** -0.5, k.swapaxes(-1, -2))
-
-
-@layer
-@by_heads
-def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """Average the values, each query weighting them by the softmax of its scores (Vaswani et al. 2017, section 3.2.1).
-
-    (B, H, T, K), (B, H, S, K), (B, H, S, K), (T, S) -> (B, H, T, K)
-
-    >>> q, k, v = (np.ones((1, 2, n, 4), np.float32) for n in (3, 5, 5))
-    >>> attend(q, k, v).shape
-    (1, 2, 3, 4)
-    """
-    z = scores(q, k)
-    return matmul(softmax(z if mask is None else z + mask), v)
+__getattr__ = formerly("npwhisper.model.attention", "npwhisper.upstream_model")

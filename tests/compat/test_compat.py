@@ -15,9 +15,19 @@ from npwhisper.compat.moved import NEW_PLACES
 
 ROOT = Path(__file__).parent.parent.parent
 OLD_NAMES = {
-    "layers": ("linear", "layer_norm", "attend", "gelu", "sinusoids"),
+    "layers": ("linear", "layer_norm", "attend", "gelu", "sinusoids", "matmul", "product", "total"),
+    "model.layers": ("linear", "attend", "scores", "split_heads", "merge_heads", "causal_mask", "product", "total"),
+    "model.network": (
+        "self_attention",
+        "cross_attention",
+        "mlp",
+        "encoder_block",
+        "decoder_block",
+        "encoder",
+        "Network",
+    ),
     "cache": ("KeyValues", "Cache"),
-    "parallel": ("set_num_threads",),
+    "parallel": ("set_num_threads", "limit_blas", "blocked", "outputwise", "few_rows", "are_few", "FEW_ROWS"),
     "search": ("beam_search", "rank"),
     "rules": ("LOGIT_RULES",),
     "options": ("TranscribeOptions",),

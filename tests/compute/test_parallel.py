@@ -22,7 +22,8 @@ from npwhisper.compute import threads as pool
 from npwhisper.compute.parallel import blocked, get_num_threads, limit_blas, set_num_threads
 from npwhisper.compute.products import product
 from npwhisper.model import mlp
-from npwhisper.model.layers import attend, causal_mask, conv1d, gelu, layer_norm, linear
+from npwhisper.model.attention import attend, causal_mask
+from npwhisper.model.layers import conv1d, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, trace
 from npwhisper.whisper import Whisper
 

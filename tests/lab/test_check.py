@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npwhisper import timing
+from npwhisper import model, timing
 from npwhisper.decoding import rules, search
 from npwhisper.lab.checking import CheckError, CheckResult, check
 from npwhisper.lab.exercises import EXERCISES, load_cases, solution
 from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import MISTAKES
 from npwhisper.model import layers
-from npwhisper.model import network as model
+from npwhisper.model.attention import merge_heads, scores, split_heads
 from npwhisper.model.cache import KeyValues
-from npwhisper.model.layers import gelu, layer_norm, linear, merge_heads, scores, softmax, split_heads
+from npwhisper.model.layers import gelu, layer_norm, linear, softmax
 from npwhisper.tracing.seam import Array, Weights
 
 
@@ -165,7 +165,7 @@ def self_attention_unscaled(x: Array, w: Weights, n_head: int, cache: KeyValues 
     weights = None
     if cache is not None:
         k, v = cache.append(k, v)
-        weights = layers.causal_mask(q.shape[2], k.shape[2])
+        weights = model.causal_mask(q.shape[2], k.shape[2])
     products = q @ k.swapaxes(-1, -2)
     return linear(merge_heads(softmax(products if weights is None else products + weights) @ v), w["out"])
 

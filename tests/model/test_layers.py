@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from network_calls import NAIVE, OURS, called, function_called
 from tolerances import LAYER, assert_layer_equal
 
-from npwhisper.model import layers
+from npwhisper.model import attention, layers
 from npwhisper.tracing.seam import Array
 
 TORCH = cases.reference("layers.npz")
@@ -116,7 +116,7 @@ def test_conv1d_at_both_ends(frames: int, stride: int) -> None:
 
 @pytest.mark.parametrize(("n_query", "n_key"), [(1, 1), (1, 4), (3, 3), (2, 7), (5, 6)])
 def test_the_causal_mask_forbids_what_is_later(n_query: int, n_key: int) -> None:
-    mask = layers.causal_mask(n_query, n_key)
+    mask = attention.causal_mask(n_query, n_key)
     if mask is None:
         assert (n_query, naive.causal_mask(n_query, n_key).max()) == (1, 0)
         mask = np.zeros((1, n_key), dtype=np.float32)
@@ -126,10 +126,10 @@ def test_the_causal_mask_forbids_what_is_later(n_query: int, n_key: int) -> None
 
 def test_heads_are_neighbouring_features() -> None:
     x = cases.random_array("x", cases.B, cases.T, cases.D)
-    heads = layers.split_heads(x, cases.H)
+    heads = attention.split_heads(x, cases.H)
     for b, h, t, k in np.ndindex(cases.B, cases.H, cases.T, cases.K):
         assert heads[b, h, t, k] == x[b, t, h * cases.K + k]
-    np.testing.assert_array_equal(layers.merge_heads(heads), x)
+    np.testing.assert_array_equal(attention.merge_heads(heads), x)
 
 
 @pytest.mark.parametrize("path", cases.MODULES | cases.STACKS)

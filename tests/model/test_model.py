@@ -144,8 +144,8 @@ def mel_of(*shape: int) -> Array:
     [
         ((3000,), r"has 2 or 3 axes, got shape \(3000,\): pass \(n_mels, frames\)"),
         ((1, 1, 128, 3000), r"has 2 or 3 axes, got shape \(1, 1, 128, 3000\)"),
-        ((80, 3000), r"hears 128 mel bins, got 80 .*log_mel_spectrogram\(audio, n_mels=128\)"),
-        ((2, 80, 3000), r"hears 128 mel bins, got 80 .*log_mel_spectrogram\(audio, n_mels=128\)"),
+        ((80, 3000), r"takes 128 mel bins, got 80 .*log_mel_spectrogram\(audio, n_mels=128\)"),
+        ((2, 80, 3000), r"takes 128 mel bins, got 80 .*log_mel_spectrogram\(audio, n_mels=128\)"),
         ((128, 2999), r"windows of 3000 frames, got 2999 .*use pad_or_trim\(mel, 3000\)"),
         ((1, 128, 6000), r"windows of 3000 frames, got 6000 .*use pad_or_trim\(mel, 3000\)"),
     ],

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import cases
 import naive
 
+from npwhisper import model
 from npwhisper.model import layers
-from npwhisper.model import network as model
 from npwhisper.model.cache import BlockCache, KeyValues
 from npwhisper.tracing.scope import Scope, nest
 from npwhisper.tracing.seam import Array

@@ -14,7 +14,7 @@ import cases
 import numpy as np
 
 from npwhisper import ModelDimensions, Whisper
-from npwhisper.model.cache import JoinedCache
+from npwhisper.decoding.joined import JoinedCache
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
 

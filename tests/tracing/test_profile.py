@@ -9,7 +9,8 @@ import pytest
 
 from npwhisper import audio
 from npwhisper.model import Network, mlp
-from npwhisper.model.layers import attend, conv1d, embedding, gelu, linear, scores, softmax
+from npwhisper.model.attention import attend, scores
+from npwhisper.model.layers import conv1d, embedding, gelu, linear, softmax
 from npwhisper.tracing import profiling
 from npwhisper.tracing.profiling import Ceilings, Cost, Profile, measure_ceilings, profile
 from npwhisper.tracing.scope import nest

@@ -15,7 +15,8 @@ from npwhisper.audio import log_mel_spectrogram, pad_or_trim
 from npwhisper.decoding import rules, search
 from npwhisper.decoding import window as decoding
 from npwhisper.model import Network, layers, mlp
-from npwhisper.model.layers import gelu, layer_norm, linear, scores, softmax
+from npwhisper.model.attention import scores
+from npwhisper.model.layers import gelu, layer_norm, linear, softmax
 from npwhisper.tracing.profiling import profile
 from npwhisper.tracing.scope import nest
 from npwhisper.tracing.seam import LAYERS, Array, Weights, layer, trace

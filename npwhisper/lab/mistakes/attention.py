@@ -103,6 +103,11 @@ def _reorder_back(cache: KeyValues, parents: Array) -> None:
         cache.k[parents], cache.v[parents] = cache.k.copy(), cache.v.copy()
 
 
+def _keys_and_values_exchanged(features: Array, w: Weights, n_head: int, capacity: int) -> Cache:
+    blocks = model.start_cache(features, w, n_head, capacity).blocks
+    return Cache(tuple(BlockCache(block.text, block.audio[::-1]) for block in blocks))
+
+
 MISTAKES: dict[str, dict[str, Function]] = {
     "split_heads": {
         "heads and positions must change places: transpose after the reshape": lambda x, n: x.reshape(
@@ -179,8 +184,6 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "nothing is reordered": lambda cache, parents: None,
     },
     "start_cache": {
-        "keys and values are exchanged": lambda features, w, n, capacity: Cache(
-            tuple(BlockCache(b.text, b.audio[::-1]) for b in model.start_cache(features, w, n, capacity).blocks)
-        ),
+        "keys and values are exchanged": _keys_and_values_exchanged,
     },
 }

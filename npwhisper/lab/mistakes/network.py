@@ -13,6 +13,10 @@ from npwhisper.model import BlockCache, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, Function, Weights
 
 
+def _mlp_with_residual(x: Array, w: Weights) -> Array:
+    return x + model.mlp(x, w)
+
+
 def _norm_after(x: Array, w: Weights, n_head: int) -> Array:
     x = layer_norm(x + model.self_attention(x, w["attn"], n_head), w["attn_ln"])
     return layer_norm(x + model.mlp(x, w["mlp"]), w["mlp_ln"])
@@ -89,7 +93,7 @@ MISTAKES: dict[str, dict[str, Function]] = {
     "mlp": {
         "there is no GELU between the two projections": lambda x, w: linear(linear(x, w["0"]), w["2"]),
         "GELU stands after the second projection, not between": lambda x, w: gelu(linear(linear(x, w["0"]), w["2"])),
-        "the residual is added here: the block does that": lambda x, w: x + model.mlp(x, w),
+        "the residual is added here: the block does that": _mlp_with_residual,
     },
     "encoder_block": {
         "layer norm comes before attention and mlp, not after": _norm_after,
