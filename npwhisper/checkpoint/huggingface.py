@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_dims, checked_heads
 from npwhisper.checkpoint.folders import advice
 from npwhisper.checkpoint.mapped import map_file
@@ -56,22 +54,10 @@ def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array],
         if twice := weights.keys() & part.keys():
             raise CheckpointError(f"{min(twice)[:80]!r} is in two of the files: the folder is broken")
         weights |= part
-    _require_tied(weights)
     weights = openai_names(weights)
     if POSITIONS not in weights:
         weights[POSITIONS] = computed_positions(weights, dims)
     return weights, dims, _alignment_heads(folder / "generation_config.json", dims)
-
-
-def _require_tied(weights: dict[str, Array]) -> None:
-    """Refuse an output projection of its own: Whisper multiplies by the token embedding."""
-    head = weights.get("proj_out.weight")
-    embedding = next((array for name, array in weights.items() if name.endswith("decoder.embed_tokens.weight")), None)
-    if head is not None and embedding is not None and not np.array_equal(head, embedding):
-        raise CheckpointError(
-            "proj_out.weight is not the token embedding (tie_word_embeddings is false): "
-            "this fine-tune is another network than Whisper and cannot be computed here"
-        )
 
 
 def _weight_files(folder: Path) -> list[Path]:

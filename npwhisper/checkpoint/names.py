@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import numpy as np
+
 from npwhisper.checkpoint.contents import CheckpointError, checked_dims
 from npwhisper.model.layers import sinusoids
 from npwhisper.tracing.seam import Array
@@ -40,12 +42,18 @@ WHOLE = {
     "decoder.layer_norm.weight": "decoder.ln.weight",
     "decoder.layer_norm.bias": "decoder.ln.bias",
 }
+PARTS_OF_OTHERS = {  # a piece of a tensor's name -> what the file is, and what to do
+    ".lora_": "has a LoRA adapter in it: merge it with peft (merge_and_unload(), then save_pretrained) and open that",
+    ".mlp1.": "is MLX's, with sizes in a config.json beside it: give the folder that contains both",
+}
 LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
 def openai_names(weights: Mapping[str, Array]) -> dict[str, Array]:
     """The same arrays under openai-whisper's names, without the tied output projection and other modules' weights."""
     plain = {name.replace("_orig_mod.", ""): array for name, array in weights.items()}
+    _require_plain(plain)
+    _require_tied(plain)
     prefixes = sorted({name[: -len(LANDMARK)] for name in plain if name.endswith(LANDMARK)})
     if len(prefixes) != 1:
         found = f"several models ({', '.join(repr(p[:40]) for p in prefixes[:5])})" if prefixes else "no Whisper model"
@@ -57,6 +65,26 @@ def openai_names(weights: Mapping[str, Array]) -> dict[str, Array]:
     }
     tidy.pop("proj_out.weight", None)
     return tidy
+
+
+def _require_plain(weights: Mapping[str, Array]) -> None:
+    """Refuse files whose names tell that they are part of something else."""
+    for mark, advice in PARTS_OF_OTHERS.items():
+        if any(mark in name for name in weights):
+            raise CheckpointError(f"the file {advice}")
+
+
+def _require_tied(weights: Mapping[str, Array]) -> None:
+    """Refuse an output projection of its own: Whisper multiplies by the token embedding."""
+    head, embedding = (
+        next((array for name, array in weights.items() if name.endswith(ending)), None)
+        for ending in ("proj_out.weight", "decoder.embed_tokens.weight")
+    )
+    if head is not None and embedding is not None and not np.array_equal(head, embedding):
+        raise CheckpointError(
+            "proj_out.weight is not the token embedding (tie_word_embeddings is false): "
+            "this fine-tune is another network than Whisper and cannot be computed here"
+        )
 
 
 def openai_name(name: str) -> str:

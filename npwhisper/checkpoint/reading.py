@@ -32,6 +32,7 @@ STRANGERS = {
     (0, b"\x06\0\0\0\x0c\0WhisperSpec"): "CTranslate2's model.bin: give the folder that contains it",
     (0, b"\x08\x07\x12\x07pytorch"): "an ONNX graph: use the checkpoint that it was exported from",
     (0, b"\x08\x08\x12\x07pytorch"): "an ONNX graph: use the checkpoint that it was exported from",
+    (1, b"\xa5model"): "Flax's weights: convert the folder with transformers' from_pretrained(FOLDER, from_flax=True)",
     (257, b"ustar"): "a tar archive (or torch.save's oldest form): unpack it, or save it again with a newer PyTorch",
 }
 

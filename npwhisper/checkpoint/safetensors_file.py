@@ -6,6 +6,7 @@
 
 Nothing in the file can run, and since the tensors must tile the rest of the file exactly, no size in the header can
 promise more than the file has. Our metadata: `format` "npwhisper", `dims` and `alignment_heads` as JSON.
+Why not the safetensors library: for NumPy it copies every tensor and raises TypeError for bfloat16 (seen with 0.8.0).
 Source: the safetensors format document (huggingface/safetensors).
 """
 

@@ -10,6 +10,9 @@ of the table and nothing else; BUILD, which would set attributes or call `__sets
 INST, OBJ and the extension registry do not exist. No step takes longer for a larger value, the number of steps and the
 length of the program are bounded, and dict keys are only texts and integers (hashing nested tuples can take for ever).
 
+Why not `pickle.Unpickler` with a `find_class` of our own: it bounds which names exist, but neither steps nor memory,
+and its BUILD still sets attributes and calls ``__setstate__``.
+
 Source: Python's pickletools, which documents and decodes every instruction.
 """
 
@@ -22,6 +25,7 @@ from typing import Any, BinaryIO
 from npwhisper.checkpoint.contents import CheckpointError
 from npwhisper.checkpoint.torch_globals import GLOBALS, Function, Storage, dict_key
 
+MODULES = (" Whisper", " WhisperModel", " WhisperForConditionalGeneration")  # what people save instead of weights
 MOST_STEPS = 2_000_000
 _MARK = object()
 
@@ -51,6 +55,12 @@ class _Machine:
 
 
 def _global(name: str) -> Any:
+    if name not in GLOBALS and name.endswith(MODULES):
+        raise CheckpointError(
+            f"the file is a whole pickled module ({name[:80].replace(' ', '.')}), which only its own code can open: "
+            "load it there, and torch.save({'dims': vars(model.dims), 'model_state_dict': model.state_dict()}, path), "
+            "or, from transformers, model.save_pretrained(folder)"
+        )
     if name not in GLOBALS:
         raise CheckpointError(
             f"the pickle names {name[:120].replace(' ', '.')!r}, which a checkpoint does not need, and it is refused: "

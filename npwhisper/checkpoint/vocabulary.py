@@ -16,6 +16,7 @@ from npwhisper.checkpoint.settings import read_json
 from npwhisper.tracing.seam import Array
 
 ENGLISH, MULTILINGUAL, HUNDRED = 51864, 51865, 51866  # rows of the official models; the last has 128 mel bins
+ENGLISH_START = 50257
 TIMESTAMPS = 1501  # the last tokens, after the one that switches them off
 NO_TIMESTAMPS = (50362, 50363, 50364)  # its id in the three vocabularies
 EMBEDDING = "decoder.token_embedding.weight"
@@ -62,6 +63,7 @@ def no_timestamps_id(folder: Path) -> int | None:
         ("generation_config.json", lambda settings: settings.get("no_timestamps_token_id")),
         ("added_tokens.json", lambda settings: settings.get("<|notimestamps|>")),
         ("tokenizer.json", _from_tokenizer),
+        ("config.json", _from_first_token),
     ):
         path = folder / name
         try:
@@ -78,3 +80,9 @@ def _from_tokenizer(settings: dict[str, Any]) -> Any:
     entries = added if isinstance(added, list) else []
     found = [e.get("id") for e in entries if isinstance(e, dict) and e.get("content") == "<|notimestamps|>"]
     return found[0] if found else None
+
+
+def _from_first_token(settings: dict[str, Any]) -> int | None:
+    """The English vocabulary's, if a grown vocabulary starts texts with the English <|startoftranscript|>."""
+    is_grown = settings.get("vocab_size") not in (ENGLISH, MULTILINGUAL, HUNDRED)
+    return NO_TIMESTAMPS[0] if is_grown and settings.get("decoder_start_token_id") == ENGLISH_START else None

@@ -18,6 +18,7 @@ from checkpoint_files import (
     hf_folder,
     hf_name,
     hf_weights,
+    mlx_weights,
     random_weights,
     safetensors,
     zip_form,
@@ -182,11 +183,42 @@ def test_the_control_tokens_are_read_from_the_settings(tmp_path: Path, files: di
     assert no_timestamps_id(tmp_path / "nowhere") is None
 
 
-def test_an_output_projection_of_its_own_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "start", "expected"),
+    [(51870, 50257, 50362), (51870, 50258, None), (51865, 50257, None), (51864, 50257, None), (51870, None, None)],
+)
+def test_the_first_token_tells_a_grown_english_vocabulary(tmp_path: Path, rows: int, start: Any, expected: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows, "decoder_start_token_id": start}))
+    assert no_timestamps_id(tmp_path) == expected
+
+
+@pytest.mark.parametrize("place", ["", "model.safetensors"])
+def test_an_output_projection_of_its_own_is_refused(tmp_path: Path, place: str) -> None:
     own = {"proj_out.weight": np.ones((17, 64), np.float16)}
     folder = hf_folder(tmp_path / "m", {"model.safetensors": safetensors(hf_weights() | own)})
     with pytest.raises(CheckpointError, match=r"proj_out\.weight is not the token embedding"):
-        read_checkpoint(folder)
+        read_checkpoint(folder / place)
+
+
+PARTS = {
+    "adapter": (
+        {"base_model.model.model.encoder.layers.0.self_attn.q_proj.lora_A.weight": np.ones((4, 64))},
+        "merge it",
+    ),
+    "adapter in its model": (
+        hf_weights() | {"model.encoder.layers.0.self_attn.q_proj.lora_B.default.weight": np.ones((64, 4))},
+        "merge it with peft",
+    ),
+    "MLX": (mlx_weights(), "MLX's, with sizes in a config.json beside it: give the folder"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_file_that_is_a_part_is_refused_with_advice(tmp_path: Path, name: str) -> None:
+    tensors, message = PARTS[name]
+    (tmp_path / "model.safetensors").write_bytes(safetensors(tensors))
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(tmp_path / "model.safetensors")
 
 
 def test_claimed_positions_are_not_computed(tmp_path: Path) -> None:

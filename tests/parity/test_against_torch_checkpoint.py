@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 
 import npwhisper  # noqa: E402
 from npwhisper.checkpoint import (  # noqa: E402
+    CheckpointError,
     alignment_heads_from_base85,
     alignment_heads_to_base85,
     read_checkpoint,
@@ -27,6 +29,7 @@ from npwhisper.checkpoint import (  # noqa: E402
 from npwhisper.checkpoint.download import ALIGNMENT_HEADS, OFFICIAL  # noqa: E402
 from npwhisper.checkpoint.mapped import map_file  # noqa: E402
 from npwhisper.checkpoint.pt import read_legacy, read_zip, state_dict  # noqa: E402
+from npwhisper.checkpoint.vocabulary import CheckpointWarning  # noqa: E402
 from npwhisper.checkpoint.weights import convert  # noqa: E402
 
 DIMS = {
@@ -285,6 +288,37 @@ def test_hugging_face_to_openai_whisper(hf_model: Any, tmp_path: Path) -> None:
     theirs = whisper.load_model(str(tmp_path / "m.pt"), device="cpu")
     expected = hf_logits(hf_model)
     assert np.abs(logits(theirs) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("rows", [51866, 51870, 51904])
+def test_added_tokens_leave_the_others_as_they_are(hf_model: Any, tmp_path: Path, rows: int) -> None:
+    grown = copy.deepcopy(hf_model)
+    grown.resize_token_embeddings(rows)
+    grown.generation_config.no_timestamps_token_id = 50362
+    grown.save_pretrained(tmp_path / "m")
+    with pytest.warns(CheckpointWarning, match=f"last {rows - 51864} of {rows} tokens are not Whisper's"):
+        ours = npwhisper.load_model(tmp_path / "m")
+    assert not ours.is_multilingual
+    expected = hf_logits(grown)[..., :51864]
+    assert np.abs(ours(MEL, TOKENS) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_an_output_projection_of_its_own_is_refused(hf_model: Any, tmp_path: Path) -> None:
+    hf_model.save_pretrained(tmp_path / "m")
+    weights = safetensors_numpy.load_file(tmp_path / "m" / "model.safetensors")
+    weights["proj_out.weight"] = weights["model.decoder.embed_tokens.weight"][::-1].copy()
+    safetensors_numpy.save_file(weights, tmp_path / "m" / "model.safetensors", {"format": "pt"})
+    for path in (tmp_path / "m", tmp_path / "m" / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"proj_out\.weight is not the token embedding"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whole_modules_are_refused_with_advice(model: Any, hf_model: Any, tmp_path: Path, form: str) -> None:
+    for module in (model, hf_model):
+        torch.save(module, tmp_path / "m.pt", _use_new_zipfile_serialization=FORMS[form])
+        with pytest.raises(CheckpointError, match=rf"whole pickled module .*{type(module).__name__}.*save"):
+            read_checkpoint(tmp_path / "m.pt")
 
 
 # --- ggml ------------------------------------------------------------------------------------------------------------

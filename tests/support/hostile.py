@@ -95,7 +95,6 @@ GLOBALS_WANTED = [
     ("operator", "attrgetter"),
     ("collections", "OrderedDict.__init__"),
     ("npwhisper.checkpoint", "read_checkpoint"),
-    ("whisper.model", "Whisper"),
 ]
 for module, name in GLOBALS_WANTED:
     call = Call(Global(module, name), ("touch owned",))
@@ -447,6 +446,10 @@ for name, data, message in [
 ]:
     add(f"ggml: {name}", data, message)
 
+for name in ("whisper.model Whisper", "transformers.models.whisper.modeling_whisper WhisperForConditionalGeneration"):
+    module = zip_form(Call(Global(*name.split()), ()), {})
+    add(f"a whole module: {name.split()[1]}", module, f"whole pickled module .{name.replace(' ', '.')}.*save")
+
 # --- files of other kinds --------------------------------------------------------------------------------------------
 
 
@@ -467,6 +470,7 @@ for name, data, message in [
     ("gguf", b"GGUF" + bytes(40), "a GGUF file"),
     ("gzip", gzip.compress(ZIP[:100]), "gzip"),
     ("hdf5", b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
+    ("Flax", b"\x81\xa5model\x82\xa7decoder" + bytes(40), "Flax's weights: convert the folder"),
     ("tar, torch's oldest form", tarred(), "tar archive"),
     ("a bare pickle", pickle.dumps({"x": 1}), "no checkpoint"),
     ("a bare pickle that runs something", pickled(FIRE), "no checkpoint"),
