@@ -31,7 +31,7 @@ from npwhisper.decoding.flags import (
     optional,
     temperatures,
 )
-from npwhisper.decoding.options import ROBUST
+from npwhisper.decoding.options import EVERY_WINDOW, ROBUST
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
@@ -163,9 +163,11 @@ def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
     """The code of the language asked for, if the model knows more than English."""
     from npwhisper.tokenizer import check_language
 
-    if language is None or model.is_multilingual:
-        return language and check_language(language, model.num_languages)
-    if check_language(language) != "en":
+    if language is None:
+        return None
+    if model.is_multilingual:
+        return language if language == EVERY_WINDOW else check_language(language, model.num_languages)
+    if language != EVERY_WINDOW and check_language(language) != "en":
         print(f"npwhisper: the model knows English only: --language {language} is ignored", file=sys.stderr)
     return "en"
 

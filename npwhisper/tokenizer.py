@@ -51,6 +51,8 @@ ALIASES = {
     "valencian": "ca",
 }
 TO_LANGUAGE_CODE: dict[str, str] = {**{name: code for code, name in LANGUAGES.items()}, **ALIASES}
+OTHER_CODES = {"cmn": "zh", "fil": "tl", "iw": "he", "jv": "jw", "nb": "no", "ji": "yi", "in": "id"}  # of ISO 639
+COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "kr": "ko", "se": "sv", "ua": "uk", "vn": "vi"}
 
 UNSPACED = ("zh", "ja", "th", "lo", "my", "yue")  # written without spaces between words
 TASKS = ("transcribe", "translate", "lang_id")
@@ -81,7 +83,7 @@ def check_language(language: str, num_languages: int = 100) -> str:
     Parameters
     ----------
     language : str
-        For example ``"de"``, ``"German"`` or ``"Flemish"``.
+        For example ``"de"``, ``"German"``, ``"Flemish"`` or ``"pt-BR"``, of which Whisper knows only ``"pt"``.
     num_languages : int
         How many languages the model's vocabulary holds: 99, or 100 from large-v3 on.
 
@@ -99,7 +101,7 @@ def check_language(language: str, num_languages: int = 100) -> str:
     'es'
     """
     name = str(language).strip().lower()
-    code = TO_LANGUAGE_CODE.get(name, name)
+    code = _code(name)
     if code not in LANGUAGES:
         raise LanguageError(_unknown_language(language, name))
     if code not in tuple(LANGUAGES)[:num_languages]:
@@ -110,16 +112,37 @@ def check_language(language: str, num_languages: int = 100) -> str:
     return code
 
 
+def _code(name: str) -> str:
+    """The code of a name or code; of a tag of a region or script, such as ``pt-br`` or ``zh_hant``, that before it."""
+    if name in LANGUAGES or name in TO_LANGUAGE_CODE:
+        return TO_LANGUAGE_CODE.get(name, name)
+    first = name.replace("_", "-").partition("-")[0]
+    return OTHER_CODES.get(first, first if first in LANGUAGES else name)
+
+
 def _unknown_language(language: str, name: str) -> str:
     """The sentence for a language that nobody knows, with the names most like it."""
+    if name in ("auto", "automatic", "detect", "none", ""):
+        return f"unknown language {language!r}: leave the language out (None) to detect it"
+    close = _similar(name)
+    hint = f"did you mean {' or '.join(f'{LANGUAGES[code]!r} ({code})' for code in close)}? " if close else ""
+    return (
+        f"unknown language {language!r}; {hint}Whisper knows {len(LANGUAGES)} (listed in "
+        "npwhisper.tokenizer.LANGUAGES): give a code such as 'de' or an English name such as 'german', or leave it out "
+        "(None) to detect it"
+    )
+
+
+def _similar(name: str) -> list[str]:
+    """The codes of languages that may be meant; a code of two letters is like too many others to guess."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, [*TO_LANGUAGE_CODE, *LANGUAGES], cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return (
-        f"unknown language {language!r}; {hint}Whisper knows {len(LANGUAGES)} "
-        "(listed in npwhisper.tokenizer.LANGUAGES): give a code such as 'de' or an English name such as 'german'"
-    )
+    first = name.replace("_", "-").partition("-")[0]
+    if first in COUNTRIES:
+        return [COUNTRIES[first]]
+    names = get_close_matches(name, TO_LANGUAGE_CODE, cutoff=0.6) if len(name) > 3 else []
+    names += [known for known in TO_LANGUAGE_CODE if len(name) > 2 and known.startswith(name) and known not in names]
+    return list(dict.fromkeys(TO_LANGUAGE_CODE[known] for known in names))[:3]
 
 
 @dataclass

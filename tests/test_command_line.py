@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,18 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 def test_another_language_is_ignored_by_an_english_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([EXAMPLE, "-f", "none", "--language", "German"]) == 0
     assert "knows English only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "language"), [("auto", None), ("None", None), ("pt-BR", "pt"), ("auto-window", "auto-window")]
+)
+def test_languages_of_the_command_line(given: str, language: str | None) -> None:
+    from types import SimpleNamespace
+
+    from npwhisper.__main__ import _language, parser
+
+    model: Any = SimpleNamespace(is_multilingual=True, num_languages=99)
+    assert _language(parser().parse_args(["a.wav", "--language", given]).language, model) == language
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,39 @@ def test_aliases(alias: str, code: str) -> None:
     assert alias not in LANGUAGES.values()
 
 
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [
+        ("pt-BR", "pt"),
+        ("en_US", "en"),
+        ("zh-Hant", "zh"),
+        ("zh-CN", "zh"),
+        ("sr_Latn_RS", "sr"),
+        ("nb-NO", "no"),
+        ("jv", "jw"),
+        ("iw", "he"),
+        ("yue-HK", "yue"),
+    ],
+)
+def test_tags_of_regions_scripts_and_other_codes(tag: str, code: str) -> None:
+    assert check_language(tag) == code
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("auto", r"'auto': leave the language out \(None\) to detect it$"),
+        ("jp", r"'jp'; did you mean 'japanese' \(ja\)\?.*\(None\) to detect it$"),
+        ("cn-TW", r"'cn-TW'; did you mean 'chinese' \(zh\)\?"),
+        ("eng", r"'eng'; did you mean 'english' \(en\)\?"),
+        ("qq", r"'qq'; Whisper knows 100"),
+    ],
+)
+def test_a_language_that_nobody_knows_gets_the_advice_that_helps(name: str, words: str) -> None:
+    with pytest.raises(LanguageError, match=words):
+        check_language(name)
+
+
 def test_an_unknown_language_is_explained() -> None:
     with pytest.raises(ValueError, match=r"^unknown language 'Germen'; did you mean 'german'.* knows 100 "):
         get_tokenizer(True, language="Germen")

@@ -30,6 +30,11 @@ def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
+def language(text: str) -> str | None:
+    """A language; None and auto detect it."""
+    return None if text.lower() in ("none", "auto") else text
+
+
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that names a default only where there is one, and no flag twice."""
 
@@ -45,7 +50,7 @@ def add_decoding(group: Any) -> None:
     group.add_argument(
         "--task", default="transcribe", choices=("transcribe", "translate"), help="translate: to English"
     )
-    group.add_argument("--language", type=optional(str), help="a code or an English name; detected unless given")
+    group.add_argument("--language", type=language, help="a code or an English name; detected unless given")
     group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
     group.add_argument("--seed", type=optional(int), default=0, help="of drawing; None: another every time")
     group.add_argument("--best_of", type=optional(int), default=5, help="samples to choose from above temperature 0")
