@@ -2,8 +2,8 @@
 
     python collect.py alice.ipynb bob.ipynb          writes alice.py and bob.py beside them
 
-Only imports, functions, classes and plain constants are taken over. Grading runs that code: do it in
-a container if you do not trust it.
+Only imports, functions, classes and plain constants are taken over; nothing is executed here. Grading
+runs that code in processes of its own, which are no sandbox: .github/SECURITY.md has a recipe for one.
 """
 
 from __future__ import annotations

@@ -7,18 +7,17 @@ known mistake (`mistakes.py`) that gives the same wrong result.
 from __future__ import annotations
 
 import difflib
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from npwhisper.lab.attempting import MISSING, UNWRITTEN, Attempt, attempt
 from npwhisper.lab.exercises import EXERCISES, Case, load_cases, try_case
 from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import mistakes_in
 from npwhisper.tracing.seam import Array, Function
-from npwhisper.tracing.swapping import describe, find_layer
 from npwhisper.tracing.tables import html_table
 
 
@@ -57,6 +56,11 @@ class CheckResult:
     def mistakes(self) -> list[str]:
         """The likely mistakes, each once."""
         return list(dict.fromkeys(outcome.mistake for outcome in self.outcomes if outcome.mistake))
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether the function is as it was handed out."""
+        return all(outcome.problem == UNWRITTEN for outcome in self.outcomes)
 
     def assert_passed(self) -> None:
         """Raise AssertionError, with the report, unless all cases are right."""
@@ -117,10 +121,20 @@ def check(function: Function, name: str | None = None) -> CheckResult:
     layer = name or _layer_name(getattr(function, "__name__", ""))
     if layer not in EXERCISES:
         raise CheckError(f"there are no cases for {layer!r}{_advice(layer)}")
-    cases = [*load_cases(layer), *fresh_cases(layer, seed=0)]
+    cases = all_cases(layer, seed=0)
+    return judge(cases, [attempt(case, function) for case in cases])
+
+
+def all_cases(name: str, seed: int) -> list[Case]:
+    """The shipped cases of a function and fresh ones."""
+    return [*load_cases(name), *fresh_cases(name, seed)]
+
+
+def judge(cases: Sequence[Case], attempts: Sequence[Attempt]) -> CheckResult:
+    """Hold what a function made of each case against what is expected, and name the likely mistakes."""
     with np.errstate(all="ignore"):
-        outcomes, results = zip(*(_judge(case, function) for case in cases), strict=True)
-        return CheckResult(layer, _explain(list(outcomes), cases, list(results)))
+        outcomes = [_outcome(case, tried) for case, tried in zip(cases, attempts, strict=True)]
+        return CheckResult(cases[0].layer, _explain(outcomes, cases, [tried.result for tried in attempts]))
 
 
 def _layer_name(name: str) -> str:
@@ -136,31 +150,20 @@ def _advice(name: str) -> str:
     return f": {meant} Say check(function, 'layer_norm') if yours has another name"
 
 
-def _judge(case: Case, function: Function) -> tuple[Outcome, Any]:
-    """Try one case: what is wrong with it, and its result, if that can be compared."""
-    try:
-        result, arguments = try_case(case, function)
-        again, _ = try_case(case, function)
-    except NotImplementedError:
-        return Outcome(case.label, "it is not written yet"), None
-    except Exception as error:
-        return Outcome(case.label, _where(error, function), _reason(error, case)), None
-    problem, mistake = next(_problems(case, result, again, arguments), ("", ""))
-    is_array = isinstance(result, (np.ndarray, np.number, float, int))
-    return Outcome(case.label, problem, mistake), np.asarray(result) if is_array else None
+def _outcome(case: Case, tried: Attempt) -> Outcome:
+    if tried.error:
+        return Outcome(case.label, tried.error, tried.mistake)
+    return Outcome(case.label, *next(_problems(case, tried), ("", "")))
 
 
-def _problems(case: Case, result: Any, again: Any, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
     """What is wrong, the worst first, each with the likely mistake if it is plain."""
-    expected = case.expected
-    changed = [name for name, value in case.arguments.items() if not _same(value, arguments[name])]
+    expected, result = case.expected, tried.result
     if result is None:
-        yield "it returns None", "a return is missing"
+        missing = ("it returns None", "a return is missing")
+        yield missing if tried.kind == MISSING else (f"it returns a {tried.kind}, not an array", "")
         return
-    if not isinstance(result, (np.ndarray, np.number, float, int)):
-        yield f"it returns a {type(result).__name__}, not an array", ""
-        return
-    result = np.asarray(result)
+    changed = [name for name, value in case.arguments.items() if not _same(value, tried.arguments.get(name))]
     if changed:
         hint = "an operation in place (x += ..., out=x) on an argument: work on a new array"
         yield f"it changes its argument {' and '.join(changed)}", hint
@@ -173,7 +176,7 @@ def _problems(case: Case, result: Any, again: Any, arguments: Mapping[str, Any])
     elif expected.dtype == np.float32 and result.dtype != np.float32:
         hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
         yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
-    elif not np.array_equal(result, np.asarray(again), equal_nan=True):
+    elif tried.again is None or not np.array_equal(result, tried.again, equal_nan=True):
         yield "the same call a second time gives something else", "something is remembered from call to call"
 
 
@@ -198,11 +201,11 @@ def _largest(case: Case, result: Array, wrong: Array) -> str:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Mapping):
-        return all(_same(value, b[key]) for key, value in a.items())
+        return isinstance(b, Mapping) and set(a) == set(b) and all(_same(value, b[key]) for key, value in a.items())
     return np.array_equal(a, b, equal_nan=isinstance(a, np.ndarray) and a.dtype.kind == "f")
 
 
-def _explain(outcomes: list[Outcome], cases: list[Case], results: list[Any]) -> list[Outcome]:
+def _explain(outcomes: list[Outcome], cases: Sequence[Case], results: Sequence[Any]) -> list[Outcome]:
     """Name the likely mistake of every wrong case: of those that fit, the one that fits the most cases."""
     open_cases = {i for i, outcome in enumerate(outcomes) if outcome.problem and not outcome.mistake}
     open_cases = {i for i in open_cases if results[i] is not None}
@@ -250,25 +253,3 @@ def _general(case: Case, result: Array) -> str:
 
 def _constant(values: Array) -> bool:
     return values.size > 1 and bool(np.isfinite(values).all()) and float(np.ptp(values)) < 1e-4 * abs(values.flat[0])
-
-
-def _where(error: Exception, function: Function) -> str:
-    """The error and the student's own line that raised it."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    place = f", line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
-
-
-def _reason(error: Exception, case: Case) -> str:
-    """The likely mistake behind an error."""
-    if isinstance(error, KeyError) and error.args == ("bias",):
-        return "Whisper's key projections have no bias: add it only if there is one"
-    if isinstance(error, TypeError) and "argument" in str(error):
-        original = find_layer(case.layer)
-        return f"the arguments are {describe(original)}" if original else ""
-    if "read-only" in str(error):
-        return "an operation in place on an array that is not yours: work on a new one"
-    if "matmul" in str(error) or "not aligned" in str(error):
-        return "torch keeps weights as (out, in): multiply by weight.T" if "w" in case.arguments else ""
-    return ""

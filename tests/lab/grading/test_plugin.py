@@ -6,18 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from npwhisper.lab import grading
 from npwhisper.lab.exercises import EXERCISES
-from npwhisper.lab.grading import ASSIGNMENTS, Grader, Verdict
+from npwhisper.lab.grading import grader
+from npwhisper.lab.grading.grader import Grader, Verdict
+from npwhisper.lab.grading.plugin import ASSIGNMENTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUDENT = """
-import os
 import numpy as np
 
 def linear(x, w):
@@ -38,7 +39,7 @@ def gelu(x):
         pass
 
 def log_softmax(x):
-    os._exit(3)
+    return np.lib.stride_tricks.as_strided(x, strides=(1 << 40,) * x.ndim).copy() + np.ones(1 << 20)
 
 def sinusoids(length, channels):
     raise SystemExit
@@ -88,7 +89,7 @@ def test_a_file_is_graded_task_by_task(folder: Path) -> None:
     assert "a2" not in run.stdout
     assert "gelu did not end within 2 s: is there an endless loop?" in run.stdout
     assert "log_softmax ended the whole process" in run.stdout
-    assert "It printed: I was here" in run.stdout
+    assert "It printed:\n  | I was here" in run.stdout
     assert "6 failed, 2 passed" in run.stdout
     assert "Traceback" not in run.stdout
 
@@ -137,10 +138,7 @@ def test_a_missing_file_is_reported() -> None:
 def graded(path: Path, source: str, *names: str, seconds: float = 10.0) -> list[Verdict]:
     path.write_text(source)
     grader = Grader(path, seconds)
-    try:
-        return [grader.grade(name) for name in names]
-    finally:
-        grader.stop()
+    return [grader.run(name) for name in names]
 
 
 def test_a_file_that_cannot_be_imported_fails_every_task(tmp_path: Path) -> None:
@@ -153,15 +151,18 @@ def test_a_file_that_cannot_be_imported_fails_every_task(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_fails_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "START_SECONDS", 4.0)
-    (verdict,) = graded(tmp_path / "mine.py", "while True: pass", "gelu")
-    assert verdict == Verdict("wrong", "importing mine.py took more than 4 s, or ended the process")
+    monkeypatch.setattr(grader, "START_SECONDS", 4.0)
+    began = time.monotonic()
+    verdicts = graded(tmp_path / "mine.py", "while True: pass", "gelu", "softmax", "linear")
+    assert verdicts == [Verdict("wrong", "importing mine.py took more than 4 s")] * 3
+    assert time.monotonic() - began < 8  # it is waited for once, not for every task
 
 
 @pytest.mark.slow
-def test_the_next_task_gets_a_new_worker(tmp_path: Path) -> None:
+def test_every_task_gets_a_process_of_its_own(tmp_path: Path) -> None:
     source = (
-        "import numpy as np, time\nfrom npwhisper.layers import softmax\n"
+        "import numpy as np, time\n"
+        "def softmax(x):\n  e = np.exp(x - x.max(-1, keepdims=True)); return e / e.sum(-1, keepdims=True)\n"
         "def gelu(x):\n  time.sleep(99)\n"
         "def merge_heads(x):\n  raise KeyboardInterrupt\n"
     )

@@ -1,0 +1,234 @@
+"""Grades one file, task by task: reads what it uses, lets a worker try it, and judges what the worker sent.
+
+The expected values are computed and compared here. Of the student's code nothing is executed here.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import hashlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from npwhisper.lab.attempting import Attempt
+from npwhisper.lab.checking import all_cases, judge
+from npwhisper.lab.exercises import EXERCISES, Case
+from npwhisper.lab.grading.source import Source
+from npwhisper.lab.grading.wire import LIMIT, WireError, pack, unpack
+from npwhisper.lab.grading.worker import Limits, work
+
+START_SECONDS = 60.0  # for a new process to import NumPy and the student's file
+SHOWN = 500  # characters of what a function printed or of an error message
+MEMORY = 2**31  # bytes that a task may use, beside what Python and NumPy have
+
+
+class Verdict(NamedTuple):
+    """What became of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why."""
+
+    status: str
+    report: str = ""
+
+
+def seed_of(path: Path) -> int:
+    """The seed of a student's fresh cases, from the name of the file.
+
+    >>> seed_of(Path("alice.py")), seed_of(Path("elsewhere/alice.py"))
+    (961214275, 961214275)
+    """
+    return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "big")
+
+
+def plain(text: Any) -> str:
+    """What a stranger's code said, on one line that is not too long and has no control characters."""
+    words = " ".join(str(text)[: 4 * SHOWN].split())
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in words)[:SHOWN]
+
+
+class Grader:
+    """Grades the tasks of one file."""
+
+    def __init__(self, path: Path, seconds: float, seed: int | None = None, memory: int = MEMORY) -> None:
+        self.path, self.seconds = path, seconds
+        self.seed = seed_of(path) if seed is None else seed
+        self.limits = Limits(START_SECONDS + 2 * seconds, memory)
+        self.import_error = ""  # one that would only be waited for again
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The student's file, read."""
+        return Source(self.path)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that the file tries; all of them if it is no Python."""
+        return self.source.tasks if self._is_python() else list(EXERCISES)
+
+    def _is_python(self) -> bool:
+        try:
+            ast.parse(self.path.read_bytes())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+        return True
+
+    def grade(self, task: str) -> Verdict:
+        """Grade one task: first by what it uses, then by what it gives."""
+        if found := self.source.findings(task):
+            return Verdict("refused", "\n".join(f"{task}: {plain(finding)}" for finding in found))
+        return self.run(task)
+
+    def run(self, task: str) -> Verdict:
+        """Grade one task by what it gives."""
+        if self.import_error:
+            return Verdict("wrong", self.import_error)
+        cases = all_cases(task, self.seed)
+        with Worker(self.path, task, cases, self.limits) as worker:
+            verdict = self._imported(worker, task) or self._answered(worker, task, cases)
+            printed = worker.printed() if verdict.status not in ("right", "missing") else ""
+        shown = "".join(f"  | {plain(line)}\n" for line in printed.splitlines())
+        return verdict._replace(report=f"It printed:\n{shown}{verdict.report}") if shown else verdict
+
+    def _imported(self, worker: Worker, task: str) -> Verdict | None:
+        """Why there is no function to try, if there is none."""
+        name, told = self.path.name, worker.receive(START_SECONDS)
+        if not isinstance(told, dict):
+            if worker.has_ended():
+                return Verdict("wrong", f"importing {name} ended the process{worker.reason()}")
+            self.import_error = f"importing {name} took more than {START_SECONDS:.0f} s"
+            return Verdict("wrong", self.import_error)
+        if error := told.get("import"):
+            return Verdict("wrong", f"{name} cannot be imported: {plain(error)}")
+        return Verdict("missing", self._missing(task)) if told.get("is_missing") else None
+
+    def _answered(self, worker: Worker, task: str, cases: list[Case]) -> Verdict:
+        told = worker.receive(self.seconds)
+        if isinstance(told, WireError):
+            return Verdict("crashed", f"{task} sent something else than its results: {told}")
+        if isinstance(told, dict):
+            try:
+                return _judged(task, cases, told)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                return Verdict("crashed", f"{task} sent something else than its results: {type(error).__name__}")
+        if worker.has_ended():
+            return Verdict("crashed", f"{task} ended the whole process{worker.reason()}")
+        return Verdict("too slow", f"{task} did not end within {self.seconds:g} s: is there an endless loop?")
+
+    def _missing(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self.source.functions, n=1)
+        hint = f", but there is {close[0]!r}: is it misspelt?" if close else ""
+        return f"{self.path.name} has no function {name!r}{hint}"
+
+
+def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
+    """A verdict from what the worker sent, of which nothing is believed but the numbers."""
+    if told["findings"]:
+        lines = [f"line {int(line)}: {plain(sentence)}" for line, sentence in told["findings"][:5]]
+        return Verdict("refused", "\n".join(f"{task}: {line}" for line in dict.fromkeys(lines)))
+    if told["crash"]:
+        return Verdict("crashed", f"{task}: {plain(told['crash'])}")
+    attempts = [_attempt(fields) for fields in told["attempts"]]
+    result = judge(cases, attempts)
+    if result:
+        return Verdict("right")
+    return Verdict("unwritten" if result.is_unwritten else "wrong", str(result))
+
+
+def _attempt(fields: dict[str, Any]) -> Attempt:
+    """The fields of an attempt, held against what they should be."""
+    tried = Attempt(**fields)
+    arrays = {key: value if hasattr(value, "dtype") else None for key, value in fields.items()}
+    texts = {key: plain(fields[key]) for key in ("kind", "error", "mistake")}
+    return Attempt(result=arrays["result"], again=arrays["again"], arguments=dict(tried.arguments), **texts)
+
+
+class Worker:
+    """A process for one task, which is over, with all that it started, when the `with` block is left."""
+
+    def __init__(self, path: Path, task: str, cases: list[Case], limits: Limits) -> None:
+        self.request = pack(
+            {"task": task, "cases": [{"label": case.label, "arguments": case.arguments} for case in cases]}
+        )
+        self.path, self.limits = path, limits
+        self.messages = queue.SimpleQueue[bytes | None]()
+
+    def __enter__(self) -> Worker:
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        paper = Path(self.folder.name) / "printed.txt"
+        self.paper = open(paper, "w+b")
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe(duplex=False)
+        arguments = (self.path.absolute(), self.request, theirs, paper, self.limits)
+        self.process: SpawnProcess = context.Process(target=work, args=arguments, daemon=True)
+        with _main_hidden():
+            self.process.start()
+        theirs.close()
+        threading.Thread(target=_read, args=(self.connection, self.messages), daemon=True).start()
+        return self
+
+    def receive(self, seconds: float) -> Any:
+        """The next message; None if the worker is silent for too long or dead; a WireError if it is none."""
+        try:
+            message = self.messages.get(timeout=seconds)
+            return None if message is None else unpack(message)
+        except queue.Empty:
+            return None
+        except WireError as error:
+            return error
+
+    def has_ended(self) -> bool:
+        """Whether the process is over."""
+        self.process.join(0.5)
+        return not self.process.is_alive()
+
+    def reason(self) -> str:
+        """By which signal it was ended."""
+        code = self.process.exitcode or 0
+        return f" ({signal.Signals(-code).name})" if code < 0 else ""
+
+    def printed(self) -> str:
+        """The beginning of what it printed."""
+        self.paper.seek(0)
+        return self.paper.read(SHOWN).decode("utf-8", "replace").strip()
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(os, "killpg") and self.process.pid:
+            with suppress(ProcessLookupError, PermissionError):  # it does not lead its group yet, or all are gone
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+        self.paper.close()
+        self.folder.cleanup()
+
+
+def _read(connection: Connection, messages: queue.SimpleQueue[bytes | None]) -> None:
+    """Pass on the two messages of a worker, or None if it dies or sends too much; a half message blocks this thread."""
+    try:
+        for _ in range(2):
+            messages.put(connection.recv_bytes(LIMIT))
+    except (EOFError, OSError):
+        messages.put(None)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Start a process that does not import pytest, as it would because that is the main program here."""
+    main = sys.modules.pop("__main__")
+    sys.modules["__main__"] = type(main)("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,103 @@
+"""What a task may not do while it runs: a second look at what `rules` reads from the source.
+
+Two hooks of the interpreter, in the worker alone. Both can be got round by somebody who wants to (a C function called
+through ctypes, for one); `.github/SECURITY.md` says what that means.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import npwhisper.model
+from npwhisper.lab.grading.rules import Finding, may_call, refusal
+from npwhisper.tracing.seam import Function
+
+PACKAGE = str(Path(__file__).parents[2]) + os.sep
+CHECKING = str(Path(__file__).parents[1] / "checking.py")
+SHIPPED = "reference_cases.npz"
+PASSAGES = {npwhisper.model.__getattr__.__code__}  # through which the packages give their names
+PROCESSES = ("os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "subprocess.", "pty.spawn")
+OTHER = ("socket.connect", "socket.bind", "sys.setprofile", "sys.settrace", "gc.get_")
+
+
+class RefusedError(Exception):
+    """What a student's function may not do here."""
+
+
+class Guard:
+    """Refuses what a task may not use, and remembers it, since the function may catch the error."""
+
+    def __init__(self, task: str, file: str) -> None:
+        self.task, self.file, self.findings = task, file, list[Finding]()
+        self.is_hooking = False
+
+    def refuse_events(self) -> None:
+        """Refuse, from here to the end of the process, to start others, to use the network, to read the cases."""
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "open" and SHIPPED in str(arguments[0]) and not _is_checking(sys._getframe(1)):
+                self.refuse("it reads the shipped cases", sys._getframe(1))
+            if event.startswith((*PROCESSES, *OTHER)) and not self.is_hooking:
+                raise RefusedError(f"{event} is not allowed while a task is graded")
+
+        sys.addaudithook(hook)
+
+    def watched(self, function: Function) -> Function:
+        """The function, which is stopped where it calls a function of npwhisper that the task may not."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.is_hooking = True
+            sys.setprofile(hook)
+            self.is_hooking = False
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.is_hooking = True
+                sys.setprofile(None)
+                self.is_hooking = False
+
+        def hook(frame: FrameType, event: str, argument: Any) -> None:
+            if event == "call" and frame.f_code.co_filename.startswith(PACKAGE) and _is_entry(frame, call.__code__):
+                name = _called(frame)
+                if not may_call(self.task, name) and not name.startswith("__"):
+                    self.refuse(refusal(self.task, name), frame)
+
+        call.__wrapped__ = function  # type: ignore[attr-defined]
+        return call
+
+    def refuse(self, sentence: str, frame: FrameType | None) -> None:
+        """Remember the line of the student's file from which this comes, and stop it."""
+        while frame is not None and frame.f_code.co_filename != self.file:
+            frame = frame.f_back
+        self.findings.append(Finding(frame.f_lineno if frame else 0, sentence))
+        raise RefusedError(sentence)
+
+
+def _called(frame: FrameType) -> str:
+    """The name of the function that is called; a layer's, where the seam is called for it."""
+    if frame.f_code.co_name == "call" and frame.f_code.co_filename.endswith("seam.py"):
+        return str(frame.f_locals["function"].__name__)
+    return frame.f_code.co_name
+
+
+def _is_entry(frame: FrameType, guard: CodeType) -> bool:
+    """Whether npwhisper is entered here: between this call and the student's function nothing else of ours stands."""
+    if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code in PASSAGES:
+        return False
+    caller = frame.f_back
+    while caller is not None and caller.f_code is not guard:
+        if caller.f_code.co_filename.startswith(PACKAGE):
+            return False
+        caller = caller.f_back
+    return caller is not None
+
+
+def _is_checking(frame: FrameType | None) -> bool:
+    """Whether this happens inside of `check`, which a file may call while it is imported."""
+    while frame is not None and not (frame.f_code.co_name == "check" and frame.f_code.co_filename == CHECKING):
+        frame = frame.f_back
+    return frame is not None

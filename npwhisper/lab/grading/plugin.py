@@ -1,0 +1,191 @@
+"""What pytest sees: a task is a test, its verdict a line with points. Options, items and the table at the end."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npwhisper.lab.grading.grader import Grader, Verdict
+from npwhisper.lab.grading.worker import load_file
+
+ASSIGNMENTS = {
+    "a1": "layers",
+    "a2": "attention",
+    "a3": "cache",
+    "a4": "search",
+    "a5": "audio and alignment",
+}
+
+
+class TaskError(Exception):
+    """A task that was not solved."""
+
+
+class Task(pytest.Item):
+    """One function to be graded."""
+
+    def __init__(self, *, grader: Grader, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        from npwhisper.lab.exercises import EXERCISES
+
+        self.grader, self.exercise = grader, EXERCISES[self.name]
+        self.add_marker(self.exercise.assignment)
+        self.verdict = Verdict("not graded")
+
+    def runtest(self) -> None:
+        """Grade it."""
+        self.verdict = self.grader.grade(self.name)
+        points = self.exercise.points if self.verdict.status == "right" else 0
+        self.user_properties += [("status", self.verdict.status), ("points", points), ("of", self.exercise.points)]
+        if self.verdict.status != "right":
+            raise TaskError(self.verdict.report)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The report of `check`, without a traceback through this file."""
+        return str(excinfo.value) if isinstance(excinfo.value, TaskError) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """What pytest calls this task."""
+        return self.grader.path, 0, f"{self.exercise.assignment}: {self.name}"
+
+
+class Tasks(pytest.Collector):
+    """The tasks of all assignments of which the student's file has at least one, or of those chosen with -m."""
+
+    grader: Grader
+
+    def collect(self) -> Iterator[Task]:
+        """One item for each task."""
+        from npwhisper.lab.exercises import EXERCISES
+
+        begun = {EXERCISES[name].assignment for name in self.grader.tasks}
+        is_chosen = bool(self.config.option.markexpr)
+        for name, exercise in EXERCISES.items():
+            if is_chosen or exercise.assignment in begun:
+                yield Task.from_parent(self, name=name, grader=self.grader)
+
+
+class Plugin:
+    """What pytest does differently with ``--layers``."""
+
+    def __init__(self, grader: Grader) -> None:
+        self.grader, self.tasks = grader, list[Task]()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Add the tasks to whatever else is tested."""
+        tasks = Tasks.from_parent(session, name=self.grader.path.name, nodeid=self.grader.path.name)
+        tasks.grader = self.grader
+        self.tasks = list(tasks.collect())
+        items += self.tasks
+
+    @functools.cached_property
+    def functions(self) -> dict[str, Any]:
+        """The student's functions that can stand for a layer."""
+        module = load_file(self.grader.path)
+        functions = {name: getattr(module, name, None) for name in self.grader.tasks}
+        return {name: function for name, function in functions.items() if _fits(name, function)}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        """Let the library's own tests call the student's functions."""
+        from npwhisper.tracing.swapping import swap
+
+        with ExitStack() as stack:
+            if not isinstance(item, Task):
+                stack.enter_context(_alarm(self.grader.seconds))
+                stack.enter_context(swap(self.functions))
+            return (yield)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """One line for each task, and the points."""
+        graded = [task for task in self.tasks if task.verdict.status != "not graded"]
+        if not graded:
+            return
+        terminalreporter.section(f"{self.grader.path.name}")
+        for assignment, subject in ASSIGNMENTS.items():
+            tasks = [task for task in graded if task.exercise.assignment == assignment]
+            if tasks:
+                terminalreporter.write_line(f"{assignment}  {subject}: {_points(tasks)}")
+            for task in tasks:
+                terminalreporter.write_line(_line(task))
+        terminalreporter.write_line(f"total: {_points(graded)}")
+
+
+def _fits(name: str, function: Any) -> bool:
+    """Whether a function can be called as the layer of that name is; if not, only its own task fails."""
+    from npwhisper.tracing.swapping import SwapError, check_signature, find_layer
+
+    original = find_layer(name)
+    try:
+        check_signature(original or function, function)
+    except SwapError:
+        return False
+    return original is not None
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what runs for too long, on systems that have signals."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise TimeoutError(f"the test did not end within {seconds:g} s: is there an endless loop?")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _points(tasks: list[Task]) -> str:
+    got = sum(task.exercise.points for task in tasks if task.verdict.status == "right")
+    return f"{got} of {sum(task.exercise.points for task in tasks)} points"
+
+
+def _line(task: Task) -> str:
+    """A task, its points, what became of it, and the line of the report that says most."""
+    points, verdict = task.exercise.points, task.verdict
+    got = points if verdict.status == "right" else 0
+    first, last = verdict.report.partition("\n")[0], verdict.report.strip().rpartition("\n")[2].strip()
+    reason = {"wrong": last, "missing": first, "refused": first.removeprefix(f"{task.name}: ")}.get(verdict.status, "")
+    return f"    {task.name:24} {got}/{points}  {verdict.status:9} {reason}".rstrip()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--layers``, ``--seed``, ``--task-seconds`` and ``--task-memory``."""
+    group = parser.getgroup("npwhisper")
+    group.addoption(
+        "--layers", metavar="FILE", help="grade the functions in FILE that have the name of one of npwhisper's"
+    )
+    group.addoption("--task-seconds", type=float, default=10.0, help="time limit of each task (default: 10)")
+    group.addoption(
+        "--task-memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
+    )
+    group.addoption("--seed", type=int, help="of the fresh cases (default: from the name of the file, so per student)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers of the assignments, and begin to grade if there is something to grade."""
+    for assignment, subject in ASSIGNMENTS.items():
+        config.addinivalue_line("markers", f"{assignment}: assignment {assignment[1:]}, {subject}")
+    file = config.getoption("--layers")
+    if file is not None:
+        path = Path(config.invocation_params.dir, os.fspath(file))
+        if not path.is_file():
+            raise pytest.UsageError(f"there is no file {path}: give --layers the path of the student's functions")
+        seconds, memory = config.getoption("--task-seconds"), int(config.getoption("--task-memory") * 2**30)
+        grader = Grader(path, seconds, config.getoption("--seed"), memory)
+        config.pluginmanager.register(Plugin(grader), "npwhisper_tasks")

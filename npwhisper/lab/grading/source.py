@@ -1,0 +1,323 @@
+"""A student's file as a syntax tree: which tasks it has, and what each of them uses. Nothing is executed.
+
+A task uses what stands in its function and in whatever that function names: helpers, constants, imports. What the rest
+of the file does (calls of `check`, a last cell that transcribes) is not looked at, but for changes to other modules.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.rules import (
+    BUILTINS,
+    DUNDERS,
+    FILES,
+    MODULES,
+    REACHING,
+    READY_MADE,
+    Finding,
+    may_call,
+    refusal,
+)
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+HARMLESS = ("matplotlib", "os.environ")  # whose settings a file may change
+Scope = dict[str, str]  # a name -> the dotted name that it was imported from, or nothing
+
+
+class Source:
+    """The names that a file binds, each with the statements that bind it."""
+
+    def __init__(self, path: Path) -> None:
+        self.names: dict[str, list[ast.stmt]] = {}
+        self.stars: list[str] = []
+        self.tree = _parse(path)
+        for statement in self.tree.body:
+            self._bind(statement, is_direct=True)
+
+    def _bind(self, statement: ast.stmt, is_direct: bool) -> None:
+        """The last direct definition of a name counts; of those inside an `if` or a `try`, every one may."""
+        for name, origin in _bound(statement):
+            if name == "*":
+                self.stars.append(origin)
+            kept = [] if is_direct and not isinstance(statement, ast.AugAssign) else self.names.get(name, [])
+            self.names[name] = [*kept, statement]
+        if not isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+            for inner in _statements(statement):
+                self._bind(inner, is_direct=False)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that the file tries."""
+        return [name for name in EXERCISES if name in self.names]
+
+    @property
+    def functions(self) -> list[str]:
+        """All functions, of which one may be a task with its name misspelt."""
+        return [name for name, where in self.names.items() if any(isinstance(node, FUNCTIONS) for node in where)]
+
+    def origin(self, name: str) -> str | None:
+        """What a name of the file was imported from, if it was."""
+        for statement in reversed(self.names.get(name, [])):
+            for bound, origin in _bound(statement):
+                if bound == name and origin:
+                    return origin
+        if name not in self.names and name not in _builtins():
+            return next((f"{star}.{name}" for star in self.stars if star.startswith("npwhisper")), None)
+        return None
+
+    def findings(self, task: str) -> list[Finding]:
+        """What a task uses and may not, in the order of the lines."""
+        found, open_names, seen = set(Patches(self).look(self.tree)), [task], {task}
+        if origin := self.origin(task):
+            last = self.names.get(task, [None])[-1]
+            found |= {Finding(getattr(last, "lineno", 0), sentence) for sentence in _judge(task, origin)}
+        while open_names:
+            statements = self.names.get(open_names.pop(), [])
+            for statement in statements:
+                uses = Uses(self, task)
+                found |= set(uses.look(statement))
+                open_names += uses.names - seen
+                seen |= uses.names
+        return sorted(found)
+
+
+class Walker(ast.NodeVisitor):
+    """Walks a tree, knows which names are local, and what the others were imported from."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.scopes = source, list[Scope]()
+        self.found: list[Finding] = []
+
+    def look(self, tree: ast.AST) -> list[Finding]:
+        """What is found in a tree."""
+        self.visit(tree)
+        return self.found
+
+    def visit(self, node: ast.AST) -> Any:
+        """Enter a scope with each function."""
+        if not isinstance(node, SCOPES):
+            return super().visit(node)
+        for outside in _outside(node):
+            self.visit(outside)
+        self.scopes.append(_locals(node))
+        super().visit(node)
+        self.scopes.pop()
+        return None
+
+    def origin(self, name: str) -> str | None:
+        """What a name was imported from; nothing if it is local."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name] or None
+        return self.source.origin(name)
+
+    def is_local(self, name: str) -> bool:
+        """Whether a name belongs to a function around this place."""
+        return any(name in scope for scope in self.scopes)
+
+    def dotted(self, node: ast.expr) -> str | None:
+        """`np.linalg.norm` -> numpy.linalg.norm, if `np` was imported."""
+        if isinstance(node, ast.Name):
+            return self.origin(node.id)
+        if isinstance(node, ast.Attribute) and (before := self.dotted(node.value)):
+            return f"{before}.{node.attr}"
+        return None
+
+    def add(self, node: Any, sentence: str) -> None:
+        """Remember a finding."""
+        self.found.append(Finding(getattr(node, "lineno", 0), sentence))
+
+
+class Uses(Walker):
+    """What a statement uses and the task may not; and the names of the file that it uses."""
+
+    def __init__(self, source: Source, task: str) -> None:
+        super().__init__(source)
+        self.task, self.names = task, set[str]()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """A name alone."""
+        if not self.is_local(node.id):
+            self.names.add(node.id)
+        if not self.is_local(node.id) and node.id not in self.source.names and node.id in BUILTINS:
+            self.add(node, f"it uses {node.id}, which no task needs")
+        self._judge(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """A chain of names, as far as it can be read; what cannot is visited part by part."""
+        if node.attr in REACHING or (node.attr.startswith("__") and node.attr not in DUNDERS):
+            self.add(node, f"it uses {node.attr}, which no task needs")
+        if self.dotted(node) is None:
+            self.visit(node.value)
+            return
+        self._judge(node)
+        root: ast.expr = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(root, ast.Name) and not self.is_local(root.id):
+            self.names.add(root.id)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """`getattr(x, "name")` is an attribute like any other."""
+        match node:
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *default]):
+                self.visit(ast.copy_location(ast.Attribute(value, name, ast.Load()), node))
+                for other in default:
+                    self.visit(other)
+            case _:
+                self.generic_visit(node)
+
+    def _judge(self, node: ast.expr) -> None:
+        for sentence in _judge(self.task, self.dotted(node) or ""):
+            self.add(node, sentence)
+
+
+class Patches(Walker):
+    """Changes to other modules, which concern all tasks: `npwhisper.lab.checking.check = mine`."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """An attribute that is set or deleted."""
+        origin = self.dotted(node)
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and origin and not origin.startswith(HARMLESS):
+            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """An item of a module that is set or deleted."""
+        origin = self.dotted(node.value)
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and origin and not origin.startswith(HARMLESS):
+            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """`setattr`, and code that is made while the file is imported."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        origin = self.dotted(node.args[0]) if node.args else None
+        if name in ("setattr", "delattr") and origin and not self.is_local(name):
+            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        if name in ("exec", "eval", "globals", "vars", "__import__") and not self.scopes:
+            self.add(node, f"the file calls {name}, so that nothing in it can be read")
+        self.generic_visit(node)
+
+
+def _judge(task: str, dotted: str) -> Iterator[str]:
+    """Why a task may not use what an imported name stands for."""
+    root, *parts = dotted.split(".")
+    if not root:
+        return
+    if root not in MODULES:
+        yield f"it uses {root}: {EXERCISES[task].assignment} is written with NumPy"
+    elif root == "npwhisper":
+        yield from _judge_ours(task, dotted)
+    elif dotted in READY_MADE or (root == "numpy" and FILES & set(parts)):
+        yield f"it uses {dotted}, which is not allowed"
+    elif REACHING & set(parts):
+        yield f"it uses {dotted}, which no task needs"
+
+
+def _judge_ours(task: str, dotted: str) -> Iterator[str]:
+    parts = dotted.split(".")
+    n = max(n for n in range(1, len(parts) + 1) if _is_module(".".join(parts[:n])))
+    if n == len(parts):
+        yield f"it uses the module {dotted} as a value: import what you need from it by name"
+        return
+    owner, *members = parts[n:]
+    for name in [owner, *(member for member in members if member in EXERCISES)]:
+        if not may_call(task, name):
+            yield refusal(task, name)
+            return
+
+
+@cache
+def _is_module(dotted: str) -> bool:
+    try:
+        return find_spec(dotted) is not None
+    except (ImportError, ValueError):  # what should be a package is a module
+        return False
+
+
+@cache
+def _builtins() -> frozenset[str]:
+    import builtins
+
+    return frozenset(dir(builtins))
+
+
+def _parse(path: Path) -> ast.Module:
+    """The tree; an empty one of a file that is no Python, which its import will report."""
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _bound(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that a statement binds, each with the dotted name it is imported from, or nothing."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name, ""
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            origin = node.module or "" if alias.name == "*" else f"{node.module or '.'}.{alias.name}"
+            yield alias.asname or alias.name, origin
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name, ""
+    else:
+        yield from ((name, "") for name in _stored(node))
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    """The names that an assignment, a loop, a `with` or a walrus of this statement binds."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id
+        elif not isinstance(child, (*SCOPES, ast.stmt, ast.ExceptHandler)):
+            yield from _stored(child)
+
+
+def _outside(node: ast.AST) -> list[ast.expr]:
+    """What belongs to a function and is computed before it is called: decorators and default values."""
+    arguments = getattr(node, "args", None)
+    defaults = [*arguments.defaults, *filter(None, arguments.kw_defaults)] if arguments else []
+    return [*getattr(node, "decorator_list", []), *defaults]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements directly inside an `if`, `for`, `with`, `try`, `match`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
+            yield from _statements(child)
+
+
+def _locals(node: ast.AST) -> Scope:
+    """The names that belong to a function: its arguments and all that it binds."""
+    arguments = getattr(node, "args", None)
+    names: Scope = {child.arg: "" for child in ast.walk(arguments) if isinstance(child, ast.arg)} if arguments else {}
+    names |= {name: "" for generator in getattr(node, "generators", []) for name in _stored(generator)}
+    foreign: set[str] = set()
+    body = getattr(node, "body", [])
+    todo = list(body) if isinstance(body, list) else []
+    while todo:
+        child = todo.pop()
+        if isinstance(child, (ast.Global, ast.Nonlocal)):
+            foreign |= set(child.names)
+        names |= dict(_bound(child))
+        if not isinstance(child, (*FUNCTIONS, ast.ClassDef)):
+            todo += [
+                inner
+                for inner in ast.iter_child_nodes(child)
+                if isinstance(inner, (ast.stmt, ast.ExceptHandler, ast.match_case))
+            ]
+    return {name: origin for name, origin in names.items() if name not in foreign}
