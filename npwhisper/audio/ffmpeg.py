@@ -63,7 +63,7 @@ def _run(command: list[str], name: str, sr: int, complaint: str) -> Iterator[byt
         told = messages.read(MESSAGES).decode(errors="replace").strip()
     if status and not n_bytes:
         raise AudioError(f"{complaint} and ffmpeg {_refusal(told)}")
-    warn_of_missing(name, sr, n_bytes // 2, _length(told, sr), _damage(told, status))
+    warn_of_missing(name, n_bytes / 2 / sr, _length(told), _damage(told, status))
 
 
 @contextlib.contextmanager
@@ -130,13 +130,13 @@ def _refusal(told: str) -> str:
     return f"says {reason!r}; is it an audio file, and is it complete?"
 
 
-def _length(told: str, sr: int) -> int:
-    """How many samples the container tells of; 0 where ffmpeg guesses, or where a film may be longer than its sound."""
+def _length(told: str) -> float:
+    """How many seconds the container tells of; 0 where ffmpeg guesses, or where a film may be longer than its sound."""
     length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", told)
     if not length or "Estimating duration" in told or re.search(r"Stream #.*: Video:", told):
-        return 0
+        return 0.0
     hours, minutes, seconds = map(float, length.groups())
-    return round(sr * (3600 * hours + 60 * minutes + seconds))
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _as_path(source: str | bytes, folder: str) -> str:

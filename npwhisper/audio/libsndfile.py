@@ -1,35 +1,73 @@
-"""Decoding with libsndfile, piece by piece, on past damage."""
+"""Decoding with libsndfile, link by link and piece by piece, on past damage."""
 
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
+from npwhisper.audio.links import Link, Reader
+from npwhisper.audio.mp3 import mp3_links
 from npwhisper.audio.resampling import resample_blocks
 from npwhisper.audio.samples import checked_blocks, joined
 from npwhisper.audio.units import Blocks, check_rate, name_of
+from npwhisper.tracing.seam import Array
 
 PIECE = 1 << 12  # samples decoded at a time: as much is lost where a file is damaged
+UNKNOWN = 1 << 62  # libsndfile's number of samples where the header tells none is about 2^63
+
+
+@dataclass
+class Tally:
+    """Seconds read, seconds that there should be, and what is damaged."""
+
+    read: float = 0.0
+    announced: float = 0.0
+    damage: list[str] = field(default_factory=list)
+
+    def add(self, read: float, announced: float, *damage: str | None) -> None:
+        """Count one link."""
+        self.read, self.announced = self.read + read, self.announced + announced
+        self.damage += filter(None, damage)
 
 
 def soundfile_blocks(source: str | bytes, sr: int) -> Blocks:
-    """Decode, average the channels and resample block by block."""
-    import soundfile
-
+    """Decode, average the channels and resample block by block; at the end, warn of what is missing."""
     # opened here, because soundfile itself refuses names that are not UTF-8
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
-        with soundfile.SoundFile(stream) as sound:
-            rate, n_announced = sound.samplerate, _announced(sound)
-        check_rate(rate, name_of(source))
-        mono = (piece.mean(axis=1, dtype=np.float32) for piece in _pieces(stream, name_of(source), n_announced))
-        yield from resample_blocks(checked_blocks(joined(mono), source), rate, sr)
+        tally = Tally()
+        pieces = itertools.chain.from_iterable(_mono(stream, link, tally) for link in _links(stream))
+        yield from checked_blocks(_resampled(pieces, name_of(source), sr), source)
+        warn_of_missing(name_of(source), tally.read, tally.announced, "; ".join(tally.damage) or None)
 
 
-def _pieces(stream: BinaryIO, name: str, n_announced: int) -> Blocks:
-    """Decode in pieces of (samples, channels); silence stands for those that are damaged, and a warning tells of them.
+def _links(stream: BinaryIO) -> list[Link]:
+    """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
+    import soundfile
+
+    data = Reader(stream)
+    if links := mp3_links(data):
+        return links
+    whole = Link([range(data.size)])
+    with soundfile.SoundFile(whole.open(stream)) as sound:
+        whole.announced = _announced(sound) / sound.samplerate
+    return [whole]
+
+
+def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
+    """Resample pieces that come with their rates: links of a chain may differ in it."""
+    for rate, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
+        check_rate(rate, name)
+        yield from resample_blocks(joined(samples for _, samples in group), rate, sr)
+
+
+def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Array]]:
+    """Decode in pieces of mono samples, with their rate; silence stands for those that are damaged.
 
     libsndfile cannot go on after damage, so the file is opened again and decoded from a place behind it.
     """
@@ -37,16 +75,16 @@ def _pieces(stream: BinaryIO, name: str, n_announced: int) -> Blocks:
 
     at, gap, n_read, failure, sound = 0, 0, 0, None, None
     while sound is None or at + gap < sound.frames:
-        stream.seek(0)
-        with soundfile.SoundFile(stream) as sound:
+        with soundfile.SoundFile(link.open(stream)) as sound:
+            rate = sound.samplerate
             sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
             try:
                 if gap:
                     sound.seek(at + gap)
                 while len(piece := sound.read(PIECE, dtype="float32", always_2d=True)):
                     if gap:
-                        yield np.zeros((gap, sound.channels), np.float32)
-                    yield piece
+                        yield rate, np.zeros(gap, np.float32)
+                    yield rate, piece.mean(axis=1, dtype=np.float32)
                     at, gap, n_read = at + gap + len(piece), 0, n_read + len(piece)
                 break
             except soundfile.SoundFileError as error:
@@ -54,8 +92,9 @@ def _pieces(stream: BinaryIO, name: str, n_announced: int) -> Blocks:
                     raise
                 gap, failure = max(PIECE, 2 * gap), failure or error
     reason = getattr(failure, "error_string", str(failure)).rstrip(".")
-    damage = f"libsndfile says {reason!r}" if failure else None
-    warn_of_missing(name, sound.samplerate, n_read, n_announced, damage)
+    tally.add(
+        n_read / rate - link.silence, link.announced, link.damage, f"libsndfile says {reason!r}" if failure else None
+    )
 
 
 def _announced(sound: Any) -> int:
@@ -68,4 +107,6 @@ def _announced(sound: Any) -> int:
 
     sizes = re.search(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", sound.extra_info)
     announced, found = (int(size) for size in sizes.groups()) if sizes else (1, 1)
-    return int(sound.frames) * announced // max(found, 1) if announced < 0x7FFF0000 else 0
+    if sound.frames > UNKNOWN or announced >= 0x7FFF0000:
+        return 0
+    return int(sound.frames) * announced // max(found, 1)

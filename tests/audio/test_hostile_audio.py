@@ -393,9 +393,11 @@ def test_what_comes_after_damage_is_used_too(form: str) -> None:
     whole = encoded(*FORMS[form], n_samples=SOUND)
     expected, damaged = load_audio(whole), bytearray(whole)
     damaged[len(whole) // 3 : len(whole) // 3 + 3000] = bytes(3000)
-    with pytest.warns(AudioWarning, match="is truncated or damaged .libsndfile says"):
+    with pytest.warns(
+        AudioWarning, match="is truncated or damaged .(libsndfile says|3060 bytes in it are no MP3 frames)"
+    ):
         sound = load_audio(bytes(damaged))
-    assert abs(len(sound) - SOUND) < 1.5 * SAMPLE_RATE, "silence stands for what is missing"
+    assert abs(len(sound) - SOUND) < 0.5 * SAMPLE_RATE, "silence stands for what is missing"
     assert np.abs(sound[-SAMPLE_RATE:]).max() > 0.3
     if form == "flac":  # mp3 has no exact places
         assert np.count_nonzero(sound != expected) < SAMPLE_RATE
