@@ -146,7 +146,8 @@ def load_model(
     download_root : str, optional
         Where official models are kept; by default ``~/.cache/whisper``, as openai-whisper does.
     in_memory : bool
-        Accepted for compatibility.
+        Copy float32 weights into memory. Otherwise they stay mapped in their file, which must then not be changed while
+        the model is used; every process that uses the file shares its memory.
     weights : str
         "float32", or "int8" for matrices of 8-bit integers with a scale for every row: a quarter of the memory, nearly
         the same text, and somewhat slower, because NumPy has to unpack them before it can multiply.
@@ -171,7 +172,7 @@ def load_model(
     """
     if device is not None and str(device) != "cpu":
         raise ValueError(f"npwhisper computes on the CPU, got device {str(device)!r}: leave it out")
-    dims, arrays, heads = load_weights(name, download_root, weights)
+    dims, arrays, heads = load_weights(name, download_root, weights, in_memory)
     return Whisper(dims, arrays, heads)
 
 

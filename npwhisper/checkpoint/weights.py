@@ -13,8 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from npwhisper.checkpoint import Checkpoint, CheckpointError, download, read_checkpoint, to_float32, write_checkpoint
 from npwhisper.checkpoint.mapped import forget_pages
+from npwhisper.checkpoint.numbers import converted, require_finite
+from npwhisper.checkpoint.vocabulary import ENGLISH
 from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.model import ModelDimensions
 from npwhisper.tracing.seam import Array
@@ -43,24 +47,48 @@ def available_models() -> list[str]:
 
 
 def load_weights(
-    name_or_path: str | os.PathLike[str] | None, download_root: str | None = None, kind: str = "float32"
+    name_or_path: str | os.PathLike[str] | None,
+    download_root: str | None = None,
+    kind: str = "float32",
+    copied: bool = False,
 ) -> LoadedWeights:
-    """Find, read and check a checkpoint; None means the embedded model."""
+    """Find, read and check a checkpoint; None means the embedded model.
+
+    float32 arrays stay mapped in their file, unless they are `copied`.
+    """
     if kind not in KINDS:
         raise ValueError(f"weights are kept as {' or '.join(KINDS)}, got {kind!r}: use one of these")
     checkpoint = _read_whole(EMBEDDED if name_or_path is None else name_or_path, download_root)
-    weights = {name: in_memory(name, array, kind) for name, array in checkpoint.weights.items()}
+    _require_vocabulary(checkpoint.dims["n_vocab"])
+    weights = {name: in_memory(name, array, kind, copied) for name, array in checkpoint.weights.items()}
     return LoadedWeights(ModelDimensions(**checkpoint.dims), weights, checkpoint.alignment_heads)
 
 
-def in_memory(name: str, array: Array, kind: str) -> Array | Int8Matrix:
+def _require_vocabulary(size: int) -> None:
+    """Refuse a vocabulary without Whisper's control tokens, which no text can be decoded with."""
+    if size < ENGLISH:
+        raise CheckpointError(
+            f"the checkpoint has a vocabulary of {size} tokens, and Whisper's have {ENGLISH} or more: "
+            "use a Whisper checkpoint, or read_checkpoint and Network for a network of another vocabulary"
+        )
+
+
+def in_memory(name: str, array: Array, kind: str, copied: bool = False) -> Array | Int8Matrix:
     """Positions, convolutions and vectors are always float32: they are small, and added or used in other ways."""
     values = to_float32(array, name)
-    if kind == "float32" or array.ndim != 2 or name.endswith("positional_embedding"):
-        return values
-    packed = Int8Matrix.pack(values)
-    forget_pages(array)
-    return packed
+    if kind == "int8" and array.ndim == 2 and not name.endswith("positional_embedding"):
+        require_finite(values, name)
+        packed = Int8Matrix.pack(values)
+        forget_pages(array)
+        return packed
+    return _copy(array, name) if copied and np.may_share_memory(values, array) else values
+
+
+def _copy(array: Array, name: str) -> Array:
+    """A read-only float32 copy of a mapped array, looked through for NaN since it is read anyway."""
+    copy = converted(array, np.float32, name)
+    copy.flags.writeable = False
+    return copy
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], dtype: str | None = None) -> Checkpoint:

@@ -19,7 +19,7 @@ from npwhisper.decoding.rules import LOGIT_RULES
 from npwhisper.model import Network
 from npwhisper.model.cache import Cache
 from npwhisper.model.layers import log_softmax, softmax
-from npwhisper.tracing.finite import first_not_finite
+from npwhisper.tracing.finite import not_finite_message
 from npwhisper.tracing.seam import Array, is_handled
 
 if TYPE_CHECKING:
@@ -118,18 +118,13 @@ class WindowDecoder:
         return log_softmax(logits)
 
     def _nan_message(self) -> str:
-        name = first_not_finite(lambda: self.model.decoder(self.search.tokens, self.features[None]))
-        return not_finite_message(name)
+        return not_finite_message(
+            self.model.weights, lambda: self.model.decoder(self.search.tokens, self.features[None])
+        )
 
     def result(self) -> DecodingResult:
         """What was found."""
         return self.task.result(self)
-
-
-def not_finite_message(name: str | None) -> str:
-    """The sentence for a network that computes NaN or infinity, first in the layer `name`."""
-    where = f"{name!r} is the first layer whose result holds" if name else "the network's answer holds"
-    return f"{where} NaN or infinity: check the function that replaces it, if any, or else the checkpoint's weights"
 
 
 def language_probabilities(task: DecodingTask, logits: Array) -> list[dict[str, float]]:

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.decoding.batch import WindowDecoder, decode_together, not_finite_message
+from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
 from npwhisper.decoding.search import Beam, Greedy, Sampling, Search, rank
 from npwhisper.model import Network
 from npwhisper.model.layers import softmax
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
-from npwhisper.tracing.finite import first_not_finite, is_finite
+from npwhisper.tracing.finite import is_finite, not_finite_message
 from npwhisper.tracing.seam import Array
 
 
@@ -180,7 +180,7 @@ def encode(model: Network, mel: Array) -> Array:
         return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
     features = model.embed_audio(mel)
     if not is_finite(features):
-        raise ValueError(not_finite_message(first_not_finite(lambda: model.embed_audio(mel))))
+        raise ValueError(not_finite_message(model.weights, lambda: model.embed_audio(mel)))
     return features
 
 

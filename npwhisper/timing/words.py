@@ -27,13 +27,14 @@ from npwhisper.audio import (
     log_mel_spectrogram,
     pad_or_trim,
 )
-from npwhisper.decoding import likeliest_language
+from npwhisper.decoding import encode, likeliest_language
 from npwhisper.decoding.options import APPENDED, PREPENDED
 from npwhisper.model import Network
 from npwhisper.model.layers import softmax
 from npwhisper.timing.punctuation import WordTiming, tidy_words
 from npwhisper.timing.warping import AlignmentError, dtw, token_map
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
+from npwhisper.tracing.finite import is_finite, not_finite_message
 from npwhisper.tracing.seam import Array, trace
 
 NEAR = 0.5  # seconds by which a word may stick out of its segment
@@ -108,6 +109,8 @@ def _aligned_scores(
     audio_features = mel if is_encoded else model.encoder(mel)
     with trace(*names.values()) as acts:
         logits = model.decoder(tokens, audio_features, at=predicting)[0]
+    if not is_finite(logits):
+        raise ValueError(not_finite_message(model.weights, lambda: model.decoder(tokens, audio_features)))
     scores = np.stack([acts[names[i]][..., head, :, :].reshape(len(tokens), -1) for i, head in model.alignment_heads])
     return scores, softmax(logits[:, : tokenizer.eot])[np.arange(len(text_tokens)), text_tokens]
 
@@ -253,7 +256,7 @@ def align(
         )
     num_frames = len(samples) // HOP_LENGTH
     mel = log_mel_spectrogram(samples, model.dims.n_mels, padding=N_SAMPLES)[:, :num_frames]
-    features = model.embed_audio(pad_or_trim(mel, N_FRAMES))[0]
+    features = encode(model, pad_or_trim(mel, N_FRAMES))[0]
     tokenizer = _tokenizer_for(model, features, language)
     text_tokens = _encode(tokenizer, text, model.dims.n_text_ctx)
     alignment = find_alignment(model, tokenizer, text_tokens, features, num_frames, **kwargs)

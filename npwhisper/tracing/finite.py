@@ -1,9 +1,9 @@
-"""Which layer was the first to compute NaN or infinity?"""
+"""Where NaN or infinity come from: from the weights, or from the first layer that computed them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,20 @@ import numpy as np
 from npwhisper.tracing.seam import Array, Function, handling
 
 MASKS = ("causal_mask",)  # hold -inf by design
+
+
+def not_finite_message(weights: Mapping[str, Any], function: Callable[[], Any]) -> str:
+    """The sentence for a network whose `function` computes NaN or infinity.
+
+    >>> not_finite_message({"ln.weight": np.array([1, np.inf])}, list)
+    "the weights 'ln.weight' hold NaN or infinity: load another copy of the checkpoint"
+    """
+    for name, array in weights.items():
+        if isinstance(array, np.ndarray) and not is_finite(array):
+            return f"the weights {name!r} hold NaN or infinity: load another copy of the checkpoint"
+    layer = first_not_finite(function)
+    where = f"{layer!r} is the first layer whose result holds" if layer else "the network's answer holds"
+    return f"{where} NaN or infinity, and the weights do not: check the function that replaces it, if any"
 
 
 def first_not_finite(function: Callable[[], Any]) -> str | None:
@@ -45,4 +59,5 @@ def _is_broken(value: Any) -> bool:
 
 def is_finite(x: Array) -> bool:
     """Whether an array holds neither NaN nor infinity, found without an array of booleans where it does not."""
-    return bool(np.isfinite(x.sum(dtype=np.float64))) or bool(np.isfinite(x).all())
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return bool(np.isfinite(x.sum(dtype=np.float64))) or bool(np.isfinite(x).all())

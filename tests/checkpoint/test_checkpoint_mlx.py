@@ -10,7 +10,6 @@ import pytest
 from checkpoint_files import DIMS, Tensors, mlx_folder, mlx_weights, npz, random_weights, safetensors
 
 from npwhisper.checkpoint import CheckpointError, read_checkpoint
-from npwhisper.checkpoint.weights import load_weights
 
 WEIGHTS = random_weights()
 
@@ -33,7 +32,7 @@ def test_every_bit_is_kept(tmp_path: Path, file: str, make: Callable[[Tensors], 
     assert checkpoint.alignment_heads == ([(1, 0), (0, 0)] if file == "weights.npz" else None)
     for name in WEIGHTS.keys() - {"encoder.positional_embedding"}:
         np.testing.assert_array_equal(checkpoint.weights[name], WEIGHTS[name].astype(dtype))
-    assert load_weights(folder).weights["encoder.positional_embedding"].shape == (11, 64)
+    assert checkpoint.weights["encoder.positional_embedding"].shape == (11, 64)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cases
 import numpy as np
 import pytest
 
 import npwhisper
-from npwhisper.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from npwhisper.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from npwhisper.checkpoint.weights import check_weights, embedded_path, expected_shapes, load_weights
+from npwhisper.decoding import encode
 from npwhisper.tracing.seam import Array
 
 SHAPES = cases.reference("shapes.json")
-WEIGHTS = cases.random_weights()
+SMALL = replace(cases.SMALL, n_vocab=51864)
+SMALL_VOCABULARY = cases.random_weights()
+TABLE = np.resize(SMALL_VOCABULARY["decoder.token_embedding.weight"], (51864, 24))
+WEIGHTS = {**SMALL_VOCABULARY, "decoder.token_embedding.weight": TABLE}
 HEADS = [(0, 3), (2, 1)]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A checkpoint of a small random model, in float16."""
-    write_checkpoint(tmp_path / "small.safetensors", Checkpoint(vars(cases.SMALL), WEIGHTS, HEADS))
+    write_checkpoint(tmp_path / "small.safetensors", Checkpoint(vars(SMALL), WEIGHTS, HEADS))
     return tmp_path / "small.safetensors"
 
 
@@ -41,9 +47,9 @@ def test_official_models_have_as_many_tensors_and_numbers_as_torchs(name: str) -
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_what_is_loaded_is_float32_and_read_only(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"small.{suffix}"
-    write_checkpoint(file, Checkpoint(vars(cases.SMALL), WEIGHTS))
+    write_checkpoint(file, Checkpoint(vars(SMALL), WEIGHTS))
     dims, weights, heads = load_weights(file)
-    assert (dims, heads) == (cases.SMALL, None)
+    assert (dims, heads) == (SMALL, None)
     assert weights.keys() == WEIGHTS.keys()
     for name, array in weights.items():
         np.testing.assert_array_equal(array, WEIGHTS[name].astype(np.float16))
@@ -51,7 +57,7 @@ def test_what_is_loaded_is_float32_and_read_only(tmp_path: Path, suffix: str) ->
 
 
 def test_float32_files_keep_every_bit(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "a.safetensors", Checkpoint(vars(cases.SMALL), WEIGHTS), dtype="float32")
+    write_checkpoint(tmp_path / "a.safetensors", Checkpoint(vars(SMALL), WEIGHTS), dtype="float32")
     weights = load_weights(str(tmp_path / "a.safetensors")).weights
     for name, array in weights.items():
         np.testing.assert_array_equal(array, WEIGHTS[name])
@@ -61,10 +67,10 @@ def test_float32_files_keep_every_bit(tmp_path: Path) -> None:
 def test_a_path_gives_a_model_that_computes(path: Path) -> None:
     model = npwhisper.load_model(path)
     assert isinstance(model, npwhisper.Whisper)
-    assert (model.dims, model.alignment_heads) == (cases.SMALL, HEADS)
+    assert (model.dims, model.alignment_heads) == (SMALL, HEADS)
     mel, tokens = cases.random_mel(), cases.random_tokens("tokens", cases.B, cases.T)
     half = {name: array.astype(np.float16).astype(np.float32) for name, array in WEIGHTS.items()}
-    np.testing.assert_array_equal(model(mel, tokens), npwhisper.Whisper(cases.SMALL, half)(mel, tokens))
+    np.testing.assert_array_equal(model(mel, tokens), npwhisper.Whisper(SMALL, half)(mel, tokens))
 
 
 def test_the_embedded_model_has_a_name_and_needs_none(model: npwhisper.Whisper) -> None:
@@ -127,17 +133,74 @@ EVERY_PROBLEM = (
 
 def test_every_problem_is_named_in_one_sentence() -> None:
     with pytest.raises(CheckpointError, match=EVERY_PROBLEM):
-        check_weights(spoiled(), cases.SMALL)
+        check_weights(spoiled(), SMALL)
 
 
 @pytest.mark.parametrize("name", ["encoder.conv2.bias", "decoder.blocks.2.cross_attn_ln.weight"])
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_a_file_without_a_tensor_is_refused(tmp_path: Path, suffix: str, name: str) -> None:
     weights = {key: array for key, array in WEIGHTS.items() if key != name}
-    write_checkpoint(tmp_path / f"a.{suffix}", Checkpoint(vars(cases.SMALL), weights))
+    write_checkpoint(tmp_path / f"a.{suffix}", Checkpoint(vars(SMALL), weights))
     with pytest.raises(CheckpointError, match=rf"\(missing: {re.escape(name)}\)"):
         npwhisper.load_model(tmp_path / f"a.{suffix}")
 
 
 def test_a_whole_checkpoint_passes() -> None:
-    check_weights(WEIGHTS, cases.SMALL)
+    check_weights(WEIGHTS, SMALL)
+
+
+@pytest.mark.parametrize("rows", [1, 17, 41, 51863])
+def test_a_vocabulary_without_whispers_tokens_is_refused(tmp_path: Path, rows: int) -> None:
+    dims, weights = {**vars(SMALL), "n_vocab": rows}, {**WEIGHTS, "decoder.token_embedding.weight": TABLE[:rows]}
+    write_checkpoint(tmp_path / "a.safetensors", Checkpoint(dims, weights))
+    with pytest.raises(CheckpointError, match=f"vocabulary of {rows} tokens, and Whisper's have 51864 or more"):
+        npwhisper.load_model(tmp_path / "a.safetensors")
+    assert read_checkpoint(tmp_path / "a.safetensors").dims["n_vocab"] == rows
+
+
+# Files that change, and numbers that are not finite
+
+
+def with_nan(path: Path, name: str) -> Path:
+    """Overwrite one number of a tensor in a float32 file."""
+    array = read_checkpoint(path).weights[name]
+    data = bytearray(path.read_bytes())
+    at = data.index(array.tobytes())
+    data[at + 4 : at + 8] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Path:
+    """The same as `path`, in float32."""
+    write_checkpoint(tmp_path / "single.safetensors", Checkpoint(vars(SMALL), WEIGHTS), "float32")
+    return tmp_path / "single.safetensors"
+
+
+def test_a_mapped_file_may_change_but_a_copy_stays(single: Path) -> None:
+    name = "encoder.blocks.1.mlp.0.weight"
+    mapped = npwhisper.load_model(single)
+    copied = npwhisper.load_model(single, in_memory=True)
+    array = read_checkpoint(single).weights[name].copy()
+    data = single.read_bytes()
+    with open(single, "r+b") as file:
+        file.seek(data.index(array.tobytes()))
+        file.write(bytes(array.nbytes))
+    assert not np.asarray(mapped.weights[name]).any(), "a mapped file's change is seen"
+    np.testing.assert_array_equal(copied.weights[name], array)
+    assert not copied.weights[name].flags.writeable
+
+
+@pytest.mark.parametrize("options", [{"in_memory": True}, {"weights": "int8"}])
+def test_matrices_that_are_read_are_looked_through(single: Path, options: dict[str, Any]) -> None:
+    name = "decoder.blocks.1.attn.query.weight"
+    with pytest.raises(CheckpointError, match=re.escape(name) + " holds numbers that are not finite"):
+        npwhisper.load_model(with_nan(single, name), **options)
+
+
+@pytest.mark.parametrize("name", ["encoder.conv1.weight", "encoder.blocks.1.mlp.2.weight"])
+def test_mapped_matrices_that_are_not_finite_are_named(single: Path, name: str) -> None:
+    model = npwhisper.load_model(with_nan(single, name))
+    with pytest.raises(ValueError, match=f"the weights '{re.escape(name)}' hold NaN or infinity: load another copy"):
+        encode(model, cases.random_mel())

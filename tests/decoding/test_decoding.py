@@ -638,7 +638,7 @@ def test_a_spectrogram_must_be_finite(number: float) -> None:
 
 @pytest.mark.parametrize("search", [{}, {"beam_size": 2}, {"temperature": 1.0}])
 def test_a_network_that_answers_nan_is_named(search: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="the network's answer holds NaN or infinity: check"):
+    with pytest.raises(ValueError, match=r"the network's answer holds NaN or infinity.*: check"):
         decode(Script(lambda _: {BEGIN: math.nan}), MEL, **search)
 
 
