@@ -86,7 +86,8 @@ def test_a_notebook_that_was_handed_in_is_graded(tmp_path: Path) -> None:
     )
     (tmp_path / "alice.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     shutil.copy(NOTEBOOKS / "assignments" / "collect.py", tmp_path)
-    subprocess.run([sys.executable, "collect.py", "alice.ipynb"], cwd=tmp_path, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent)}
+    subprocess.run([sys.executable, "collect.py", "alice.ipynb"], cwd=tmp_path, env=environment, check=True)
 
     is_installed = bool(entry_points(group="pytest11", name="npwhisper_grading"))  # then pytest loads it by itself
     plugin = [] if is_installed else ["-p", "npwhisper.lab.grading"]
@@ -94,7 +95,7 @@ def test_a_notebook_that_was_handed_in_is_graded(tmp_path: Path) -> None:
     graded = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent)},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from npwhisper.lab.attempting import Attempt
 from npwhisper.lab.checking import all_cases, judge
 from npwhisper.lab.exercises import EXERCISES, Case
-from npwhisper.lab.grading.source import Source
+from npwhisper.lab.grading.source import Source, read
 from npwhisper.lab.grading.wire import LIMIT, WireError, pack, unpack
 from npwhisper.lab.grading.worker import Limits, work
 
@@ -45,10 +45,10 @@ class Verdict(NamedTuple):
 def seed_of(path: Path) -> int:
     """The seed of a student's fresh cases, from the name of the file.
 
-    >>> seed_of(Path("alice.py")), seed_of(Path("elsewhere/alice.py"))
-    (961214275, 961214275)
+    >>> seed_of(Path("alice.py")), seed_of(Path("elsewhere/alice.ipynb"))
+    (735577801, 735577801)
     """
-    return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(path.stem.encode()).digest()[:4], "big")
 
 
 def plain(text: Any) -> str:
@@ -69,7 +69,7 @@ class Grader:
     @functools.cached_property
     def source(self) -> Source:
         """The student's file, read."""
-        return Source(self.path)
+        return read(self.path)
 
     @property
     def tasks(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -187,5 +188,21 @@ def pytest_configure(config: pytest.Config) -> None:
         if not path.is_file():
             raise pytest.UsageError(f"there is no file {path}: give --layers the path of the student's functions")
         seconds, memory = config.getoption("--task-seconds"), int(config.getoption("--task-memory") * 2**30)
-        grader = Grader(path, seconds, config.getoption("--seed"), memory)
+        grader = Grader(_code(path, config), seconds, config.getoption("--seed"), memory)
         config.pluginmanager.register(Plugin(grader), "npwhisper_tasks")
+
+
+def _code(path: Path, config: pytest.Config) -> Path:
+    """The Python file to be graded: of a notebook, what can be graded of it, in a folder that is removed at the end."""
+    if path.suffix != ".ipynb":
+        return path
+    from npwhisper.lab.grading.notebook import NotebookError, collect
+
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    target = Path(folder.name) / f"{path.stem}.py"
+    try:
+        target.write_text(collect(path).code, encoding="utf-8")
+    except NotebookError as error:
+        raise pytest.UsageError(str(error)) from None
+    return target

@@ -35,22 +35,22 @@ Scope = dict[str, str]  # a name -> the dotted name that it was imported from, o
 class Source:
     """The names that a file binds, each with the statements that bind it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, tree: ast.Module) -> None:
         self.names: dict[str, list[ast.stmt]] = {}
         self.stars: list[str] = []
-        self.tree = _parse(path)
+        self.tree = tree
         for statement in self.tree.body:
             self._bind(statement, is_direct=True)
 
     def _bind(self, statement: ast.stmt, is_direct: bool) -> None:
         """The last direct definition of a name counts; of those inside an `if` or a `try`, every one may."""
-        for name, origin in _bound(statement):
+        for name, origin in bound(statement):
             if name == "*":
                 self.stars.append(origin)
             kept = [] if is_direct and not isinstance(statement, ast.AugAssign) else self.names.get(name, [])
             self.names[name] = [*kept, statement]
         if not isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
-            for inner in _statements(statement):
+            for inner in statements(statement):
                 self._bind(inner, is_direct=False)
 
     @property
@@ -66,8 +66,8 @@ class Source:
     def origin(self, name: str) -> str | None:
         """What a name of the file was imported from, if it was."""
         for statement in reversed(self.names.get(name, [])):
-            for bound, origin in _bound(statement):
-                if bound == name and origin:
+            for given, origin in bound(statement):
+                if given == name and origin:
                     return origin
         if name not in self.names and name not in _builtins():
             return next((f"{star}.{name}" for star in self.stars if star.startswith("npwhisper")), None)
@@ -80,8 +80,7 @@ class Source:
             last = self.names.get(task, [None])[-1]
             found |= {Finding(getattr(last, "lineno", 0), sentence) for sentence in _judge(task, origin)}
         while open_names:
-            statements = self.names.get(open_names.pop(), [])
-            for statement in statements:
+            for statement in self.names.get(open_names.pop(), []):
                 uses = Uses(self, task)
                 found |= set(uses.look(statement))
                 open_names += uses.names - seen
@@ -136,17 +135,29 @@ class Walker(ast.NodeVisitor):
         self.found.append(Finding(getattr(node, "lineno", 0), sentence))
 
 
-class Uses(Walker):
-    """What a statement uses and the task may not; and the names of the file that it uses."""
+class Names(Walker):
+    """The names of the file that a statement uses."""
 
-    def __init__(self, source: Source, task: str) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self.task, self.names = task, set[str]()
+        self.names = set[str]()
 
     def visit_Name(self, node: ast.Name) -> None:
         """A name alone."""
         if not self.is_local(node.id):
             self.names.add(node.id)
+
+
+class Uses(Names):
+    """What a statement uses and the task may not; and the names of the file that it uses."""
+
+    def __init__(self, source: Source, task: str) -> None:
+        super().__init__(source)
+        self.task = task
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """A name alone."""
+        super().visit_Name(node)
         if not self.is_local(node.id) and node.id not in self.source.names and node.id in BUILTINS:
             self.add(node, f"it uses {node.id}, which no task needs")
         self._judge(node)
@@ -159,11 +170,9 @@ class Uses(Walker):
             self.visit(node.value)
             return
         self._judge(node)
-        root: ast.expr = node
-        while isinstance(root, ast.Attribute):
-            root = root.value
-        if isinstance(root, ast.Name) and not self.is_local(root.id):
-            self.names.add(root.id)
+        root = root_name(node)
+        if root and not self.is_local(root):
+            self.names.add(root)
 
     def visit_Call(self, node: ast.Call) -> None:
         """`getattr(x, "name")` is an attribute like any other."""
@@ -251,15 +260,22 @@ def _builtins() -> frozenset[str]:
     return frozenset(dir(builtins))
 
 
-def _parse(path: Path) -> ast.Module:
-    """The tree; an empty one of a file that is no Python, which its import will report."""
+def read(path: Path) -> Source:
+    """Read a file; of one that is no Python nothing is found here, and its import will say why."""
     try:
-        return ast.parse(path.read_bytes())
+        return Source(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.Module([], [])
+        return Source(ast.Module([], []))
 
 
-def _bound(node: ast.AST) -> Iterator[tuple[str, str]]:
+def root_name(node: ast.AST) -> str:
+    """The name at the beginning of `a.b[c].d()`, or nothing."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def bound(node: ast.AST) -> Iterator[tuple[str, str]]:
     """The names that a statement binds, each with the dotted name it is imported from, or nothing."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name, ""
@@ -292,13 +308,13 @@ def _outside(node: ast.AST) -> list[ast.expr]:
     return [*getattr(node, "decorator_list", []), *defaults]
 
 
-def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
     """The statements directly inside an `if`, `for`, `with`, `try`, `match`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt):
             yield child
         elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
-            yield from _statements(child)
+            yield from statements(child)
 
 
 def _locals(node: ast.AST) -> Scope:
@@ -313,7 +329,7 @@ def _locals(node: ast.AST) -> Scope:
         child = todo.pop()
         if isinstance(child, (ast.Global, ast.Nonlocal)):
             foreign |= set(child.names)
-        names |= dict(_bound(child))
+        names |= dict(bound(child))
         if not isinstance(child, (*FUNCTIONS, ast.ClassDef)):
             todo += [
                 inner

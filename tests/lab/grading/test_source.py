@@ -9,13 +9,13 @@ import pytest
 
 from npwhisper.lab.exercises import EXERCISES
 from npwhisper.lab.grading.grader import Grader
-from npwhisper.lab.grading.source import Source
+from npwhisper.lab.grading.source import read
 
 
 def findings(tmp_path: Path, code: str, task: str) -> list[str]:
     path = tmp_path / "mine.py"
     path.write_text(textwrap.dedent(code))
-    return [str(finding) for finding in Source(path).findings(task)]
+    return [str(finding) for finding in read(path).findings(task)]
 
 
 CHEATS = {
@@ -237,7 +237,7 @@ HONEST = {
 @pytest.mark.parametrize("assignment", HONEST)
 def test_honest_work_is_let_through(tmp_path: Path, assignment: str) -> None:
     (tmp_path / "mine.py").write_text(textwrap.dedent(HONEST[assignment]))
-    source = Source(tmp_path / "mine.py")
+    source = read(tmp_path / "mine.py")
     assert source.tasks
     assert {EXERCISES[task].assignment for task in source.tasks} == {assignment}
     assert {task: source.findings(task) for task in source.tasks} == {task: [] for task in source.tasks}

@@ -1,0 +1,219 @@
+"""What the tasks of a notebook need, taken out of it as a Python file. Nothing is executed.
+
+Kept are the functions that are tasks, and whatever they name, wherever it stands: helpers, constants, tables that are
+filled in a loop, imports. Left out, and said, is the rest: calls of `check`, plots, last cells, what is no Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.source import Names, Source, bound, root_name, statements
+
+PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are no Python
+
+
+class NotebookError(ValueError):
+    """A file that is no notebook."""
+
+
+class Part(NamedTuple):
+    """A statement at the top level of a cell, as it is written; without a node it is no Python."""
+
+    cell: int
+    text: str
+    node: ast.stmt | None
+
+
+class Collected(NamedTuple):
+    """The code that was kept, and a sentence for everything that was not."""
+
+    code: str
+    left_out: list[str]
+
+
+def collect(path: Path) -> Collected:
+    """Take what can be graded out of a notebook.
+
+    Raises
+    ------
+    NotebookError
+        If the file cannot be read as a notebook.
+    """
+    parts = [part for number, code in _cells(path) for part in _parts(number, code)]
+    kept, names = _needed([part.node for part in parts if part.node])
+    early = [part for part in parts if _is_future(part.node)]
+    late = [part for part in parts if part.node in kept and not _is_future(part.node)]
+    left_out = [f"cell {part.cell}: {_shown(part)}" for part in parts if part not in early and part not in late]
+    return Collected("\n\n\n".join(_reduced(part, names) for part in [*early, *late]) + "\n", left_out)
+
+
+def _cells(path: Path) -> Iterator[tuple[int, str]]:
+    """The number (from 1) and the code of every code cell; cells that are damaged have none."""
+    try:
+        notebook: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
+        found = [(number, _code(cell)) for number, cell in enumerate(cells, 1)]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, IndexError) as error:
+        raise NotebookError(f"{path} cannot be read as a notebook: {type(error).__name__}: {error}") from None
+    return iter([(number, code) for number, code in found if code.strip()])
+
+
+def _code(cell: Any) -> str:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return ""
+    source: Any = cell.get("source", cell.get("input", ""))
+    return source if isinstance(source, str) else "".join(map(str, source))
+
+
+def _parts(number: int, code: str) -> list[Part]:
+    """The statements of a cell. Of one that is no Python, those that are, read piece by piece."""
+    code = code.replace("\r\n", "\n").replace("\0", "")
+    if code.startswith("%%"):
+        first, _, rest = code.partition("\n")
+        if not first.startswith(PYTHON_MAGICS):
+            return [Part(number, code, None)]
+        code = rest
+    for text in (code, _without_magics(code)):
+        if (nodes := _parsed(text)) is not None:
+            return [Part(number, _text(text, node), node) for node in nodes]
+    pieces = _pieces(code)
+    return (
+        [part for piece in pieces for part in _parts(number, piece)] if len(pieces) > 1 else [Part(number, code, None)]
+    )
+
+
+def _parsed(text: str) -> list[ast.stmt] | None:
+    try:
+        return ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _without_magics(code: str) -> str:
+    """The code with IPython's commands (`%matplotlib inline`, `!pip install`, `np.dot?`) replaced by `pass`."""
+
+    def plain(line: str) -> str:
+        bare = line.strip()
+        indent = line[: len(line) - len(line.lstrip())]
+        return f"{indent}pass" if bare.startswith(("%", "!", "?")) or bare.endswith("?") else line
+
+    return "\n".join(plain(line) for line in code.split("\n"))
+
+
+def _pieces(code: str) -> list[str]:
+    """The code cut before every line that is not indented, but for decorated functions and what closes a bracket."""
+    pieces: list[list[str]] = []
+    for line in code.split("\n"):
+        continues = not line.strip() or line[0] in " \t)]}#" or line.startswith(("else", "elif", "except", "finally"))
+        if pieces and (continues or pieces[-1][-1].startswith("@")):
+            pieces[-1].append(line)
+        else:
+            pieces.append([line])
+    return ["\n".join(piece) for piece in pieces]
+
+
+def _text(code: str, node: ast.stmt) -> str:
+    """A statement as it is written, decorators included."""
+    decorators = getattr(node, "decorator_list", [])
+    if not decorators:
+        return ast.get_source_segment(code, node) or ast.unparse(node)
+    return "\n".join(code.split("\n")[decorators[0].lineno - 1 : node.end_lineno])
+
+
+def _reduced(part: Part, names: set[str]) -> str:
+    """The text of a statement, of an import only what is needed: another library may not be there."""
+    node = part.node
+    if not isinstance(node, (ast.Import, ast.ImportFrom)) or len(node.names) == 1 or _is_future(node):
+        return part.text
+    given = {name for name, _ in bound(node)} & names
+    node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in given]
+    return ast.unparse(node)
+
+
+def _needed(nodes: Sequence[ast.stmt]) -> tuple[set[ast.stmt], set[str]]:
+    """The statements that the tasks need, directly or through others, and the names."""
+    source = Source(ast.Module(list(nodes), []))
+    touched = {node: set(_bindings(node)) | {n for n in _changes(node) if not source.origin(n)} for node in nodes}
+    names = {name for node in nodes for name in touched[node] if _is_task(node, name)}
+    kept: set[ast.stmt] = set()
+    while new := {node for node in nodes if node not in kept and (touched[node] & names or "*" in touched[node])}:
+        kept |= new
+        for node in new:
+            uses = Names(source)
+            uses.look(node)
+            names |= uses.names
+    return kept, names
+
+
+def _is_task(node: ast.stmt, name: str) -> bool:
+    """Whether a name is one of a task, or a function's that is nearly one: the grader says that it is misspelt."""
+    return name in EXERCISES or (
+        isinstance(node, ast.FunctionDef) and bool(difflib.get_close_matches(name, EXERCISES, n=1, cutoff=0.8))
+    )
+
+
+def _bindings(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement binds, in blocks too."""
+    yield from (name for name, _ in bound(node))
+    for inner in _inside(node):
+        yield from _bindings(inner)
+
+
+def _changes(node: ast.stmt) -> Iterator[str]:
+    """The names of what a statement changes: `x[i] = ...`, `x.append(...)`, in blocks too."""
+    targets: Iterable[ast.AST] = getattr(node, "targets", [getattr(node, "target", None)])
+    yield from (root_name(target) for target in targets if isinstance(target, (ast.Attribute, ast.Subscript)))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        yield root_name(node.value.func)
+    for inner in _inside(node):
+        yield from _changes(inner)
+
+
+def _inside(node: ast.stmt) -> Iterator[ast.stmt]:
+    is_definition = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    return iter(()) if is_definition else statements(node)
+
+
+def _is_future(node: ast.stmt | None) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
+def _shown(part: Part) -> str:
+    """The first line of what was left out."""
+    lines = [line.strip() for line in part.text.split("\n") if line.strip()]
+    more = " ..." if len(lines) > 1 else ""
+    return f"{lines[0] if lines else ''}{more}{'' if part.node else '  (no Python)'}"[:100]
+
+
+def write(path: Path) -> tuple[Path, list[str]]:
+    """Write what can be graded of ``alice.ipynb`` as ``alice.py`` beside it; say what was left out."""
+    if path.suffix != ".ipynb":
+        raise NotebookError(f"{path} is not a notebook: give files that end in .ipynb")
+    collected = collect(path)
+    target = path.with_suffix(".py")
+    target.write_text(collected.code, encoding="utf-8")
+    return target, collected.left_out
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Collect several notebooks; those that cannot be read are reported, and the others collected."""
+    code = 0
+    for argument in arguments:
+        try:
+            target, left_out = write(Path(argument))
+        except (NotebookError, OSError) as error:
+            print(error, file=sys.stderr)
+            code = 1
+            continue
+        print(target)
+        for line in left_out:
+            print(f"    left out, {line}")
+    return code
