@@ -12,10 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from npwhisper.checkpoint.replacing import replacing
 
 SERVER = "https://openaipublic.azureedge.net/main/whisper/models"
 SHA256 = {
@@ -69,6 +72,11 @@ OFFICIAL: dict[str, tuple[str, str]] = {
 ALIGNMENT_HEADS: dict[str, list[tuple[int, int]]] = {name: _pairs(text) for name, text in _with_aliases(HEADS).items()}
 """name -> (layer, head) of the decoder's cross-attention heads that follow the audio in time"""
 
+LARGEST = 4_000_000_000  # bytes; large-v3 has 3.1 billion
+LONGEST = 12 * 3600  # seconds
+STALLED = 30  # seconds without a byte
+STALE = 3600  # seconds since a download last wrote
+PART = re.compile(r"\.([\w.-]+\.pt\.)?[0-9a-f]{8,12}\.part")
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 HUB_SETTINGS = ["config.json", "generation_config.json", "added_tokens.json", "tokenizer.json", "adapter_config.json"]
 HUB_WEIGHTS = [
@@ -177,21 +185,40 @@ def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
     import pooch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _part_of(path) as part:
-        pooch.HTTPDownloader(progressbar=progress)(url, str(part), None)
-        if not _is_whole(part, sha256):
+    _remove_stale_parts(path.parent)
+    with replacing(path) as file:
+        target = _Bounded(file)
+        pooch.HTTPDownloader(progressbar=progress, timeout=STALLED)(url, target, None)
+        if target.digest.hexdigest() != sha256:
             raise ValueError("the file that came has another SHA-256: it was cut short or changed on the way")
-        os.replace(part, path)
 
 
-@contextmanager
-def _part_of(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, gone at the end; every caller has its own."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
+class _Bounded:
+    """A file that is written within bounds of size and time, with the SHA-256 of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.started = file, 0, time.monotonic()
+        self.digest = hashlib.sha256()
+
+    def write(self, block: bytes) -> int:
+        self.size += len(block)
+        if self.size > LARGEST:
+            raise ValueError(f"over {LARGEST} bytes came, more than any model has: the server is not OpenAI's")
+        if time.monotonic() - self.started > LONGEST:
+            raise ValueError(f"it took over {LONGEST // 3600} hours")
+        self.digest.update(block)
+        return self.file.write(block)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _remove_stale_parts(folder: Path) -> None:
+    """Remove what downloads that were killed left behind; one that still runs wrote to its file not long ago."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            if PART.fullmatch(part.name) and time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
 
 
 def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> Path:

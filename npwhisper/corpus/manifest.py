@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from npwhisper.checkpoint.replacing import replacing
 from npwhisper.corpus.recordings import CorpusError, Recording
 
 Entry: TypeAlias = dict[str, Any]
@@ -90,14 +91,8 @@ class Manifest:
         """Rewrite the manifest in the order of the recordings; those of earlier runs follow, sorted by path."""
         order = [recording.path for recording in recordings if recording.path in self.entries]
         order += sorted(self.entries.keys() - set(order))
-        part = self.path.with_name(f".{FILE}.{secrets.token_hex(4)}.part")
-        try:
-            part.write_bytes(b"".join(_line(self.entries[path]) for path in order))
-            os.replace(part, self.path)
-        except OSError:
-            pass  # the lines that were appended say the same
-        finally:
-            part.unlink(missing_ok=True)
+        with suppress(OSError), replacing(self.path) as file:  # the lines that were appended say the same
+            file.write(b"".join(_line(self.entries[path]) for path in order))
 
     def is_done(self, recording: Recording, settings: str, folder: Path, endings: Iterable[str]) -> bool:
         """Whether a recording was transcribed with these settings, has not changed since, and has all its outputs."""

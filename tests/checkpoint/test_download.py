@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import json
@@ -53,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:half])
         if what != "cut":
             time.sleep(0.3 if what == "slow" else 0)
-            self.wfile.write(body[half:])
+            with contextlib.suppress(ConnectionError):  # who asked may be gone
+                self.wfile.write(body[half:])
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the tests' output quiet."""
@@ -139,6 +141,39 @@ def test_a_failed_download_leaves_nothing_behind(
         assert said in str(error.value)
     assert ("has another SHA-256, and" in str(error.value)) == (before is not None)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({"tiny.pt": before} if before else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "reason"), [("LARGEST", 1000, "over 1000 bytes came"), ("LONGEST", -1, "it took over -1 hours")]
+)
+def test_downloads_are_bounded(
+    offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: int, reason: str
+) -> None:
+    offer("whole")
+    monkeypatch.setattr(download, name, bound)
+    with pytest.raises(DownloadError, match=f"the download failed .ValueError: {reason}.*place tiny.pt there by hand"):
+        fetch("tiny", tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_stalls_is_given_up(offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer("slow")
+    monkeypatch.setattr(download, "STALLED", 0.05)
+    with pytest.raises(DownloadError, match="timed out"):
+        fetch("tiny", tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_downloads_left_is_removed(offer: Any, tmp_path: Path) -> None:
+    offer("whole")
+    kept = [".0123456789ab.part", ".note.part", "other.part", ".0123456789ab.pt"]
+    stale = [".ba9876543210.part", ".tiny.pt.01234567.part"]
+    for name in (*kept, *stale):
+        (tmp_path / name).write_bytes(b"x")
+    for name in (*stale, *kept[1:]):
+        os.utime(tmp_path / name, (0, time.time() - 2 * download.STALE))
+    fetch("tiny", tmp_path, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "tiny.pt"}
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
