@@ -13,9 +13,11 @@ import numpy as np
 from npwhisper.audio.damage import warn_of_missing
 from npwhisper.audio.links import Link, Reader
 from npwhisper.audio.mp3 import mp3_links
+from npwhisper.audio.ogg import ogg_links
 from npwhisper.audio.resampling import resample_blocks
 from npwhisper.audio.samples import checked_blocks, joined
-from npwhisper.audio.units import Blocks, check_rate, name_of
+from npwhisper.audio.units import READ_BLOCK, Blocks, check_rate, name_of
+from npwhisper.audio.wav import wav_links
 from npwhisper.tracing.seam import Array
 
 PIECE = 1 << 12  # samples decoded at a time: as much is lost where a file is damaged
@@ -48,15 +50,8 @@ def soundfile_blocks(source: str | bytes, sr: int) -> Blocks:
 
 def _links(stream: BinaryIO) -> list[Link]:
     """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
-    import soundfile
-
     data = Reader(stream)
-    if links := mp3_links(data):
-        return links
-    whole = Link([range(data.size)])
-    with soundfile.SoundFile(whole.open(stream)) as sound:
-        whole.announced = _announced(sound) / sound.samplerate
-    return [whole]
+    return mp3_links(data) or ogg_links(data) or wav_links(data) or [Link([range(data.size)])]
 
 
 def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
@@ -69,32 +64,45 @@ def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Block
 def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Array]]:
     """Decode in pieces of mono samples, with their rate; silence stands for those that are damaged.
 
-    libsndfile cannot go on after damage, so the file is opened again and decoded from a place behind it.
+    libsndfile cannot go on after damage, so the file is opened again and decoded from a place behind it. There is no
+    more silence than sound, and a minute: a header may tell of hours that a small file cannot hold.
     """
     import soundfile
 
-    at, gap, n_read, failure, sound = 0, 0, 0, None, None
-    while sound is None or at + gap < sound.frames:
-        with soundfile.SoundFile(link.open(stream)) as sound:
-            rate = sound.samplerate
-            sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
-            try:
-                if gap:
-                    sound.seek(at + gap)
-                while len(piece := sound.read(PIECE, dtype="float32", always_2d=True)):
-                    if gap:
-                        yield rate, np.zeros(gap, np.float32)
-                    yield rate, piece.mean(axis=1, dtype=np.float32)
+    at, gap, n_read, failure, n_frames = 0, 0, 0, None, 1
+    rate, announced = 1, 0.0
+    while at + gap < n_frames:
+        try:
+            with soundfile.SoundFile(link.open(stream)) as sound:
+                rate, n_frames = sound.samplerate, sound.frames
+                announced = link.announced or _announced(sound) / rate
+                for piece in _pieces(sound, at + gap):
+                    yield from _silence(rate, min(gap, n_read + 60 * rate))
+                    yield rate, piece
                     at, gap, n_read = at + gap + len(piece), 0, n_read + len(piece)
-                break
-            except soundfile.SoundFileError as error:
-                if not n_read:
-                    raise
-                gap, failure = max(PIECE, 2 * gap), failure or error
+            break
+        except soundfile.SoundFileError as error:
+            if not n_read and not tally.read:
+                raise
+            gap, failure = max(PIECE, 2 * gap), failure or error
     reason = getattr(failure, "error_string", str(failure)).rstrip(".")
-    tally.add(
-        n_read / rate - link.silence, link.announced, link.damage, f"libsndfile says {reason!r}" if failure else None
-    )
+    said = f"libsndfile says {reason!r}" if failure else None
+    tally.add(n_read / rate - link.silence, announced, link.damage, said)
+
+
+def _pieces(sound: Any, start: int) -> Blocks:
+    """Decode from a place on, and average the channels."""
+    sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
+    if start:
+        sound.seek(start)
+    while len(piece := sound.read(PIECE, dtype="float32", always_2d=True)):
+        yield piece.mean(axis=1, dtype=np.float32)
+
+
+def _silence(rate: int, n_samples: int) -> Iterator[tuple[int, Array]]:
+    """Zeros in pieces."""
+    for start in range(0, n_samples, READ_BLOCK):
+        yield rate, np.zeros(min(READ_BLOCK, n_samples - start), np.float32)
 
 
 def _announced(sound: Any) -> int:

@@ -24,7 +24,7 @@ class Link:
     parts : sequence of bytes and ranges
         What it consists of: ranges are places in the original file.
     announced : float
-        Seconds that its header tells of; 0 if it does not.
+        Seconds that its header tells of; 0 leaves that to libsndfile.
     damage : str or None
         What was found to be damaged, in words.
     silence : float

@@ -380,8 +380,8 @@ SOUND = 6 * SAMPLE_RATE
 def test_of_a_truncated_file_everything_that_is_there_is_used(form: str) -> None:
     whole = encoded(*FORMS[form], n_samples=SOUND)
     expected = load_audio(whole)
-    told = pytest.warns(AudioWarning, match=r"is truncated or damaged.* of 6\.0 seconds can be read and are used")
-    with contextlib.nullcontext() if form == "ogg" else told:  # ogg nowhere tells how long it is
+    seconds = "" if form == "ogg" else r" of 6\.0"  # ogg nowhere tells how long it is
+    with pytest.warns(AudioWarning, match=rf"is truncated or damaged.*\d{seconds} seconds can be read and are used"):
         sound = load_audio(whole[: len(whole) // 2])
     assert len(sound) > (0.25 if form == "ogg" else 0.4) * SOUND, "ogg has pages of about a second"
     settled = len(sound) - 3000
