@@ -49,9 +49,9 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
 
     Notes
     -----
-    Upstream's function of this name runs ffmpeg on every file and rounds to 16 bits after resampling. Ours resamples
-    with the same low-pass filter and does not round, so other rates agree to about one part in 10,000 of full scale
-    (less well at the last sample).
+    Upstream's function of this name runs ffmpeg on every file and rounds to 16 bits after resampling. Ours resamples by
+    ffmpeg's rule and does not round: the samples agree within 2 parts in 10,000 of full scale up to 192 kHz (1 in
+    10,000 up to 48 kHz), up to both ends. Codecs differ more: two decoders of Opus need not agree.
 
     Examples
     --------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from npwhisper.audio.samples import pad_or_trim
 from npwhisper.audio.units import READ_BLOCK, Blocks
 from npwhisper.tracing.seam import Array
 
@@ -25,38 +25,65 @@ def resample(samples: Array, rate: int, sr: int) -> Array:
 def resample_blocks(blocks: Blocks, rate: int, sr: int) -> Blocks:
     """Change the sampling rate of a stream; every block is computed with its neighbours in view.
 
-    The low-pass filter is the one ffmpeg uses by default: 32 periods of the lower rate under a Kaiser window, falling
-    to one half at 0.97 of the new limit. What lies above the limit would otherwise come back as a false low tone.
+    ffmpeg's rule, so that both give the same samples within 16-bit rounding: see `low_pass`. What lies above the new
+    limit would otherwise come back as a false low tone.
     """
     if rate == sr:
         yield from blocks
         return
     from fractions import Fraction
 
-    from scipy.signal import firwin, resample_poly
+    from scipy.signal import resample_poly
 
     ratio = Fraction(sr, rate).limit_denominator(100_000)  # exact below 100 kHz; above, odd rates would cost gigabytes
     up, down = ratio.numerator, ratio.denominator
-    low_pass = firwin(32 * max(up, down) + 1, min(0.97 / down, 1.0 / up), window=("kaiser", 9.0)).astype(np.float32)
-    margin = -(-16 * max(up, down) // (up * down)) * down  # half the filter, in samples: whole steps of the ratio
+    kernel = low_pass(rate, sr, up)
+    margin = -(-len(kernel) // (2 * up * down)) * down  # half the filter, in samples: whole steps of the ratio
     size = -(-READ_BLOCK // down) * down
     for piece, wanted in _overlapping(blocks, size, margin):
         first = margin * up // down
-        yield resample_poly(piece, up, down, window=low_pass)[first : first - (-wanted * up // down)]
+        yield resample_poly(piece, up, down, window=kernel)[first : first - (-wanted * up // down)]
+
+
+def low_pass(rate: int, sr: int, up: int) -> Array:
+    """The filter, with `up` values for each sample at `rate`: a sinc that ends at 0.97 of the new limit.
+
+    -> (taps * up + 1,)
+
+    32 periods of the lower limit under a Kaiser window (beta 9), the number of taps rounded up to even. When the rate
+    rises, nothing is filtered, and there are 32 taps. Source: libswresample, its defaults ``filter_size=32``,
+    ``cutoff=0.97``, ``kaiser_beta=9``.
+
+    >>> [len(low_pass(rate, 16000, 1)) - 1 for rate in (8000, 22050, 44100, 48000, 96000)]
+    [32, 46, 92, 100, 198]
+    """
+    limit = min(0.97 * sr / rate, 1.0)
+    n_taps = math.ceil(32 / limit)
+    n_taps += n_taps % 2
+    places = np.arange(-n_taps * up // 2, n_taps * up // 2 + 1) / up  # in samples
+    kernel = np.sinc(limit * places) * np.i0(9.0 * np.sqrt(1.0 - np.square(2.0 * places / n_taps)))
+    kernel[-1] = 0.0  # of the two ends, ffmpeg has one
+    return (kernel / kernel[::up].sum() / up).astype(np.float32)
 
 
 def _overlapping(blocks: Blocks, size: int, margin: int) -> Iterator[tuple[Array, int]]:
-    """Cut a stream into pieces of `size` samples with `margin` more on both sides, zeros beyond the ends.
+    """Cut a stream into pieces of `size` samples with `margin` more on both sides, mirrored at both ends.
 
+    The first sample is the mirror at the start; at the end the mirror lies behind the last, which so comes twice.
     Yields each piece and how many of its samples, after the first margin, are its own.
     """
-    held = np.zeros(margin, np.float32)
+    held, mirrored = np.empty(0, np.float32), False
     for block in blocks:
         held = np.concatenate([held, block])
-        while len(held) >= size + 2 * margin:
+        if not mirrored and len(held) > margin:
+            held, mirrored = np.pad(held, (margin, 0), "reflect"), True
+        while mirrored and len(held) >= size + 2 * margin:
             yield held[: size + 2 * margin], size
             held = held[size:]
-    while (rest := len(held) - margin) > 0:
+    if not mirrored and len(held):
+        held = np.pad(held, (margin, 0), "reflect")
+    held = np.pad(held, (0, margin), "symmetric") if len(held) else held
+    while (rest := len(held) - 2 * margin) > 0:
         own = min(rest, size)
-        yield pad_or_trim(held, own + 2 * margin), own
+        yield held[: own + 2 * margin], own
         held = held[own:]
