@@ -74,6 +74,8 @@ def _reason(error: Exception, case: Case) -> str:
     if isinstance(error, TypeError) and "argument" in str(error):
         original = find_layer(case.layer)
         return f"the arguments are {describe(original)}" if original else ""
+    if "broadcast" in str(error) and case.layer in ("softmax", "log_softmax", "layer_norm"):
+        return "keepdims=True is missing: the maximum, sum or mean of each row must keep its axis"
     if "read-only" in str(error):
         return "an operation in place on an array that is not yours: work on a new one"
     if "matmul" in str(error) or "not aligned" in str(error):

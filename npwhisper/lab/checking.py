@@ -17,6 +17,7 @@ from npwhisper.lab.attempting import MISSING, UNWRITTEN, Attempt, attempt
 from npwhisper.lab.exercises import EXERCISES, Case, load_cases, try_case
 from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import mistakes_in
+from npwhisper.lab.wording import difference, shapes
 from npwhisper.tracing.seam import Array, Function
 from npwhisper.tracing.tables import html_table
 
@@ -168,11 +169,11 @@ def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
         hint = "an operation in place (x += ..., out=x) on an argument: work on a new array"
         yield f"it changes its argument {' and '.join(changed)}", hint
     if result.shape != expected.shape:
-        yield f"its shape is {result.shape}, but should be {expected.shape}", ""
+        yield shapes(case, result), ""
         return
     wrong = _wrong(case, result)
     if wrong.any():
-        yield _largest(case, result, wrong), ""
+        yield difference(case, result, wrong), ""
     elif expected.dtype == np.float32 and result.dtype != np.float32:
         hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
         yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
@@ -186,17 +187,6 @@ def _wrong(case: Case, result: Array) -> Array:
     finite = np.isfinite(expected)
     near = np.abs(result - expected) <= tolerance * np.abs(expected) + tolerance / 10 * _scale(expected)
     return ~np.where(finite, near, (result == expected) | (np.isnan(result) & np.isnan(expected)))
-
-
-def _largest(case: Case, result: Array, wrong: Array) -> str:
-    """The largest error, and where it is; NaN counts as the largest."""
-    error = np.where(wrong, np.nan_to_num(np.abs(result - case.expected), nan=np.inf), 0.0)
-    place = np.unravel_index(int(error.argmax()), error.shape)
-    index = ", ".join(map(str, place))
-    here = f"at [{index}] it is {result[place]:.7g} instead of {case.expected[place]:.7g}"
-    unreal = int((~np.isfinite(result) & np.isfinite(case.expected)).sum())
-    numbers = f"{unreal} NaN or Inf; " if unreal else f"largest error {error.max():.2g}: "
-    return f"{int(wrong.sum())} of {wrong.size} values are wrong; {numbers}{here}"
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -245,9 +235,10 @@ def _general(case: Case, result: Array) -> str:
     if result.shape != expected.shape:
         exchanged = sorted(result.shape) == sorted(expected.shape)
         return "two axes are exchanged: transpose" if exchanged else ""
-    ratio, offset = result / expected, result - expected
-    if _constant(ratio):
+    zero = expected == 0
+    if (result[zero] == 0).all() and _constant(ratio := result[~zero] / expected[~zero]):
         return f"all is {ratio.flat[0]:.4g} times what it should be"
+    offset = result - expected
     return f"all is {offset.flat[0]:.4g} more than it should be" if _constant(offset) else ""
 
 

@@ -7,6 +7,7 @@ shipped with the package, so that nobody needs torch to be graded.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module, resources
@@ -241,7 +242,9 @@ def _search(function: Function, a: dict[str, Any]) -> Any:
     """Hypotheses as numbers: the sum, then the tokens, filled up with -1; the likeliest first."""
     found = function(_Memory(a["table"]), a["first"], a["eot"], a["max_tokens"], *[a[k] for k in a if k == "beam_size"])
     rows = [sorted(((float(total), [*map(int, tokens)]) for tokens, total in row), reverse=True) for row in found]
-    width = a["max_tokens"]
+    width = max([a["max_tokens"], *(len(tokens) for row in rows for _, tokens in row)])
+    most = max((len(row) for row in rows), default=0)
+    rows = [row + [(math.nan, [])] * (most - len(row)) for row in rows]
     return np.array([[[total, *tokens, *[-1] * (width - len(tokens))] for total, tokens in row] for row in rows])
 
 

@@ -246,6 +246,79 @@ def scores_remembering(q: Array, k: Array) -> Array:
     return seen[0]
 
 
+def softmax_without_keepdims(x: Array) -> Array:
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1)
+
+
+def layer_norm_without_keepdims(x: Array, w: Weights) -> Array:
+    return (x - x.mean(-1)) / np.sqrt(x.var(-1) + 1e-5) * w["weight"] + w["bias"]
+
+
+def causal_mask_of_nan(n_query: int, n_key: int) -> Array:
+    return np.triu(np.ones((n_query, n_key), np.float32), k=1 + n_key - n_query) * -np.inf
+
+
+def attend_multiplying_the_mask(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    s = q @ np.swapaxes(k, -1, -2) / np.float32(math.sqrt(q.shape[-1]))
+    return softmax(s * mask if mask is not None else s) @ v
+
+
+def _cross(q: Array, k: Array, v: Array, w: Weights, mask: Array | None = None) -> Array:
+    s = np.einsum("bhtk,bhsk->bhts", q, k) / math.sqrt(q.shape[-1])
+    y = softmax(s if mask is None else s + mask) @ v
+    return linear(merge_heads(y), w["out"])
+
+
+def cross_attention_of_x(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    return _cross(*(split_heads(linear(x, w[name]), n_head) for name in ("query", "key", "value")), w)
+
+
+def cross_attention_projecting_again(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    n = len(x) // len(audio[0])
+    k, v = (np.repeat(split_heads(linear(merge_heads(a), w[name]), n_head), n, 0)
+            for a, name in zip(audio, ("key", "value"), strict=True))  # fmt: skip
+    return _cross(split_heads(linear(x, w["query"]), n_head), k, v, w)
+
+
+def cross_attention_with_a_mask(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    k, v = (np.repeat(a, len(x) // len(audio[0]), axis=0) for a in audio)
+    mask = np.triu(np.full((x.shape[1], k.shape[2]), -np.inf, np.float32), 1)
+    return _cross(split_heads(linear(x, w["query"]), n_head), k, v, w, mask)
+
+
+def self_attention_with_wrong_heads(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
+    def heads(y: Array) -> Array:
+        return y.reshape(y.shape[0], n_head, y.shape[1], -1)
+
+    q, k, v = (heads(linear(x, w[name])) for name in ("query", "key", "value"))
+    mask = None
+    if cache is not None:
+        k, v = cache.append(k, v)
+        mask = np.triu(np.full((q.shape[2], k.shape[2]), -np.inf, np.float32), 1 + k.shape[2] - q.shape[2])
+    return _cross(q, k, v, w, mask)
+
+
+def encoder_block_with_one_norm(x: Array, w: Weights, n_head: int) -> Array:
+    x = x + model.self_attention(layer_norm(x, w["attn_ln"]), w["attn"], n_head)
+    return x + model.mlp(layer_norm(x, w["attn_ln"]), w["mlp"])
+
+
+def decoder_block_with_the_crossed_norm(x: Array, w: Weights, n_head: int, cache: Any) -> Array:
+    x = x + model.self_attention(layer_norm(x, w["attn_ln"]), w["attn"], n_head, cache.text)
+    x = x + model.cross_attention(layer_norm(x, w["cross_attn_ln"]), w["cross_attn"], n_head, cache.audio)
+    return x + model.mlp(layer_norm(x, w["cross_attn_ln"]), w["mlp"])
+
+
+def greedy_search_keeping_the_end(step: Any, tokens: Array, eot: int, max_tokens: int) -> Any:
+    found = search.greedy_search(step, tokens, eot, max_tokens)
+    return [[(t if len(t) == max_tokens else [*t, eot], total) for t, total in row] for row in found]
+
+
+def sinusoids_twice(length: int, channels: int) -> Array:
+    return 2 * layers.sinusoids(length, channels)
+
+
 WRONG: list[tuple[Callable[..., Any], str]] = [
     (linear_transposed, "multiply by weight.T"),
     (linear_needs_bias, "key projections have no bias"),
@@ -285,6 +358,18 @@ WRONG: list[tuple[Callable[..., Any], str]] = [
     (suppress_tokens_in_place, "in place"),
     (beam_search_that_is_greedy, ""),
     (scores_remembering, "remembered"),
+    (softmax_without_keepdims, "keepdims=True is missing"),
+    (layer_norm_without_keepdims, "keepdims=True is missing"),
+    (causal_mask_of_nan, r"0 \* -inf is NaN"),
+    (attend_multiplying_the_mask, "the scores are multiplied by the mask"),
+    (cross_attention_of_x, "those of the text: take the given ones"),
+    (cross_attention_projecting_again, "are projected again"),
+    (cross_attention_with_a_mask, "there is a causal mask"),
+    (self_attention_with_wrong_heads, "in split_heads: heads and positions must change places"),
+    (encoder_block_with_one_norm, "is mlp_ln, not attn_ln"),
+    (decoder_block_with_the_crossed_norm, "is mlp_ln, not cross_attn_ln"),
+    (greedy_search_keeping_the_end, "eot is kept in the tokens"),
+    (sinusoids_twice, "all is 2 times what it should be"),  # where 0 is expected, 0 is right
 ]
 
 
@@ -485,6 +570,30 @@ def merge_heads_twice(x: Array) -> Array:
 )
 def test_shapes_nan_and_types_are_reported(name: str, function: Callable[..., Any], sentence: str) -> None:
     assert sentence in str(check(function, name))
+
+
+def test_a_mask_is_spoken_of_as_0_and_inf() -> None:
+    result = check(causal_mask_off_by_one, "causal_mask")
+    assert "at [0, " in str(result)
+    assert "it is -inf instead of 0" in str(result)
+    assert re.search(r"at \[0, 0\] it is nan instead of (0|-inf)", str(check(causal_mask_of_nan, "causal_mask")))
+
+
+def test_searches_are_spoken_of_as_hypotheses() -> None:
+    def beam_search(step: Any, tokens: Array, eot: int, max_tokens: int, beam_size: int) -> Any:
+        return [[([*t, 7], s) for t, s in row] for row in search.beam_search(step, tokens, eot, max_tokens, beam_size)]
+
+    report = str(check(beam_search))
+    assert re.search(r"a hypothesis has 7 tokens, but at most 6 are asked for", report), report
+    assert "its shape is" not in report
+    report = str(check(greedy_search_keeping_the_end, "greedy_search"))
+    assert re.search(
+        r"hypotheses are wrong: in row \d it is tokens \[[\d, ]+\], sum -[\d.]+\n +instead of tokens \[", report
+    )
+    report = str(check(lambda *a: search.beam_search(*a)[:-1], "beam_search"))
+    assert re.search(r"it returns \d rows of \d hypotheses, but should return \d rows of \d hypotheses", report), report
+    report = str(check(lambda *a: [row[:1] for row in search.beam_search(*a)], "beam_search"))
+    assert "rows of 1 hypotheses, but should return" in report
 
 
 def test_an_error_in_the_function_is_shown_with_its_line() -> None:

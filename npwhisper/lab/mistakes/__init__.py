@@ -18,11 +18,12 @@ from npwhisper.tracing.swapping import swap
 MISTAKES = layers.MISTAKES | attention.MISTAKES | network.MISTAKES | sound.MISTAKES
 
 ATTENTION = ("scores", "softmax", "attend", "linear")
-BLOCK = (*ATTENTION, "layer_norm", "gelu")
+HEADS = ("split_heads", "merge_heads")
+BLOCK = (*ATTENTION, *HEADS, "layer_norm", "gelu")
 INSIDE = {
     "attend": ("scores", "softmax"),
-    "self_attention": ATTENTION,
-    "cross_attention": ATTENTION,
+    "self_attention": (*ATTENTION, *HEADS),
+    "cross_attention": (*ATTENTION, *HEADS),
     "mlp": ("gelu", "linear"),
     "encoder_block": (*BLOCK, "self_attention", "mlp"),
     "decoder_block": (*BLOCK, "self_attention", "cross_attention", "mlp"),

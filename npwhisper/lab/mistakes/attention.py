@@ -75,6 +75,37 @@ def _text_added_to_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, 
     return linear(merge_heads(attend(split_heads(linear(x, w["query"]), n_head), k, v)), w["out"])
 
 
+def _shared(x: Array, audio: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The audio's keys and values, once for every row."""
+    k, v = (np.repeat(part, len(x) // len(part), axis=0) for part in audio)
+    return k, v
+
+
+def _of_the_text(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    """Cross-attention that looks at the text, as self-attention does."""
+    return model.self_attention(x, w, n_head)
+
+
+def _projected_again(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+    """Cross-attention that takes the audio's keys and values for its features."""
+    k, v = (
+        split_heads(linear(merge_heads(part), w[name]), n_head)
+        for name, part in zip(("key", "value"), audio, strict=True)
+    )
+    return model.cross_attention(x, w, n_head, (k, v))
+
+
+def _with_a_mask(from_the_end: bool) -> Function:
+    """Cross-attention with a causal mask."""
+
+    def cross_attention(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
+        q, (k, v) = split_heads(linear(x, w["query"]), n_head), _shared(x, audio)
+        first = 1 + k.shape[2] - q.shape[2] if from_the_end else 1
+        return linear(merge_heads(attend(q, k, v, _mask(q.shape[2], k.shape[2], first))), w["out"])
+
+    return cross_attention
+
+
 def _first_windows_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
     return model.cross_attention(x, w, n_head, (audio[0][:1], audio[1][:1]))
 
@@ -135,6 +166,9 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "hidden positions get -inf, not 0 or 1: the mask is added to the scores": lambda q, k: np.where(
             np.isinf(_mask(q, k, 1 + k - q)), 0.0, 1.0
         ),
+        "0 * -inf is NaN: fill an array with -inf and keep its upper triangle, or use np.where": lambda q, k: (
+            np.triu(np.ones((q, k), np.float32), 1 + k - q) * np.float32(-np.inf)
+        ),
     },
     "scores": {
         "the scale 1 / sqrt(K) is missing": _scores_times(lambda q: 1.0),
@@ -152,6 +186,9 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "there is no softmax": _attend_without_softmax,
         "the mask is ignored": lambda q, k, v, mask=None: attend(q, k, v),
         "the mask belongs before the softmax: its rows no longer sum to 1": _mask_after_softmax,
+        "the scores are multiplied by the mask: add it": lambda q, k, v, mask=None: (
+            softmax(scores(q, k) if mask is None else scores(q, k) * mask) @ v
+        ),
         "the mask is subtracted: add it": lambda q, k, v, mask=None: attend(q, k, v, None if mask is None else -mask),
         "keys and values are exchanged": lambda q, k, v, mask=None: attend(q, v, k, mask),
     },
@@ -167,6 +204,10 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "keys and values of the text are added to those of the audio at each step: the audio's stay as they are": (
             _text_added_to_audio
         ),
+        "keys and values are those of the text: take the given ones, of the audio": _of_the_text,
+        "the given keys and values are projected again: they are ready, in heads": _projected_again,
+        "there is a causal mask: all of the audio may be looked at": _with_a_mask(from_the_end=True),
+        "there is a causal mask, of the first positions: all of the audio may be looked at": _with_a_mask(False),
         "every row hears the first window": _first_windows_audio,
         "the beams of a window are neighbours: repeat each window, do not go round": _beams_in_turn,
         "keys and values are exchanged": lambda x, w, n, audio: model.cross_attention(x, w, n, audio[::-1]),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper import model
-from npwhisper.decoding import rules
+from npwhisper.decoding import beam_search, greedy_search, rules
 from npwhisper.model import BlockCache, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, Function, Weights
 
@@ -42,6 +42,12 @@ def _audio_before_text(x: Array, w: Weights, n_head: int, cache: BlockCache) -> 
     x = x + model.cross_attention(layer_norm(x, w["cross_attn_ln"]), w["cross_attn"], n_head, cache.audio)
     x = x + model.self_attention(layer_norm(x, w["attn_ln"]), w["attn"], n_head, cache.text)
     return x + model.mlp(layer_norm(x, w["mlp_ln"]), w["mlp"])
+
+
+def _other_norm(x: Array, w: Weights, n_head: int, cache: BlockCache | None = None, name: str = "attn_ln") -> Array:
+    """A block that normalises what goes into the mlp with the weights of another layer norm."""
+    wrong = {**w, "mlp_ln": w[name]}
+    return model.encoder_block(x, wrong, n_head) if cache is None else model.decoder_block(x, wrong, n_head, cache)
 
 
 def _deaf(x: Array, w: Weights, n_head: int, cache: BlockCache) -> Array:
@@ -89,6 +95,19 @@ def _sum_without_end(step: Any, tokens: Array, eot: int, max_tokens: int) -> Any
     return found
 
 
+def _end_kept(search: Function) -> Function:
+    """A search whose tokens keep the end-of-text token where one was found."""
+
+    def kept(step: Any, tokens: Array, eot: int, max_tokens: int, *beams: int) -> Any:
+        found = search(step, tokens, eot, max_tokens, *beams)
+        return [
+            [(taken if len(taken) == max_tokens else [*taken, eot], total) for taken, total in hypotheses]
+            for hypotheses in found
+        ]
+
+    return kept
+
+
 MISTAKES: dict[str, dict[str, Function]] = {
     "mlp": {
         "there is no GELU between the two projections": lambda x, w: linear(linear(x, w["0"]), w["2"]),
@@ -99,11 +118,16 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "layer norm comes before attention and mlp, not after": _norm_after,
         "the residual is missing: add what comes in": _without_residual,
         "attention and mlp are one after the other, not side by side": _side_by_side,
+        "the layer norm before the mlp is mlp_ln, not attn_ln": _other_norm,
     },
     "decoder_block": {
         "layer norm comes before attention and mlp, not after": _decoder_norm_after,
         "self-attention comes before cross-attention": _audio_before_text,
         "there is no cross-attention": _deaf,
+        "the layer norm before the mlp is mlp_ln, not attn_ln": _other_norm,
+        "the layer norm before the mlp is mlp_ln, not cross_attn_ln": functools.partial(
+            _other_norm, name="cross_attn_ln"
+        ),
     },
     "encoder": {
         "there is no GELU after the convolutions": functools.partial(_encode, omit="gelu"),
@@ -114,7 +138,11 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "positions start anew at every step: they go on from cache.length": functools.partial(_decode, start=0),
         "the last layer norm, ln, is missing": functools.partial(_decode, last=False),
     },
-    "greedy_search": {"the end of the text counts too: add its log-probability to the sum": _sum_without_end},
+    "greedy_search": {
+        "the end of the text counts too: add its log-probability to the sum": _sum_without_end,
+        "eot is kept in the tokens: leave it out": _end_kept(greedy_search),
+    },
+    "beam_search": {"eot is kept in the tokens: leave it out": _end_kept(beam_search)},
     "apply_timestamp_rules": {
         "the largest first timestamp is not limited": _rule_with(max_initial_timestamp=None),
         "nothing is forbidden": lambda logits, sampled, context: logits,
