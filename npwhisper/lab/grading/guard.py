@@ -12,14 +12,13 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import npwhisper.model
 from npwhisper.lab.grading.rules import Finding, may_call, refusal
 from npwhisper.tracing.seam import Function
 
 PACKAGE = str(Path(__file__).parents[2]) + os.sep
 CHECKING = str(Path(__file__).parents[1] / "checking.py")
 SHIPPED = "reference_cases.npz"
-PASSAGES = {npwhisper.model.__getattr__.__code__}  # through which the packages give their names
+PASSAGES = PACKAGE + "__init__.py"  # through which the packages give their names
 PROCESSES = ("os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "subprocess.", "pty.spawn")
 OTHER = ("socket.connect", "socket.bind", "sys.setprofile", "sys.settrace", "gc.get_")
 
@@ -86,7 +85,7 @@ def _called(frame: FrameType) -> str:
 
 def _is_entry(frame: FrameType, guard: CodeType) -> bool:
     """Whether npwhisper is entered here: between this call and the student's function nothing else of ours stands."""
-    if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code in PASSAGES:
+    if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename == PASSAGES:
         return False
     caller = frame.f_back
     while caller is not None and caller.f_code is not guard:
