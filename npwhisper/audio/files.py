@@ -24,7 +24,9 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
     """Read sound as mono float32 samples between -1 and 1.
 
     Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a, aac,
-    mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Channels are averaged.
+    mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Stereo is averaged; of surround sound the centre,
+    where speech is, counts most and the channel of low effects nothing, as with ffmpeg. Of arrays, which do not tell
+    what their channels are, the average is taken.
 
     Parameters
     ----------

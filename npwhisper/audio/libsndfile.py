@@ -12,6 +12,7 @@ import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
 from npwhisper.audio.links import Link, Reader
+from npwhisper.audio.mixing import mix, mix_weights
 from npwhisper.audio.mp3 import mp3_links
 from npwhisper.audio.ogg import ogg_links
 from npwhisper.audio.resampling import resample_blocks
@@ -39,7 +40,7 @@ class Tally:
 
 
 def soundfile_blocks(source: str | bytes, sr: int) -> Blocks:
-    """Decode, average the channels and resample block by block; at the end, warn of what is missing."""
+    """Decode, mix the channels and resample block by block; at the end, warn of what is missing."""
     # opened here, because soundfile itself refuses names that are not UTF-8
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
         tally = Tally()
@@ -91,12 +92,13 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Arr
 
 
 def _pieces(sound: Any, start: int) -> Blocks:
-    """Decode from a place on, and average the channels."""
+    """Decode from a place on, and mix the channels."""
+    weights = mix_weights(sound)
     sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
     if start:
         sound.seek(start)
     while len(piece := sound.read(PIECE, dtype="float32", always_2d=True)):
-        yield piece.mean(axis=1, dtype=np.float32)
+        yield mix(piece, weights)
 
 
 def _silence(rate: int, n_samples: int) -> Iterator[tuple[int, Array]]:
