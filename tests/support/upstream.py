@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cases
 import numpy as np
@@ -17,6 +18,7 @@ from tolerances import PROBABILITY
 
 import npwhisper
 from npwhisper import ModelDimensions, Whisper
+from npwhisper.tracing.seam import Array
 
 WARNINGS = [
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),  # theirs forgets to close it
@@ -24,9 +26,19 @@ WARNINGS = [
     pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),  # their argsort of a tensor
     pytest.mark.filterwarnings("ignore:Word-level timestamps on translations"),
 ]
+
+
+class Draw(NamedTuple):
+    """One sampled token, and the token that a little more or less would have given."""
+
+    distance: float  # of probability, to the edge between the two
+    tokens: tuple[int, int]
+    logprobs: tuple[float, float]
+
+
 WORD_TIME = 0.02 + 1e-6  # seconds
 NEAR = 1e-6  # of probability: a draw as near to the edge between two tokens falls on either side by rounding
-DRAWS: list[float] = []  # how far from such an edge each draw of the last call fell
+DRAWS: list[Draw] = []  # of the last call
 NEAR_TIES: list[str] = []  # for the end of pytest's output
 LARGE_V3_AS_TINY = ModelDimensions(128, 1500, 384, 6, 4, 51866, 448, 384, 6, 4)
 
@@ -73,15 +85,51 @@ def remembering(encoder: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return encode
 
 
+def draw(heights: Array, point: float) -> Draw:
+    """What is to be known of a draw at `point` from the cumulative probabilities `heights`."""
+    token = int((heights <= point).sum())
+    edges = [heights[token - 1] if token else -np.inf, heights[token]]
+    is_above = bool(edges[1] - point < point - edges[0])
+    edge = edges[is_above]
+    other = int((heights <= edge).sum()) if is_above else int((heights < edge).sum())
+    other = min(other, len(heights) - 1)
+    with np.errstate(divide="ignore"):
+        logprobs = np.log(np.diff(heights, prepend=0.0)[[token, other]] / heights[-1])
+    return Draw(float(abs(edge - point)), (token, other), (float(logprobs[0]), float(logprobs[1])))
+
+
 @contextmanager
-def near_ties(what: str) -> Iterator[None]:
-    """Let results differ if, and only if, a draw fell on the edge between two tokens; pytest's last lines say so."""
+def near_ties(what: str, found: Any, expected: Any) -> Iterator[None]:
+    """Let results differ if, and only if, the first token that differs was drawn on the edge between the two tokens.
+
+    pytest's last lines then say so, with both scores.
+    """
     try:
         yield
     except AssertionError:
-        if min(DRAWS, default=1.0) > NEAR:
+        at, pair = first_difference(tokens_of(found), tokens_of(expected))
+        ties = [tie for tie in DRAWS if tie.distance <= NEAR and set(tie.tokens) == set(pair)]
+        if not ties:
             raise
-        NEAR_TIES.append(f"{what}: a draw fell {min(DRAWS):.0e} from the edge between two tokens, so the texts differ")
+        (token, other), (score, other_score) = ties[0].tokens, ties[0].logprobs
+        NEAR_TIES.append(
+            f"{what}: token {at} is {pair[0]} here and {pair[1]} in openai-whisper, whose draw fell "
+            f"{ties[0].distance:.0e} from the edge between {token} (log-probability {score:.6f}) "
+            f"and {other} ({other_score:.6f})"
+        )
+
+
+def tokens_of(result: Any) -> list[int]:
+    """The tokens of a transcription or of a window's result."""
+    if isinstance(result, dict):
+        return [token for segment in result["segments"] for token in segment["tokens"]]
+    return list(result.tokens)
+
+
+def first_difference(found: list[int], expected: list[int]) -> tuple[int, tuple[int, int]]:
+    """Where two texts part, and the two tokens there; -1 stands for the end of the shorter text."""
+    pairs = list(zip_longest(found, expected, fillvalue=-1))
+    return next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), (-1, (-1, -1)))
 
 
 def label(value: Any) -> str:
