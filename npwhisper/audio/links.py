@@ -98,6 +98,8 @@ class Parts(io.RawIOBase):
                 data = self._read(part[offset : offset + wanted - n])
                 buffer[n : n + len(data)] = data
                 n, self._at = n + len(data), self._at + len(data)
+                if len(data) < min(len(part) - offset, wanted - n + len(data)):
+                    break  # the file has become shorter since
             start += len(part)
         return n
 

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from npwhisper.audio import HOP_LENGTH, AudioWarning, LogMelStream, load_audio
+from npwhisper.audio.libsndfile import soundfile_blocks
 from npwhisper.audio.links import Parts, Reader
 from npwhisper.audio.ogg import _crc, ogg_links
 from npwhisper.audio.wav import wav_links
@@ -133,3 +134,35 @@ def test_parts_are_read_like_a_file() -> None:
             parts.seek(start)
             assert parts.read(n) == whole[start : start + n]
             assert parts.tell() == start + len(whole[start : start + n])
+
+
+# A recording that changes while it is read
+
+
+@pytest.mark.parametrize("form", [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+def test_a_file_that_becomes_shorter_while_it_is_read_gives_a_warning(tmp_path: Path, form: tuple[str, str]) -> None:
+    path = tmp_path / "talk"
+    path.write_bytes(encoded(*form, 40.0))
+    blocks = soundfile_blocks(str(path), SAMPLE_RATE)
+    n_read = len(next(blocks))
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size * 5 // 8)
+    with pytest.warns(AudioWarning, match=r"talk' is truncated or damaged.* of 40\.\d seconds can be read"):
+        n_read += sum(map(len, blocks))
+    assert 16 * SAMPLE_RATE < n_read < 30 * SAMPLE_RATE
+
+
+def test_a_file_that_becomes_shorter_after_it_was_read_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(encoded("WAV", "PCM_16", 70.0))
+    stream = LogMelStream(path, 80)
+    expected = [stream.window(start).copy() for start in (0, 3000, 6000)]
+    path.write_bytes(b"")
+    for start, window in zip((0, 3000, 6000), expected, strict=True):
+        np.testing.assert_array_equal(stream.window(start), window)
+
+
+def test_parts_end_where_the_file_has_become_shorter() -> None:
+    parts = Parts(io.BytesIO(b"01234"), [range(2, 9), b"never"])
+    assert parts.read(4) == b"234"
+    assert parts.read(4) == b""
