@@ -233,7 +233,7 @@ plt.show()
 
 # %% [markdown]
 # The orange ones failed. It is worth remembering them: somebody will have the same idea again. All
-# attempts with their figures, those for the decoder too, are in [hot_path.md](hot_path.md).
+# attempts with their figures, those for the decoder too, are in [the notes on speed](notes/speed.md).
 #
 # ## How large should a block be?
 #

@@ -4,7 +4,8 @@ y is a stack of matrices, one a head     plain, in blocks of heads and rows
 y is the transpose of a layer's weights:
   1 row                                  dot products, in the order of memory (33 GB/s on a core; BLAS's product 14)
   2 to 32 rows, BLAS with AVX-512        pieces that OpenBLAS multiplies without rearranging them, in one call
-  2 to 48 rows, BLAS without AVX-512     matrix times vector, row after row for pieces that stay in the cache
+  2 to 8 rows, BLAS without AVX-512      matrix times vector, row after row for pieces that stay in the cache
+  9 to 32 rows, BLAS without AVX-512     plain, after copying a piece of the weights in the order of memory
   more rows                              plain
 of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
 8-bit weights                            unpacked half a million at a time, multiplied as above, then scaled
@@ -29,7 +30,7 @@ Matrix: TypeAlias = Any  # an array or an Int8Matrix
 FEW_ROWS = 32  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
 FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
 AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls what it computes for
-FEW_VECTORS = 48  # without AVX-512: up to here matrix times vector is faster than a product
+FEW_VECTORS = 8  # without AVX-512: up to here matrix times vector is faster than a product, for every size of matrix
 PIECE_OUTPUTS, PIECE_WEIGHTS = 64, 1 << 16  # of such a piece, which every row reads from the cache
 FETCHED = 1 << 19  # weights copied or unpacked at a time: fewer cost more in Python than they save in the cache
 WORTH_SHARING = 1 << 22  # multiplications: below, another thread comes too late to help
@@ -48,6 +49,19 @@ def matmul(x: Array, y: Array | Int8Transpose) -> Array:
     if x.shape[-2] <= FEW_QUERIES or x.ndim != 4:
         return np.asarray(x @ np.asarray(y))
     return _head_by_head(x, np.asarray(y))
+
+
+def affine(x: Array, weight: Matrix, bias: Array | None) -> Array:
+    """``x @ weight.T + bias``, or the product alone: (..., D_in), (D_out, D_in), (D_out,) or None -> (..., D_out).
+
+    >>> affine(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32), np.ones(1, np.float32))
+    array([[4.],
+           [4.]], dtype=float32)
+    """
+    y = product(x, weight)
+    if bias is not None:
+        y += bias  # in place: a second array would cost the encoder 1 % of its time
+    return y
 
 
 def _head_by_head(x: Array, y: Array) -> Array:
@@ -70,16 +84,21 @@ def laid_out_for_attention(k: Array, v: Array) -> tuple[Array, Array]:
     return np.ascontiguousarray(k.swapaxes(2, 3)).swapaxes(2, 3), np.ascontiguousarray(v)
 
 
-def convolve(windows: Array, weight: Array) -> Array:
-    """Multiply a kernel with each place that it slides over: (B, D_in, F, W), (D_out, D_in, W) -> (B, D_out, F)."""
-    return _convolve(windows, weight)
+def convolve(windows: Array, weight: Array, bias: Array) -> Array:
+    """Multiply a kernel with each place that it slides over, and add a bias.
+
+    (B, D_in, F, W), (D_out, D_in, W), (D_out,) -> (B, D_out, F)
+    """
+    return _convolve(windows, weight, bias)
 
 
 @blocked(rows=375, axis=2)
-def _convolve(windows: Array, weight: Array) -> Array:
+def _convolve(windows: Array, weight: Array, bias: Array) -> Array:
     batch, d_in, length, width = windows.shape
     columns = windows.transpose(0, 1, 3, 2).reshape(batch, d_in * width, length)
-    return np.asarray(weight.reshape(-1, d_in * width) @ columns)
+    y: Array = weight.reshape(-1, d_in * width) @ columns
+    y += bias[:, None]
+    return y
 
 
 def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, Matrix], Array]:

@@ -16,22 +16,21 @@ import numpy as np
 from npwhisper import formerly
 from npwhisper.compute.blocks import positionwise
 from npwhisper.compute.elementwise import log_probabilities, normal_cdf, normalise, probabilities
-from npwhisper.compute.products import convolve, matmul
+from npwhisper.compute.products import affine, convolve
 from npwhisper.tracing.seam import Array, Weights, layer
 
 
 @layer
 @positionwise
 def linear(x: Array, w: Weights) -> Array:
-    """Multiply by a matrix and add a bias, if there is one (Whisper's key projections have none).
+    """Multiply by a matrix and add a bias, if there is one (Whisper's key projections have none): x @ weight.T + bias.
 
     (..., D_in), weight (D_out, D_in), bias (D_out,) -> (..., D_out)
 
     >>> linear(np.ones((1, 2), np.float32), {"weight": np.array([[1, 2], [3, 4], [5, 6]], np.float32)})
     array([[ 3.,  7., 11.]], dtype=float32)
     """
-    y = matmul(x, w["weight"].T)
-    return y + w["bias"] if "bias" in w else y
+    return affine(x, w["weight"], w.get("bias"))
 
 
 @layer
@@ -46,7 +45,7 @@ def conv1d(x: Array, w: Weights, stride: int = 1) -> Array:
     """
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=2)[:, :, ::stride]  # a view: nothing is copied
-    return convolve(windows, w["weight"]) + w["bias"][:, None]
+    return convolve(windows, w["weight"], w["bias"])
 
 
 @layer

@@ -248,6 +248,19 @@ def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(
     assert seen[1][1] <= n_out
 
 
+@pytest.mark.parametrize(("rows", "is_stack"), [(2, True), (8, True), (9, False), (16, False), (48, False)])
+def test_without_small_products_in_blas_up_to_8_rows_are_matrix_times_vector(
+    rows: int, is_stack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(products, "has_small_products", lambda: False)
+    as_vectors = products.as_vectors
+    monkeypatch.setattr(products, "as_vectors", lambda x, w: (calls.append(len(w)), as_vectors(x, w))[1])
+    x, weight = random(1, rows, 96), random(150, 96)  # two pieces of 64 outputs, and 22 more
+    np.testing.assert_allclose(product(x, weight), x @ weight.T, rtol=1e-4, atol=1e-4)
+    assert bool(calls) == is_stack
+
+
 def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "has_small_products", lambda: True)
     with pytest.raises(ValueError, match="matmul"):
