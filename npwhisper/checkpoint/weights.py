@@ -22,6 +22,7 @@ from npwhisper.checkpoint.vocabulary import ENGLISH
 from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.model import ModelDimensions
 from npwhisper.tracing.seam import Array
+from npwhisper.tracing.spelling import did_you_mean
 
 EMBEDDED = "tiny.en"
 KINDS = ("float32", "int8")
@@ -138,8 +139,8 @@ def _find(name: str, download_root: str | None) -> Path:
     if download.is_hub_name(name):
         return download.fetch(name, download_root)
     raise ValueError(
-        f"no model is called {name!r} and no file has that path: "
-        f"use one of {', '.join(available_models())}, or the path of a checkpoint"
+        f"no model is called {name!r} and no file has that path: {did_you_mean(name, available_models())}".rstrip()
+        + f" use one of {', '.join(available_models())}, or the path of a checkpoint"
     )
 
 

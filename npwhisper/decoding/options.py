@@ -5,13 +5,14 @@ Names and defaults are openai-whisper's; what is added says so.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
+
+from npwhisper.tracing.spelling import did_you_mean
 
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
@@ -307,6 +308,5 @@ class TranscribeOptions:
 
 def _no_option(name: str, known: Sequence[str]) -> str:
     """The sentence for an option that does not exist."""
-    close = difflib.get_close_matches(name, known, n=2)
-    advice = f"did you mean {' or '.join(close)}?" if close else "see TranscribeOptions and DecodingOptions"
+    advice = did_you_mean(name, known) or "see TranscribeOptions and DecodingOptions"
     return f"there is no option {name!r}: {advice}"

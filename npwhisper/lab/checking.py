@@ -6,7 +6,6 @@ known mistake (`mistakes.py`) that gives the same wrong result.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import mistakes_in
 from npwhisper.lab.wording import difference, shapes
 from npwhisper.tracing.seam import Array, Function
+from npwhisper.tracing.spelling import did_you_mean
 from npwhisper.tracing.tables import html_table
 
 
@@ -146,8 +146,7 @@ def _layer_name(name: str) -> str:
 
 
 def _advice(name: str) -> str:
-    close = difflib.get_close_matches(name, EXERCISES, n=2, cutoff=0.5)
-    meant = f"did you mean {' or '.join(close)}?" if close else f"there are some for {', '.join(EXERCISES)}."
+    meant = did_you_mean(name, EXERCISES, cutoff=0.5) or f"there are some for {', '.join(EXERCISES)}."
     return f": {meant} Say check(function, 'layer_norm') if yours has another name"
 
 

@@ -6,7 +6,6 @@ calls the layer it replaces gets the original. Inside it other layers are traced
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from npwhisper.tracing.seam import LAYERS, Array, Function, handling
+from npwhisper.tracing.spelling import did_you_mean
 
 Edit: TypeAlias = Callable[[Array], Any]
 
@@ -119,9 +119,8 @@ def _is_function_name(wish: str) -> bool:
 
 
 def _advice(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
-    if close:
-        return f": did you mean {' or '.join(close)}?"
+    if meant := did_you_mean(name, known, most=3, cutoff=0.5):
+        return f": {meant}"
     return f": there are {', '.join(sorted(known)[:40])}" if known else ": no layer was called at all"
 
 

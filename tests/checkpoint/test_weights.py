@@ -108,6 +108,7 @@ def test_an_unknown_name_is_answered_with_the_known(name: str) -> None:
     sentence = str(caught.value)
     assert all(known in sentence for known in npwhisper.available_models())
     assert "or the path of a checkpoint" in sentence
+    assert ("did you mean tiny" in sentence) == (name == "tinny")
 
 
 # Checkpoints that are not whole

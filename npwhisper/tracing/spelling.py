@@ -1,0 +1,18 @@
+"""What somebody may have meant who misspelt a name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 2, cutoff: float = 0.6) -> str:
+    """A question that offers the names most like one that does not exist, or an empty text.
+
+    >>> did_you_mean("layernorm", ["layer_norm", "linear"])
+    'did you mean layer_norm?'
+    >>> did_you_mean("xyz", ["layer_norm", "linear"])
+    ''
+    """
+    close = difflib.get_close_matches(name, sorted(known), n=most, cutoff=cutoff)
+    return f"did you mean {' or '.join(close)}?" if close else ""
