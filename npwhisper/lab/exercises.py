@@ -227,7 +227,10 @@ def _rule_against_loops(function: Function, a: dict[str, Any]) -> Any:
 
 
 class _Memory:
-    """A `step` for searches whose answer depends on the last two tokens, so that it must be told the right parents."""
+    """A `step` for searches whose answer depends on the last two tokens, so that it must be told the right parents.
+
+    With a table for each step, no two texts have the same sum because they have the same pairs in another order.
+    """
 
     def __init__(self, table: Array) -> None:
         self.table, self.last = table, np.empty(0, dtype=np.int64)
@@ -235,7 +238,8 @@ class _Memory:
     def __call__(self, tokens: Array, parents: Array | None) -> Array:
         before = tokens[:, -2] if parents is None else self.last[parents]
         self.last = tokens[:, -1].copy()
-        return self.table[before, self.last]
+        table = self.table if self.table.ndim == 3 else self.table[tokens.shape[1] % len(self.table)]
+        return table[before, self.last]
 
 
 def _search(function: Function, a: dict[str, Any]) -> Any:

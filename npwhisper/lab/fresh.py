@@ -134,7 +134,7 @@ def _search(z: Sizes) -> Iterator[tuple[str, str, Arguments]]:
     sampled = np.array([[3, 5, 3, 5, 3, 9], [2, 7, 7, 2, 7, 7]])
     for name in ("penalize_repetition", "forbid_repeated_ngrams"):
         yield name, "text", {"logits": z.normal(2, 31, scale=2.0), "sampled": sampled}
-    table = z.normal(9, 9, 9, scale=1.5)
+    table = z.normal(7, 9, 9, 9, scale=1.5)
     table = table - np.log(np.exp(table).sum(axis=-1, keepdims=True))
     given: Arguments = {"table": table, "first": np.array([[2, 3], [4, 1], [5, 6]]), "eot": 0, "max_tokens": 7}
     yield "greedy_search", "three rows", given

@@ -12,7 +12,8 @@ import pytest
 
 from npwhisper import model, timing
 from npwhisper.decoding import rules, search
-from npwhisper.lab.checking import CheckError, CheckResult, check
+from npwhisper.lab.attempting import attempt
+from npwhisper.lab.checking import CheckError, CheckResult, check, judge
 from npwhisper.lab.exercises import EXERCISES, load_cases, solution
 from npwhisper.lab.fresh import fresh_cases
 from npwhisper.lab.mistakes import MISTAKES
@@ -534,6 +535,14 @@ RIGHT = [
 @pytest.mark.parametrize("function", RIGHT, ids=name_of)
 def test_right_functions_pass_however_they_are_written(function: Callable[..., Any]) -> None:
     result = check(function, layer_of(function))
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize("seed", [1, 3169173263, 2**32 - 1])  # with the second, two beams were equally likely once
+@pytest.mark.parametrize("function", RIGHT, ids=name_of)
+def test_right_functions_pass_with_every_students_numbers(function: Callable[..., Any], seed: int) -> None:
+    cases = fresh_cases(layer_of(function), seed)
+    result = judge(cases, [attempt(case, function) for case in cases])
     assert result.passed, str(result)
 
 
