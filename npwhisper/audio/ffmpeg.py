@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
+from npwhisper.audio.mixing import Channel, missing_channel
 from npwhisper.audio.samples import checked_blocks
 from npwhisper.audio.units import READ_BLOCK, AudioError, Blocks, name_of
 
@@ -29,10 +30,12 @@ CONTAINERS = (
 )
 STALL = 120.0  # seconds that ffmpeg may take for a piece of sound
 MESSAGES = 1 << 20  # bytes of ffmpeg's messages that are read
+PAN: dict[str | int, str] = {"left": "FL", "right": "FR", "centre": "FC", "center": "FC"}
+COUNTS = {"mono": 1, "stereo": 2, "quad": 4, "quad(side)": 4, "hexagonal": 6, "octagonal": 8}
 DAMAGE = r"prematurely|partial file|while decoding|corrupt input packet|input/output error|backstep|error reading"
 
 
-def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str) -> Blocks:
+def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str, channel: Channel = None) -> Blocks:
     """Let ffmpeg decode, mix and resample to 16-bit integers, as upstream does with every file."""
     import shutil
     import tempfile
@@ -44,12 +47,12 @@ def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str) -> Blocks:
             "install ffmpeg, or convert the file to wav, flac, ogg or mp3"
         )
     with tempfile.TemporaryDirectory() as folder:
-        command = [*_parent_death(), ffmpeg, *_arguments(_as_path(source, folder), sr)]
-        data = _run(command, name_of(source), sr, complaint)
+        command = [*_parent_death(), ffmpeg, *_arguments(_as_path(source, folder), sr, channel)]
+        data = _run(command, name_of(source), sr, complaint, channel)
         yield from checked_blocks((np.frombuffer(d, "<i2").astype(np.float32) / 32768.0 for d in data), source)
 
 
-def _run(command: list[str], name: str, sr: int, complaint: str) -> Iterator[bytes]:
+def _run(command: list[str], name: str, sr: int, complaint: str, channel: Channel) -> Iterator[bytes]:
     """What ffmpeg writes, in pieces of whole samples; AudioError if that is nothing, a warning if it found damage."""
     import tempfile
 
@@ -63,6 +66,7 @@ def _run(command: list[str], name: str, sr: int, complaint: str) -> Iterator[byt
         told = messages.read(MESSAGES).decode(errors="replace").strip()
     if status and not n_bytes:
         raise AudioError(f"{complaint} and ffmpeg {_refusal(told)}")
+    _check_layout(told, channel)
     warn_of_missing(name, n_bytes / 2 / sr, _length(told), _damage(told, status))
 
 
@@ -139,6 +143,19 @@ def _length(told: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def _check_layout(told: str, channel: Channel) -> None:
+    """Refuse a channel that is not there: ffmpeg would give silence."""
+    layout = re.search(r"Stream #.*: Audio: .*?, \d+ Hz, ([^,\n]+)", told)
+    if channel is None or not layout:
+        return
+    numbers = re.match(r"(\d+)(?: channels|\.(\d+))", layout[1])
+    n_channels = sum(int(n) for n in numbers.groups("0")) if numbers else COUNTS.get(layout[1], 2)
+    named = {"left": n_channels > 1, "right": n_channels > 1}
+    centre = n_channels > 2 and not layout[1].startswith(("2.1", "quad"))
+    if not (named.get(channel, centre) if isinstance(channel, str) else 0 <= channel < n_channels):
+        raise AudioError(missing_channel(channel, n_channels))
+
+
 def _as_path(source: str | bytes, folder: str) -> str:
     """The source as a file: mp4 keeps its index at the end, so a pipe would not do."""
     if isinstance(source, str):
@@ -149,8 +166,10 @@ def _as_path(source: str | bytes, folder: str) -> str:
     return path
 
 
-def _arguments(path: str, sr: int) -> list[str]:
+def _arguments(path: str, sr: int, channel: Channel) -> list[str]:
     # "file:" and the whitelists: neither a name nor a playlist may make ffmpeg open another file or a network address.
     safety = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
     reading = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *safety, "-i", f"file:{path}"]
+    if channel is not None:
+        reading += ["-af", f"pan=mono|c0={PAN.get(channel, f'c{channel}')}"]
     return [*reading, "-f", "s16le", "-acodec", "pcm_s16le", "-ac", "1", "-ar", str(sr), "pipe:1"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from npwhisper.audio.ffmpeg import ffmpeg_blocks
 from npwhisper.audio.libsndfile import soundfile_blocks
+from npwhisper.audio.mixing import Channel, check_channel
 from npwhisper.audio.samples import as_samples, blocks_of, to_mono
 from npwhisper.audio.units import SAMPLE_RATE, AudioError, AudioInput, Blocks, check_rate, name_of
 from npwhisper.tracing.seam import Array
@@ -20,7 +21,7 @@ from npwhisper.tracing.seam import Array
 T = TypeVar("T")
 
 
-def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
+def load_audio(file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | None = None) -> Array:
     """Read sound as mono float32 samples between -1 and 1.
 
     Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a, aac,
@@ -36,6 +37,9 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
         int16 and int32 are divided by their full scale, uint8 is centred first, floats are taken as they are.
     sr : int
         Samples per second of the result.
+    channel : str or int, optional
+        One channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on. Where two speakers
+        were recorded on one channel each, transcribe both apart.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
     FileNotFoundError, IsADirectoryError
         There is no such file.
     AudioError
-        It is not audio, has no samples, holds NaN or Inf, or has an absurd sampling rate.
+        It is not audio, has no samples, holds NaN or Inf, has an absurd sampling rate, or no such channel.
 
     Notes
     -----
@@ -61,9 +65,10 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE) -> Array:
     array([-1. ,  0. ,  0.5], dtype=float32)
     """
     check_rate(sr, "the wanted result")
+    check_channel(channel)
     if not is_encoded(file):
-        return to_mono(as_samples(file))
-    return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)))[0]
+        return to_mono(as_samples(file), channel)
+    return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)), channel)[0]
 
 
 def is_encoded(audio: Any) -> bool:
@@ -71,7 +76,9 @@ def is_encoded(audio: Any) -> bool:
     return isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read")
 
 
-def open_blocks(file: AudioInput, sr: int, use: Callable[[Blocks], T]) -> tuple[T, Callable[[], Blocks]]:
+def open_blocks(
+    file: AudioInput, sr: int, use: Callable[[Blocks], T], channel: Channel = None
+) -> tuple[T, Callable[[], Blocks]]:
     """Let `use` consume a recording as a stream: blocks of mono samples at rate `sr`, read by libsndfile or ffmpeg.
 
     Returns what `use` returned, and a function that starts the same stream anew.
@@ -83,12 +90,13 @@ def open_blocks(file: AudioInput, sr: int, use: Callable[[Blocks], T]) -> tuple[
         return use(blocks_of(samples)), functools.partial(blocks_of, samples)
     source = _locate(file)
 
-    read: Callable[[], Blocks] = functools.partial(soundfile_blocks, source, sr)
+    read: Callable[[], Blocks] = functools.partial(soundfile_blocks, source, sr, channel)
     try:
         return use(read()), read
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
-    read = functools.partial(ffmpeg_blocks, source, sr, f"{name_of(source)} cannot be read: libsndfile says {reason!r}")
+    complaint = f"{name_of(source)} cannot be read: libsndfile says {reason!r}"
+    read = functools.partial(ffmpeg_blocks, source, sr, complaint, channel)
     return use(read()), read
 
 

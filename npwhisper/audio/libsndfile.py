@@ -12,7 +12,7 @@ import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
 from npwhisper.audio.links import Link, Reader
-from npwhisper.audio.mixing import mix, mix_weights
+from npwhisper.audio.mixing import Channel, mix, mix_weights
 from npwhisper.audio.mp3 import mp3_links
 from npwhisper.audio.ogg import ogg_links
 from npwhisper.audio.resampling import resample_blocks
@@ -39,12 +39,12 @@ class Tally:
         self.damage += filter(None, damage)
 
 
-def soundfile_blocks(source: str | bytes, sr: int) -> Blocks:
-    """Decode, mix the channels and resample block by block; at the end, warn of what is missing."""
+def soundfile_blocks(source: str | bytes, sr: int, channel: Channel = None) -> Blocks:
+    """Decode, mix the channels or choose one, and resample block by block; at the end, warn of what is missing."""
     # opened here, because soundfile itself refuses names that are not UTF-8
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
         tally = Tally()
-        pieces = itertools.chain.from_iterable(_mono(stream, link, tally) for link in _links(stream))
+        pieces = itertools.chain.from_iterable(_mono(stream, link, tally, channel) for link in _links(stream))
         yield from checked_blocks(_resampled(pieces, name_of(source), sr), source)
         warn_of_missing(name_of(source), tally.read, tally.announced, "; ".join(tally.damage) or None)
 
@@ -62,7 +62,7 @@ def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Block
         yield from resample_blocks(joined(samples for _, samples in group), rate, sr)
 
 
-def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Array]]:
+def _mono(stream: BinaryIO, link: Link, tally: Tally, channel: Channel) -> Iterator[tuple[int, Array]]:
     """Decode in pieces of mono samples, with their rate; silence stands for those that are damaged.
 
     libsndfile cannot go on after damage, so the file is opened again and decoded from a place behind it. There is no
@@ -77,7 +77,7 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Arr
             with soundfile.SoundFile(link.open(stream)) as sound:
                 rate, n_frames = sound.samplerate, sound.frames
                 announced = link.announced or _announced(sound) / rate
-                for piece in _pieces(sound, at + gap):
+                for piece in _pieces(sound, at + gap, channel):
                     yield from _silence(rate, min(gap, n_read + 60 * rate))
                     yield rate, piece
                     at, gap, n_read = at + gap + len(piece), 0, n_read + len(piece)
@@ -91,9 +91,9 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally) -> Iterator[tuple[int, Arr
     tally.add(n_read / rate - link.silence, announced, link.damage, said)
 
 
-def _pieces(sound: Any, start: int) -> Blocks:
+def _pieces(sound: Any, start: int, channel: Channel) -> Blocks:
     """Decode from a place on, and mix the channels."""
-    weights = mix_weights(sound)
+    weights = mix_weights(sound, channel)
     sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
     if start:
         sound.seek(start)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from npwhisper.audio.units import AudioError
 from npwhisper.tracing.seam import Array
 
+Channel: TypeAlias = str | int | None
+NAMES = ("left", "right", "centre", "center")
 # Of a speaker in front, in the centre, at the side or behind, and of the one for low effects (libswresample's defaults)
 WEIGHTS = {"F": 1.0, "C": 2.0**0.5, "S": 0.5**0.5, "X": 0.0}
 MASK = "FFCXSSFFSSS"  # the speakers of a WAV file's channel mask, from its lowest bit on
@@ -24,23 +27,51 @@ def mix(samples: Array, weights: Array) -> Array:
     return samples @ weights
 
 
-def mix_weights(sound: Any) -> Array:
+def check_channel(channel: Channel) -> None:
+    """Refuse what names no channel."""
+    number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 0
+    if channel is None or number or (isinstance(channel, str) and channel in NAMES):
+        return
+    raise AudioError(f"channel is 'left', 'right', 'centre', a number from 0 on, or None for all; got {channel!r}")
+
+
+def mix_weights(sound: Any, channel: Channel = None) -> Array:
     """What each channel of an open `soundfile.SoundFile` counts: -> (channels,), together 1."""
-    return weights_of(sound.format, sound.channels, _mask(sound))
+    return weights_of(sound.format, sound.channels, _mask(sound), channel)
 
 
-def weights_of(form: str, n_channels: int, mask: int = 0) -> Array:
-    """What each channel counts in a format, if its channel mask is unknown (0) or not.
+def weights_of(form: str, n_channels: int, mask: int = 0, channel: Channel = None) -> Array:
+    """What each channel counts in a format, if its channel mask is unknown (0) or not; with `channel`, that one alone.
 
     >>> weights_of("OGG", 6).round(2)  # left, centre, right, two behind, low effects
     array([0.21, 0.29, 0.21, 0.15, 0.15, 0.  ], dtype=float32)
     """
     layout = {"FLAC": FLAC, "OGG": OGG}.get(form, LAYOUTS).get(n_channels, "F" * n_channels)
     told = "".join(speaker for bit, speaker in enumerate(MASK) if mask >> bit & 1)
-    weights = np.array([WEIGHTS[speaker] for speaker in (told if len(told) == n_channels else layout)])
+    layout = told if len(told) == n_channels else layout
+    if channel is not None:
+        return np.eye(n_channels, dtype=np.float32)[_place(layout, channel)]
+    weights = np.array([WEIGHTS[speaker] for speaker in layout])
     if not weights.any():
         weights = np.ones(n_channels)
     return (weights / weights.sum()).astype(np.float32)
+
+
+def _place(layout: str, channel: str | int) -> int:
+    """Which channel of a layout is meant; AudioError if it has none such."""
+    fronts = [place for place, speaker in enumerate(layout) if speaker == "F"] if len(layout) > 1 else []
+    centres = [place for place, speaker in enumerate(layout) if speaker == "C"]
+    named = {"left": fronts[:1], "right": fronts[1:2], "centre": centres[:1], "center": centres[:1]}
+    places = named[channel] if isinstance(channel, str) else [channel] if 0 <= channel < len(layout) else []
+    if not places:
+        raise AudioError(missing_channel(channel, len(layout)))
+    return places[0]
+
+
+def missing_channel(channel: Channel, n_channels: int) -> str:
+    """The sentence for a channel that is not there."""
+    found = "one channel, number 0" if n_channels == 1 else f"{n_channels} channels, numbers 0 to {n_channels - 1}"
+    return f"the recording has no channel {channel!r}: it has {found}"
 
 
 def _mask(sound: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper.audio import units
+from npwhisper.audio.mixing import Channel, weights_of
 from npwhisper.audio.units import N_SAMPLES, AudioError, Blocks, name_of
 from npwhisper.tracing.seam import Array
 
@@ -47,8 +48,12 @@ def check_samples(samples: Array, name: str) -> Array:
     return samples
 
 
-def to_mono(samples: Array) -> Array:
-    """Average the channels: (samples, channels) or (channels, samples) -> (samples,)."""
+def to_mono(samples: Array, channel: Channel = None) -> Array:
+    """Average the channels, or choose one: (samples, channels) or (channels, samples) -> (samples,)."""
+    if channel is not None:
+        columns = samples.reshape(len(samples), -1)
+        columns = columns.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else columns
+        return np.ascontiguousarray(columns[:, weights_of("", columns.shape[1], channel=channel).argmax()])
     if samples.ndim == 1:
         return samples
     mixed: Array = samples.mean(axis=0 if samples.shape[0] < samples.shape[1] else 1, dtype=np.float32)
