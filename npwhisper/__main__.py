@@ -128,9 +128,9 @@ def _transcribe(arguments: Sequence[str]) -> int:
     if threads := options.pop("threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # read when NumPy is first imported
         options["num_threads"] = threads
-    options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
     recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
     try:
+        options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
         recordings = _expanded(recordings)
         if form != "none":
             _refuse_same_names(recordings)

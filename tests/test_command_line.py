@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 import npwhisper
-from npwhisper.__main__ import main
+from npwhisper.__main__ import main, parser
+from npwhisper.compute.threads import using_threads
+from npwhisper.decoding import DecodingTask
+from npwhisper.decoding.options import TranscribeOptions
+from npwhisper.transcription.windows import parse_clips
 
 DATA = Path(__file__).parent / "data"
 EXAMPLE = npwhisper.example()
@@ -100,7 +104,7 @@ def test_another_language_is_ignored_by_an_english_model(capsys: pytest.CaptureF
 def test_languages_of_the_command_line(given: str, language: str | None) -> None:
     from types import SimpleNamespace
 
-    from npwhisper.__main__ import _language, parser
+    from npwhisper.__main__ import _language
 
     model: Any = SimpleNamespace(is_multilingual=True, num_languages=99)
     assert _language(parser().parse_args(["a.wav", "--language", given]).language, model) == language
@@ -164,3 +168,55 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(npwhisper, "load_model", fail)
     assert main([EXAMPLE, "-f", "none"]) == 1
     assert capsys.readouterr().err == "npwhisper: base could not be downloaded: no network\n"
+
+
+VALUES = ("nan", "inf", "-inf", "-1", "0", "1e-9", "1e308", "9" * 20, "-" + "9" * 20, "", "None", "\0", "é")
+FLAGS = [action.option_strings[0] for action in parser()._actions if action.option_strings and action.nargs != 0]
+
+
+@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag not in ("--model", "--model_dir", "--output_dir")])
+def test_extreme_values_are_taken_or_refused_in_one_sentence(
+    flag: str, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Decoding is left out: its options are read and checked as for any recording."""
+
+    def check_only(self: npwhisper.Whisper, audio: str, **options: Any) -> dict[str, Any]:
+        options.pop("verbose")
+        checked = TranscribeOptions.from_keywords(**options)
+        parse_clips(checked.clip_timestamps, 3000)
+        DecodingTask(self, checked.for_temperature(checked.temperatures()[0]))
+        with using_threads(checked.num_threads):
+            return {"text": "", "segments": [], "language": "en"}
+
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, device=None, **__: model)
+    monkeypatch.setattr(npwhisper.Whisper, "transcribe", check_only)
+    for value in VALUES:
+        try:
+            status = main(["talk.wav", "-f", "none", "--word_timestamps", "True", f"{flag}={value}"])
+        except SystemExit as stopped:
+            status = int(stopped.code or 0)
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("npwhisper: ")]
+        assert (status, len(errors)) in ((0, 0), (1, 1), (2, 1)) or (flag, status) == ("--language", 0), value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--temperature", "nan"], "temperature is at least 0 and finite"),
+        (["--temperature", "inf"], "temperature is at least 0 and finite"),
+        (["--temperature", "-1"], "temperature is at least 0 and finite; got temperature=-1.0"),
+        (["--temperature_increment_on_fallback", "nan"], "increment_on_fallback is at least 0.010, or None, got nan"),
+        (
+            ["--temperature_increment_on_fallback", "1e-9"],
+            "increment_on_fallback is at least 0.010, or None, got 1e-09",
+        ),
+        (["--beam_size", "1001"], "beam_size is at most 1000"),
+        (["--threads", "1025"], "at most 1024 threads"),
+        (["--logprob_threshold", "nan"], "logprob_threshold is a number or None, got NaN"),
+    ],
+)
+def test_numbers_out_of_range(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([EXAMPLE, "-f", "none", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1

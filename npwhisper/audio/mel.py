@@ -50,6 +50,7 @@ def stft(samples: Array) -> Array:
     return _power(frames, hann()).T
 
 
+@np.errstate(under="ignore")  # of sounds that are as good as silent
 @blocked(rows=96)
 def _power(frames: Array, bell: Array) -> Array:
     """Transform each frame by itself: (F, 400), (400,) -> (F, 201)."""

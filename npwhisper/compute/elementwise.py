@@ -20,7 +20,7 @@ def normal_cdf(x: Array) -> Array:
     >>> normal_cdf(np.array([-1, 0, 1], np.float32)).round(4)
     array([0.1587, 0.5   , 0.8413], dtype=float32)
     """
-    with np.errstate(over="ignore"):  # beyond |x| = 5.2 the tanh is 1 in float32, also that of infinity
+    with np.errstate(over="ignore", under="ignore"):  # beyond |x| = 5.2 the tanh is 1 in float32, also that of infinity
         square = x * x
         y = square * _ERF[0]
         for coefficient in _ERF[1:-1]:
@@ -40,6 +40,7 @@ def row_sum(x: Array) -> Array:
     return sums
 
 
+@np.errstate(under="ignore")  # what is nearly impossible becomes 0, whatever the caller has set
 def probabilities(x: Array) -> Array:
     """Exponentials along the last axis divided by their sum, the largest subtracted first: (..., N) -> (..., N)."""
     y: Array = x - x.max(axis=-1, keepdims=True)
@@ -48,6 +49,7 @@ def probabilities(x: Array) -> Array:
     return y
 
 
+@np.errstate(under="ignore")
 def log_probabilities(x: Array) -> Array:
     """The logarithm of `probabilities`, without ever leaving the logarithms: (..., N) -> (..., N)."""
     y: Array = x - x.max(axis=-1, keepdims=True)
@@ -55,6 +57,7 @@ def log_probabilities(x: Array) -> Array:
     return y
 
 
+@np.errstate(under="ignore")
 def normalise(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Give the last axis mean 0 and variance 1, then scale and shift: (..., D), (D,), (D,) -> (..., D)."""
     y: Array = x - row_sum(x) / x.shape[-1]

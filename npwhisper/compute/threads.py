@@ -22,6 +22,8 @@ from threadpoolctl import ThreadpoolController
 
 Piece: TypeAlias = Any
 
+MOST_THREADS = 1024
+
 _threads: list[int] = []  # what set_num_threads was given last
 _wanted_here: ContextVar[int | None] = ContextVar("npwhisper_threads", default=None)
 _is_inside: ContextVar[bool] = ContextVar("npwhisper_is_inside_a_block", default=False)
@@ -98,6 +100,8 @@ def using_threads(n: int | None) -> Iterator[None]:
 def _checked(n: int) -> int:
     if n < 1:
         raise ValueError(f"at least one thread must compute, got {n}: use 1")
+    if n > MOST_THREADS:
+        raise ValueError(f"at most {MOST_THREADS} threads can compute, got {n}: use no more than there are processors")
     return n
 
 

@@ -7,10 +7,11 @@ Source: ``cli`` in openai-whisper's ``transcribe.py``.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
-from npwhisper.decoding.options import APPENDED, PREPENDED, ROBUST
+from npwhisper.decoding.options import APPENDED, MOST_TEMPERATURES, PREPENDED, ROBUST
 
 
 def boolean(text: str) -> bool:
@@ -103,6 +104,9 @@ def temperatures(temperature: float, increment: float | None) -> list[float]:
     """Temperatures from the given one to 1, as upstream's command makes them."""
     import numpy as np
 
-    if not increment:
+    least = 1 / (MOST_TEMPERATURES - 1)
+    if increment and not least <= increment < math.inf:
+        raise ValueError(f"--temperature_increment_on_fallback is at least {least:.3f}, or None, got {increment}")
+    if not increment or not 0 <= temperature <= 1:  # what is no temperature is refused with the other options
         return [temperature]
     return [float(t) for t in np.arange(temperature, 1.0 + 1e-6, increment)] or [temperature]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -19,6 +20,16 @@ APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
 ROBUST = {"vad": True, "condition_on_previous_text": False, "no_repeat_ngram_size": 10}
 """What `robust=True` stands for: the guards that cost no spoken words."""
+
+MOST_TEMPERATURES = 100
+MOST_TEXTS = 1000  # decoded side by side, as beams or samples: each holds keys and values of the whole text
+
+THRESHOLDS = (
+    "compression_ratio_threshold",
+    "logprob_threshold",
+    "no_speech_threshold",
+    "hallucination_silence_threshold",
+)
 
 KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text")}
 
@@ -119,6 +130,8 @@ def check_options(options: DecodingOptions) -> None:
         "seed is at least 0": o.seed is not None and o.seed < 0,
         "beam_size is at least 1": o.beam_size is not None and o.beam_size < 1,
         "best_of is at least 1": o.best_of is not None and o.best_of < 1,
+        f"beam_size is at most {MOST_TEXTS}": (o.beam_size or 0) > MOST_TEXTS,
+        f"best_of is at most {MOST_TEXTS}": (o.best_of or 0) > MOST_TEXTS,
         "round(beam_size * patience) is at least 1": not _is_patience(o.patience, o.beam_size),
         "sample_len is at least 1": o.sample_len is not None and o.sample_len < 1,
         "max_initial_timestamp is at least 0": not 0 <= (o.max_initial_timestamp or 0) < math.inf,
@@ -127,7 +140,13 @@ def check_options(options: DecodingOptions) -> None:
     }
     for problem, found in problems.items():
         if found:
-            raise ValueError(f"{problem}; got {options}")
+            raise ValueError(f"{problem}; got {_named_in(problem, options)}")
+
+
+def _named_in(problem: str, options: Any) -> str:
+    """The options that a sentence names, with their values: ``beam_size=5, best_of=2``."""
+    names = [name for name in vars(options) if re.search(rf"\b{name}\b", problem)]
+    return ", ".join(f"{name}={getattr(options, name)!r}" for name in names)
 
 
 def _check_kinds(options: Any) -> None:
@@ -269,6 +288,9 @@ class TranscribeOptions:
             "language_detection_segments is at least 1": self.language_detection_segments < 1,
             "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
         }
+        for name in THRESHOLDS:
+            if math.isnan(getattr(self, name) or 0.0):
+                raise ValueError(f"{name} is a number or None, got NaN: leave it out")
         for problem, found in problems.items():
             if found:
                 raise ValueError(f"{problem}, got {getattr(self, problem.split()[0])!r}")
@@ -297,6 +319,8 @@ class TranscribeOptions:
             raise type(error)(f"temperature is a number or a sequence of them, got {self.temperature!r}") from error
         if not ladder:
             raise ValueError("temperature is a number or a sequence of at least one, got an empty one: give 0")
+        if len(ladder) > MOST_TEMPERATURES:
+            raise ValueError(f"temperature is a number or at most {MOST_TEMPERATURES} of them, got {len(ladder)}")
         return ladder
 
     def for_temperature(self, temperature: float) -> DecodingOptions:

@@ -130,6 +130,7 @@ class Sampling(Greedy):
         return np.asarray((heights <= points[:, None] * heights[:, -1:]).sum(axis=-1))
 
 
+@np.errstate(under="ignore")
 def _weights(logprobs: Array, temperature: float) -> Array:
     """exp(log-probabilities / temperature), scaled so that the largest is 1: (B, V) -> (B, V), float64."""
     weights = logprobs - logprobs.max(axis=-1, keepdims=True)

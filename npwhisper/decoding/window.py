@@ -74,6 +74,7 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data))
 
 
+@np.errstate(under="ignore")
 def detect_language(
     model: Network, mel: Array, tokenizer: Tokenizer | None = None
 ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
@@ -222,6 +223,7 @@ class DecodingTask:
         self.sample_len = options.sample_len or model.dims.n_text_ctx // 2
         self.context = self._rule_context()
 
+    @np.errstate(under="ignore")
     def run(self, mel: Array) -> list[DecodingResult]:
         """Decode windows (n_mels, 3000) or (B, n_mels, 3000), or encoded ones; one result for each."""
         return decode_together(self.model, [WindowDecoder(self, features) for features in encode(self.model, mel)])

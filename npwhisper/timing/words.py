@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -205,6 +206,7 @@ def fit_end(segment: Segment, median: float) -> None:
         segment["end"] = word["end"]
 
 
+@np.errstate(under="ignore")
 def align(
     audio: AudioInput,
     text: str | Sequence[int],
@@ -272,6 +274,8 @@ def _tokenizer_for(model: Network, features: Array, language: str | None) -> Tok
 
 def _encode(tokenizer: Tokenizer, text: str | Sequence[int], n_text_ctx: int) -> list[int]:
     """The tokens of a text, if they and what stands around them fit into the decoder."""
+    if not isinstance(text, str) and not (np.iterable(text) and all(isinstance(token, Integral) for token in text)):
+        raise TypeError(f"the text to align is a str or a sequence of token ids, got {text!r}")
     if isinstance(text, str):
         text = tokenizer.encode(" " + text.strip()) if text.strip() else []
     tokens = [token for token in text if token < tokenizer.eot]

@@ -77,7 +77,7 @@ class Transcription(Iterator[Segment]):
 
     def prepare(self) -> Transcription:
         """Read the recording, open the journal and find the language, so that what fails does so before any segment."""
-        with using_threads(self.options.num_threads):
+        with using_threads(self.options.num_threads), np.errstate(under="ignore"):
             self._prepare()
         return self
 
@@ -93,7 +93,7 @@ class Transcription(Iterator[Segment]):
             ) from error
 
     def __next__(self) -> Segment:
-        with using_threads(self.options.num_threads):
+        with using_threads(self.options.num_threads), np.errstate(under="ignore"):
             return next(self._segments)
 
     @cached_property

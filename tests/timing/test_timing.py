@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import npwhisper
 from npwhisper import timing
 from npwhisper.timing import (
     APPENDED,
@@ -386,3 +387,9 @@ def test_align_takes_one_window(tokenizer: Any) -> None:
 
 def test_marks_are_those_of_upstream() -> None:
     assert (len(PREPENDED), len(APPENDED), len(timing.SENTENCE_ENDS)) == (8, 17, 6)
+
+
+@pytest.mark.parametrize("text", [None, 5, [1.5], [None]])
+def test_a_text_that_is_none_is_one_sentence(text: Any, model: npwhisper.Whisper) -> None:
+    with pytest.raises(TypeError, match="the text to align is a str or a sequence of token ids, got"):
+        model.align(np.zeros(8000, np.float32), text)

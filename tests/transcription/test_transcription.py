@@ -779,3 +779,14 @@ def test_real_speech_is_written_down_as_by_openai_whisper(model: npwhisper.Whisp
             assert segment[time] == min(wanted[time], duration)
         for close in ("avg_logprob", "no_speech_prob", "compression_ratio"):
             assert segment[close] == pytest.approx(wanted[close], abs=1e-3)
+
+
+def test_what_the_caller_lets_raise_does_not_raise_here(model: npwhisper.Whisper) -> None:
+    faint = np.full(16000, 1e-40, np.float32)
+    with np.errstate(all="raise"):
+        faint_text = model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4)["text"]
+        mel = npwhisper.log_mel_spectrogram(faint, model.dims.n_mels, padding=29 * 16000)
+        assert model.decode(mel, temperature=1e-300, sample_len=3).temperature == 1e-300
+        assert len(model.align(faint, "Ask not")) == 2
+        assert np.geterr()["under"] == "raise"
+    assert model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4)["text"] == faint_text
