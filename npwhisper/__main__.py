@@ -224,15 +224,15 @@ def _one_file(
     is_one_of_many: bool,
 ) -> int:
     """Transcribe one recording; a failure is one line and does not stop the others."""
-    from npwhisper.transcription.journal import alone
+    from npwhisper.transcription.locking import JournalLock
 
     audio, name = (sys.stdin.buffer, "stdin") if recording == "-" else (recording, recording)
     journal = None if journals is None else journals / f"{Path(name).stem}.journal"
     if is_one_of_many and options["verbose"]:
         print(f"\n{name}", flush=True)
     try:
-        with alone(journal) if journal is not None else contextlib.nullcontext():
-            _transcribe_into(audio, name, model, write, journal, options)
+        with JournalLock(journal) if journal is not None else contextlib.nullcontext() as lock:
+            _transcribe_into(audio, name, model, write, journal, {**options, "journal": lock})
     except Exception as error:
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
@@ -247,7 +247,7 @@ def _transcribe_into(
     """Transcribe and write; the journal goes when the output files are on the disk."""
     before = set(_outputs(journal))
     try:
-        written = write(model.transcribe(audio, journal=journal, **options), name)
+        written = write(model.transcribe(audio, **options), name)
     except KeyboardInterrupt:
         if journal is not None:
             _write_part(journal, write, name, bool(before))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from npwhisper.corpus.recordings import CorpusError
+from npwhisper.transcription.locking import lock_file
 
 FILE = ".npwhisper.lock"
 
@@ -27,21 +27,6 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CorpusError(f"cannot write into {str(folder)!r} ({error.strerror}): choose another folder") from error
     with file:
-        if not _lock(file.fileno()):
+        if not lock_file(file.fileno()):
             raise CorpusError(f"another process is writing to {str(folder)!r}: wait for it, or choose another folder")
         yield
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -212,7 +212,8 @@ class TranscribeOptions:
     language_detection_threshold : float, optional
         A window whose language is at least this probable decides alone.
     journal : path, optional
-        Write every finished window there at once, for going on after a kill; see `npwhisper.transcription.journal`.
+        Write every finished window there at once, so that a killed run can be resumed. One run at a time writes a
+        journal; see `npwhisper.transcription.journal`.
     resume : bool
         Go on from the journal, if there is one: its segments come first.
     num_threads : int, optional

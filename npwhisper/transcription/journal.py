@@ -10,21 +10,17 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.tracing.seam import Array
+from npwhisper.transcription.locking import JournalError as JournalError
+from npwhisper.transcription.locking import Path, unwritable
 
-Path: TypeAlias = str | os.PathLike[str]
 FORM = 1  # of the lines below; a journal of another form cannot be gone on with
 BEGINNING = b'{"journal": %d' % FORM
 SAMPLED = 1000  # numbers of each tensor that enter a model's fingerprint
-
-
-class JournalError(ValueError):
-    """A journal that cannot be written, or belongs to another run; the message says what to do."""
 
 
 class Journal(NamedTuple):
@@ -98,49 +94,6 @@ def _is_window(entry: Any, number: int) -> bool:
     return is_list and entry["state"].get("windows", number) == number
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep a journal, and the outputs that it belongs to, to this process until the block ends, however it ends.
-
-    Raises
-    ------
-    JournalError
-        If another process holds it.
-    OSError
-        If the folder cannot be written.
-    """
-    folder, name = os.path.split(os.fspath(path))
-    lock = os.path.join(folder, f".{zlib.crc32(name.encode()):08x}.lock")
-    with open(lock, "a+b") as file:
-        if not _lock(file.fileno()) or not _is_at(lock, file.fileno()):
-            raise JournalError(f"another run is writing {os.fspath(path)!r}: wait for it, or choose another folder")
-        try:
-            yield
-        finally:
-            if os.name != "nt":
-                os.unlink(lock)
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    """Whether an open file is still the one at `path`: another run may have removed it meanwhile."""
-    return os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(descriptor))
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journal:
     """Begin a journal, or check that the one there is of the same run and cut off what is torn.
 
@@ -205,11 +158,7 @@ def _write(path: Path, entry: Mapping[str, Any], mode: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise JournalError(
-            f"the journal {os.fspath(path)!r} cannot be written ({reason}): make room, or choose another folder; "
-            "what stands in it is not lost"
-        ) from error
+        raise unwritable(os.fspath(path), error) from error
 
 
 def _json(entry: Mapping[str, Any]) -> str:

@@ -9,7 +9,9 @@ Source: openai-whisper's ``transcribe.py``; Radford et al. 2022, section 4.5.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -25,6 +27,7 @@ from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint, record, start_journal
+from npwhisper.transcription.locking import JournalLock
 from npwhisper.transcription.passage import Attempt, Decision, Passage, Request
 from npwhisper.transcription.voice import speech_spans
 from npwhisper.transcription.windows import History, Segment, Window, parse_clips, within
@@ -47,7 +50,7 @@ class Transcription(Iterator[Segment]):
     AudioError, OSError
         If the audio cannot be read.
     JournalError
-        If the journal cannot be written, or is of another run.
+        If the journal cannot be written, is of another run, or another run is writing it.
 
     Attributes
     ----------
@@ -74,12 +77,29 @@ class Transcription(Iterator[Segment]):
         self.model, self.audio, self.options = model, audio, options
         self.decisions: list[Decision] = []
         self._n_segments = 0
+        self._lock: JournalLock | None = None
 
     def prepare(self) -> Transcription:
         """Read the recording, open the journal and find the language, so that what fails does so before any segment."""
-        with using_threads(self.options.num_threads), np.errstate(under="ignore"):
+        with self._at_work():
             self._prepare()
         return self
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Compute with the threads that were asked for; the last segment, or an error, closes the transcription."""
+        try:
+            with using_threads(self.options.num_threads), np.errstate(under="ignore"):
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End here: no more segments come, and the journal is free for another run."""
+        self._segments = iter(())
+        if self._lock is not None:
+            self._lock.close()
 
     def _prepare(self) -> None:
         _ = self.journal, self.clips
@@ -89,11 +109,11 @@ class Transcription(Iterator[Segment]):
             if self.journal.state is None:
                 raise
             raise JournalError(
-                f"the journal {str(self.options.journal)!r} is damaged: start again without it"
+                f"the journal {os.fspath(self.options.journal or '')!r} is damaged: start again without it"
             ) from error
 
     def __next__(self) -> Segment:
-        with using_threads(self.options.num_threads), np.errstate(under="ignore"):
+        with self._at_work():
             return next(self._segments)
 
     @cached_property
@@ -123,6 +143,8 @@ class Transcription(Iterator[Segment]):
         path = self.options.journal
         if path is None:
             return NO_JOURNAL
+        if not isinstance(path, JournalLock):
+            self._lock = JournalLock(path)
         header = {
             "npwhisper": __version__,
             "audio": {"frames": self.n_frames, "checksum": self.mel.checksum},
@@ -269,6 +291,8 @@ class Transcription(Iterator[Segment]):
         segments = [{"id": i, **segment} for i, segment in enumerate(segments, self._n_segments)]
         self._n_segments += len(segments)
         if self.options.journal is not None:
+            if self._lock is not None:
+                self._lock.check()
             record(self.options.journal, segments, self.state())
         return segments
 

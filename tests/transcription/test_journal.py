@@ -8,8 +8,10 @@ import itertools
 import json
 import math
 import os
+import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,18 @@ from talkers import MULTILINGUAL, talker
 
 import npwhisper
 from npwhisper.__main__ import main
-from npwhisper.audio import SAMPLE_RATE
+from npwhisper.audio import SAMPLE_RATE, AudioError
 from npwhisper.output.writers import to_json
 from npwhisper.transcription.journal import (
     BEGINNING,
     JournalError,
-    alone,
     differences,
     fingerprint,
     read_journal,
     record,
     start_journal,
 )
+from npwhisper.transcription.locking import JournalLock
 from npwhisper.transcription.passage import Passage
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.windows import Window
@@ -332,11 +334,128 @@ def test_ctrl_c_leaves_earlier_outputs_as_they_are(
 
 def test_a_second_run_on_the_same_output_is_refused(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").mkdir()
-    with alone("out/talk one.journal"):
+    with JournalLock("out/talk one.journal"):
         assert main([talk, *ARGUMENTS]) == 1
     assert "another run is writing 'out/talk one.journal'" in capsys.readouterr().err
     assert main([talk, *ARGUMENTS]) == 0
     assert len(outputs()) == 5
+
+
+def test_one_run_at_a_time_writes_a_journal(path: Path) -> None:
+    first = stream(path)
+    before = [next(first)]
+    for options in ({}, {"resume": True}, {"resume": True, "batch_size": 2}):
+        with pytest.raises(JournalError, match=r"another run is writing '.*a talk\.journal': wait for it"):
+            stream(path, **options)
+    expected = before + list(first)
+    assert list(stream(path, resume=True)) == expected
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no lock is left"
+
+
+def test_threads_of_one_process_do_not_mix_their_windows(path: Path) -> None:
+    def told(_: int) -> str:
+        try:
+            return to_json({"segments": list(stream(path))})
+        except JournalError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(told, range(4)))
+    whole = [text for text in results if text.startswith("{")]
+    assert len(whole) == 1
+    assert to_json({"segments": read_journal(path).segments}) == whole[0]
+    assert all("another run is writing" in text or "holds" in text for text in set(results) - set(whole))
+
+
+OTHER_PROCESS = """
+import sys, numpy as np, test_journal
+print(next(test_journal.stream(sys.argv[1], np.load(sys.argv[2])))["id"], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["asked", "killed"])
+def test_another_process_keeps_its_journal_until_it_ends(path: Path, end: str) -> None:
+    np.save(path.with_suffix(".npy"), SOUND)
+    places = os.pathsep.join([*sys.path, str(Path(__file__).parent)])
+    command = [sys.executable, "-c", OTHER_PROCESS, str(path), str(path.with_suffix(".npy"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": places}, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        with pytest.raises(JournalError, match="another run is writing"):
+            stream(path, resume=True)
+        process.kill() if end == "killed" else process.communicate(timeout=60)
+        process.wait()
+    assert len(list(stream(path, resume=True))) == len(list(stream(path.with_name("whole"))))
+
+
+def test_what_ends_a_run_frees_its_journal(path: Path) -> None:
+    def stop(decision: Any) -> None:
+        raise KeyboardInterrupt
+
+    interrupted = stream(path, on_decision=stop)
+    with pytest.raises(KeyboardInterrupt):
+        next(interrupted)
+    assert list(interrupted) == [], "no window may come after one that was lost"
+    closed = stream(path)
+    assert next(closed)
+    closed.close()
+    closed.close()
+    assert list(closed) == []
+    with pytest.raises(AudioError):
+        stream(path, b"no sound", resume=True)
+    with pytest.raises(JournalError, match="holds"):
+        stream(path)
+    abandoned = stream(path, resume=True)
+    assert next(abandoned)
+    del abandoned
+    assert len(list(stream(path, resume=True))) > 1
+
+
+def test_a_journal_has_one_lock_by_whatever_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.touch()
+    monkeypatch.chdir(path.parent)
+    others = [Path(path.name), path.parent / ".." / path.parent.name / path.name, path.parent / "link"]
+    others[-1].symlink_to(path)
+    with JournalLock(path):
+        for other in others:
+            with pytest.raises(JournalError, match="another run is writing"):
+                JournalLock(other)
+        JournalLock("another").close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of threads
+def test_a_forked_process_neither_writes_nor_frees_its_parents_journal(path: Path) -> None:
+    lock = JournalLock(path)
+    if (child := os.fork()) == 0:
+        try:
+            lock.check()
+        except JournalError as error:
+            lock.close()
+            os._exit("from which this one was forked: give every process a journal of its own" not in str(error))
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    with pytest.raises(JournalError, match="another run is writing"):
+        JournalLock(path)
+    lock.close()
+    JournalLock(path).close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+@pytest.mark.skipif(os.name == "nt", reason="uses fcntl")
+def test_a_file_system_without_locks_is_written_to(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def no_locks(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert next(stream(path))
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_recording_is_read(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"cannot be written \(No such file or directory\)"):
+        stream(tmp_path / "missing" / "journal", b"no sound")
 
 
 @pytest.mark.parametrize("state", [b"{}", b'{"seek": 0, "windows": 1}', b'{"seek": [], "windows": 1, "clip": 0}'])
