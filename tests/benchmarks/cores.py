@@ -30,7 +30,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests
 import benchmark
 import numpy as np
 
-from npwhisper.compute import blocks, products, threads
+from npwhisper.compute import products
 from npwhisper.compute.threads import blas_libraries, limit_blas, run, set_num_threads
 from npwhisper.model import layers
 from npwhisper.tracing.seam import Array
@@ -65,7 +65,7 @@ def serve(pipe: Any, engine: str, size: str) -> None:
     while (question := pipe.recv()) is not None:
         n, method, *arguments = question
         _set_threads(engine, n)
-        pipe.send(benchmark._seconds(lambda: getattr(made, method)(*arguments)))
+        pipe.send(benchmark._seconds(functools.partial(getattr(made, method), *arguments)))
 
 
 def _set_threads(engine: str, n: int) -> None:
