@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike
 
 import numpy as np
@@ -22,6 +22,13 @@ BLOCK = 2**18  # elements converted at a time: they stay in the cache
 NEIGHBOURS = 2**21  # touching a page also brings back pages before it, which had been given back
 
 
+class MappedFile(mmap.mmap):
+    """The bytes of a file, with what tells whether it was changed since."""
+
+    path: str
+    stamp: tuple[int, ...]
+
+
 def map_file(path: str | PathLike[str]) -> Array:
     """The bytes of a file as a read-only array (the file must not be cut shorter while it is in use).
 
@@ -31,7 +38,9 @@ def map_file(path: str | PathLike[str]) -> Array:
         raise CheckpointError(f"there is no file {path}: give the path of a checkpoint")
     try:
         with open(path, "rb") as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+            mapping = MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapping.path, mapping.stamp = os.path.abspath(path), _stamp(os.fstat(file.fileno()))
+            return np.frombuffer(mapping, dtype=np.uint8)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -81,12 +90,44 @@ def forget_pages(array: Array) -> None:
     mapping.madvise(mmap.MADV_DONTNEED, page, start + array.nbytes - page)
 
 
-def _mapping_of(array: Array) -> mmap.mmap | None:
+def require_unchanged(arrays: Iterable[object]) -> None:
+    """Make sure that the files of mapped arrays are as they were when they were opened.
+
+    A file that another one has replaced by its name does no harm: the mapping keeps the old one.
+
+    Raises
+    ------
+    CheckpointError
+        If a file was written to or cut shorter: its numbers are others now, and reading past its end kills Python.
+    """
+    mappings = {id(m): m for array in arrays if isinstance(array, np.ndarray) and (m := _mapping_of(array)) is not None}
+    for mapping in mappings.values():
+        if _has_changed(mapping):
+            raise CheckpointError(
+                f"{mapping.path} was changed while its weights were in use: load the model again; replace a file by "
+                "renaming a new one over it, or load it with in_memory=True"
+            )
+
+
+def _has_changed(mapping: MappedFile) -> bool:
+    try:
+        now = _stamp(os.stat(mapping.path))
+    except OSError:
+        return mapping.size() < len(mapping)  # it was moved or removed
+    is_same_file = now[:2] == mapping.stamp[:2]
+    return mapping.size() < len(mapping) or (is_same_file and now != mapping.stamp)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _mapping_of(array: Array) -> MappedFile | None:
     owner: object = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
     owner = owner.obj if isinstance(owner, memoryview) else owner
-    return owner if isinstance(owner, mmap.mmap) and not array.flags.writeable else None
+    return owner if isinstance(owner, MappedFile) and not array.flags.writeable else None
 
 
 def _address(array: Array) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.checkpoint.mapped import require_unchanged
 from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
@@ -166,7 +167,10 @@ def encode(model: Network, mel: Array) -> Array:
     ------
     ValueError
         If there are no windows, if the shape does not fit the model, or if there are numbers that are not finite.
+    CheckpointError
+        If the file that the weights are mapped from was changed since it was loaded.
     """
+    require_unchanged(model.weights.values())
     mel, shape = np.asarray(mel), (model.dims.n_audio_ctx, model.dims.n_audio_state)
     if mel.dtype.kind not in "fiu":
         raise ValueError(f"a window is an array of numbers, got {mel.dtype}: make it with log_mel_spectrogram")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,42 @@ def test_a_mapped_file_may_change_but_a_copy_stays(single: Path) -> None:
     assert not np.asarray(mapped.weights[name]).any(), "a mapped file's change is seen"
     np.testing.assert_array_equal(copied.weights[name], array)
     assert not copied.weights[name].flags.writeable
+
+
+def overwrite(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        file.write(bytes(1000))
+
+
+def copy_another_over_it(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.write(b"a shorter file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody write to a mapped file")
+@pytest.mark.parametrize("change", [overwrite, copy_another_over_it, lambda path: os.truncate(path, 1000)])
+def test_a_mapped_file_that_was_written_to_is_told(single: Path, change: Callable[[Path], object]) -> None:
+    os.utime(single, (1, 1))
+    mapped, copied = npwhisper.load_model(single), npwhisper.load_model(single, in_memory=True)
+    expected = encode(mapped, cases.random_mel())
+    change(single)
+    with pytest.raises(CheckpointError, match=r"single\.safetensors was changed while its weights were in use: load"):
+        encode(mapped, cases.random_mel())
+    with pytest.raises(CheckpointError, match="was changed"):
+        mapped.transcribe(np.zeros(16000, np.float32))
+    np.testing.assert_array_equal(encode(copied, cases.random_mel()), expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove a mapped file")
+def test_a_mapped_file_that_was_replaced_or_removed_stays_in_use(single: Path) -> None:
+    mapped = npwhisper.load_model(single)
+    expected = encode(mapped, cases.random_mel())
+    single.with_suffix(".new").write_bytes(b"another")
+    os.replace(single.with_suffix(".new"), single)
+    np.testing.assert_array_equal(encode(mapped, cases.random_mel()), expected)
+    single.unlink()
+    np.testing.assert_array_equal(encode(mapped, cases.random_mel()), expected)
 
 
 @pytest.mark.parametrize("options", [{"in_memory": True}, {"weights": "int8"}])
