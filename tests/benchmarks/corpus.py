@@ -1,11 +1,12 @@
-"""What a corpus must stand, too slow for the tests, with the embedded model on the recordings of the tests.
+"""What a corpus must stand, too slow for the tests, on recordings cut out of the tests' speech.
 
     python tests/benchmarks/corpus.py same       200 recordings: 1 and 2 jobs, Dask, Ray and single calls agree
     python tests/benchmarks/corpus.py kill       killed at five moments and continued: the same manifest and files
     python tests/benchmarks/corpus.py memory     proportional memory of 1 and of 4 processes
-    python tests/benchmarks/corpus.py speed      one single-threaded process, and more jobs
+    python tests/benchmarks/corpus.py speed      more and more jobs of one thread, and one job of all threads
 
-Options: ``--count 200 --hours 3 --model NAME --jobs 1 2 4``.
+Options: ``--count 200 --hours 3 --seconds 20 --model NAME --jobs 1 2 4 --threads 16 --turns 3``. Models of random
+weights need no download: ``--model random`` is the smallest, ``random-tiny`` and ``random-base`` have official sizes.
 """
 
 from __future__ import annotations
@@ -29,28 +30,53 @@ sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests
 import cases
 import numpy as np
 import soundfile
+import talkers
 
 import npwhisper
+from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.corpus.manifest import FILE
 from npwhisper.corpus.run import transcribe_corpus
+from npwhisper.corpus.sharing import shared_weights
 from npwhisper.output.writers import FORMATS
 
 RATE = 16_000
 OPTIONS: dict[str, Any] = {"temperature": 0, "beam_size": None}
+RANDOM = {
+    "random": talkers.ENGLISH,
+    "random-tiny": npwhisper.ModelDimensions(80, 1500, 384, 6, 4, 51864, 448, 384, 6, 4),
+    "random-base": npwhisper.ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6),
+}
 
 
-def make(folder: Path, count: int, hours: float) -> None:
-    """Recordings of 1 s to 5 min cut out of real speech, five broken ones, two hostile names, and one of hours."""
+def made(folder: Path, name: str) -> str:
+    """A model's name, or the file of random weights that it stands for."""
+    if name not in RANDOM:
+        return name
+    model, path = talkers.talker(RANDOM[name]), folder / f"{name}.safetensors"
+    write_checkpoint(path, Checkpoint(vars(model.dims), dict(model.weights), model.alignment_heads), "float32")
+    return str(path)
+
+
+def make(folder: Path, count: int, hours: float, length: float | None = None) -> None:
+    """Recordings of 1 s to 5 min cut out of real speech, five broken ones, two hostile names, and one of hours.
+
+    With a `length` in seconds there are only `count` recordings of that length.
+    """
     rng = random.Random(0)
     sounds = [npwhisper.load_audio(path) for path in sorted((cases.HERE / "data").glob("*.flac"))]
     speech = np.concatenate([np.pad(sound, (0, RATE)) for sound in sounds])
-    for i in range(count - 8):
-        seconds = min(300.0, rng.lognormvariate(2.3, 1.0) + 1)
+    for i in range(count - 8 if length is None else count):
+        seconds = length or min(300.0, rng.lognormvariate(2.3, 1.0) + 1)
         start = rng.randrange(len(speech))
         samples = np.take(speech, range(start, start + int(seconds * RATE)), mode="wrap")
         path = folder / f"part{i % 7}" / f"{i:03}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, RATE)
+    if length is None:
+        make_hostile(folder, speech, hours)
+
+
+def make_hostile(folder: Path, speech: Any, hours: float) -> None:
     for i in range(5):
         (folder / f"broken{i}.wav").write_bytes([b"", b"RIFF", b"no sound" * 99, b"fLaC" + bytes(40), b"OggS" * 9][i])
     for name in ("new\nline.flac", "--model=x;$(reboot) 'ü'.flac"):
@@ -92,12 +118,12 @@ def same(folder: Path, talks: Path, given: argparse.Namespace) -> None:
         different = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
         print(f"{name}: {len(found)} files, different: {different[:5] or 'none'}", flush=True)
     model, wrong = npwhisper.load_model(given.model), []
-    for path in sorted(talks.rglob("*.flac"))[:40]:
+    recordings = sorted(talks.rglob("*.flac"))
+    for path in recordings:
         name = path.relative_to(talks).with_suffix("")
-        if (path.stat().st_size < 2_000_000) and f"{name}.json" in expected:
-            result = model.transcribe(path, seed=0, num_threads=1, **OPTIONS)
-            wrong += [name for f in ("txt", "json") if FORMATS[f](result).encode() != expected[f"{name}.{f}"]]
-    print(f"single calls: different: {wrong or 'none'}", flush=True)
+        result = model.transcribe(path, seed=0, num_threads=1, **OPTIONS)
+        wrong += [name for f in ("txt", "json") if FORMATS[f](result).encode() != expected[f"{name}.{f}"]]
+    print(f"{len(recordings)} single calls: different: {wrong or 'none'}", flush=True)
 
 
 @contextlib.contextmanager
@@ -153,7 +179,8 @@ def kill(folder: Path, talks: Path, given: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, talks: Path, given: argparse.Namespace) -> None:
-    """The largest sum of the proportional set sizes of all processes of a run."""
+    """The largest sum of the proportional set sizes of all processes of a run, once the shared weights are made."""
+    shared_weights(given.model, folder / "cache")
     peaks = {}
     for jobs in (1, 4):
         process = subprocess.Popen(command(talks, folder / f"{jobs} jobs", given.model, jobs), start_new_session=True)
@@ -179,20 +206,30 @@ def watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
 
 
 def speed(folder: Path, talks: Path, given: argparse.Namespace) -> None:
-    """Seconds with one thread in one process, and with more jobs of one thread each; two rounds in turn."""
-    seconds: dict[int, list[float]] = {jobs: [] for jobs in given.jobs}
-    for turn in range(3):
-        for jobs in given.jobs:
+    """Seconds of more and more jobs of one thread each, and of one job of many threads; `turns` rounds, in turn."""
+    shared_weights(given.model, folder / "cache")
+    ways = [(jobs, 1) for jobs in given.jobs] + [(1, threads) for threads in given.threads]
+    seconds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
+    for turn in range(given.turns):
+        for jobs, threads in ways:
+            out = folder / f"{jobs} jobs {threads} threads {turn}"
             begin = time.perf_counter()
-            out = folder / f"{jobs} jobs {turn}"
-            subprocess.run(command(talks, out, given.model, jobs), check=False, capture_output=True)
-            seconds[jobs].append(time.perf_counter() - begin)
-    one = float(np.median(seconds[given.jobs[0]]))
-    for jobs, found in seconds.items():
+            subprocess.run(
+                [*command(talks, out, given.model, jobs), "--threads", str(threads)], check=True, capture_output=True
+            )
+            seconds[jobs, threads].append(time.perf_counter() - begin)
+            print(f"round {turn}: {jobs} x {threads}: {seconds[jobs, threads][-1]:.2f} s", flush=True)
+    one, audio = float(np.median(seconds[ways[0]])), length_of(talks)
+    for (jobs, threads), found in seconds.items():
         middle = float(np.median(found))
-        print(
-            f"{jobs} jobs: {middle:.1f} s ({min(found):.1f} to {max(found):.1f}), {one / middle:.2f} times", flush=True
-        )
+        ends = f"{min(found):.1f} to {max(found):.1f}"
+        factors = f"{one / middle:.2f} times the first, real-time factor {middle / audio:.4f}"
+        print(f"{jobs} jobs of {threads} threads: {middle:.1f} s ({ends}), {factors}", flush=True)
+
+
+def length_of(talks: Path) -> float:
+    """Seconds of audio."""
+    return sum(soundfile.info(path).duration for path in talks.rglob("*.flac"))
 
 
 def main() -> None:
@@ -202,11 +239,17 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=0.0, help="of the longest recording")
     parser.add_argument("--model", default="tiny.en")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="*", default=[], help="speed: also one job of so many threads")
+    parser.add_argument("--turns", type=int, default=3, help="speed: rounds")
+    parser.add_argument("--seconds", type=float, help="only recordings of this length; speed: 20 unless given")
     given = parser.parse_args()
+    if given.what == "speed":
+        given.seconds = given.seconds or 20.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "talks").mkdir()
-        make(folder / "talks", given.count, given.hours)
+        given.model = made(folder, given.model)
+        make(folder / "talks", given.count, given.hours, given.seconds)
         globals()[given.what](folder, folder / "talks", given)
 
 
