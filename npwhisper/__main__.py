@@ -26,6 +26,7 @@ from npwhisper.decoding.flags import (
     add_decoding,
     add_fallback,
     add_guards,
+    add_sound,
     add_words,
     boolean,
     optional,
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--version", action="version", version=f"npwhisper {npwhisper.__version__}")
     _add_model(p.add_argument_group("model"))
     _add_output(p.add_argument_group("output"))
+    add_sound(p.add_argument_group("sound"))
     add_decoding(p.add_argument_group("decoding"))
     add_fallback(p.add_argument_group("when a text looks unsound"))
     add_guards(p.add_argument_group("silence and imagined text"))
@@ -267,14 +269,16 @@ def _outputs(journal: Path | None) -> list[Path]:
 def _write_part(journal: Path, write: Writer, name: str, keep: bool) -> None:
     """Write output files of what was recognised so far, unless that would replace earlier ones."""
     from npwhisper.transcription.journal import read_journal
+    from npwhisper.transcription.separate import in_order
 
     if (part := read_journal(journal)).state is None:
         return
     if keep:
         print(f"npwhisper: the earlier outputs of {name!r} stay; --resume continues this run", file=sys.stderr)
         return
-    text = "".join(segment["text"] for segment in part.segments)
-    write({"text": text, "segments": part.segments, "language": part.state["language"]}, name)
+    segments = in_order(part.segments) if "channels" in part.state else part.segments
+    text = "".join(segment["text"] for segment in segments)
+    write({"text": text, "segments": segments, "language": part.state["language"]}, name)
     print(f"npwhisper: {name!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
 
 

@@ -15,13 +15,14 @@ from npwhisper.decoding import window as decoding
 from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
 from npwhisper.model import Network
 from npwhisper.output.transcript import Transcript
-from npwhisper.output.writers import format_timestamp
+from npwhisper.output.writers import channel_mark, format_timestamp
 from npwhisper.timing import WordTiming
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 from npwhisper.torch_names import TorchModule, TorchNames
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.batch import start_transcription
 from npwhisper.transcription.run import Transcription
+from npwhisper.transcription.separate import SeparateChannels
 from npwhisper.transcription.windows import Segment
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
@@ -113,7 +114,7 @@ class Whisper(TorchNames, Network):
         segments = list(_shown(stream, verbose))
         return Transcript(text=stream.text, segments=segments, language=stream.language)
 
-    def iter_segments(self, audio: Any, **options: Any) -> Transcription:
+    def iter_segments(self, audio: Any, **options: Any) -> Transcription | SeparateChannels:
         """See `npwhisper.iter_segments`."""
         return start_transcription(self, audio, TranscribeOptions.from_keywords(**options))
 
@@ -213,7 +214,7 @@ def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **
     dict
         ``text`` (str), ``language`` (str) and ``segments``: a list of dicts with ``id seek start end text tokens
         temperature avg_logprob compression_ratio no_speech_prob`` (and ``words``); times in seconds, `seek` in
-        hundredths of a second.
+        hundredths of a second. With ``channels="separate"``, also its ``channel`` and ``language``.
 
     Raises
     ------
@@ -237,7 +238,9 @@ def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **
     return _model(model).transcribe(audio, verbose=verbose, **options)
 
 
-def iter_segments(audio: Any, model: Whisper | str | os.PathLike[str] | None = None, **options: Any) -> Transcription:
+def iter_segments(
+    audio: Any, model: Whisper | str | os.PathLike[str] | None = None, **options: Any
+) -> Transcription | SeparateChannels:
     """Transcribe lazily: an iterator that decodes the next window when its segments are asked for.
 
     Parameters
@@ -247,8 +250,9 @@ def iter_segments(audio: Any, model: Whisper | str | os.PathLike[str] | None = N
 
     Returns
     -------
-    Transcription
+    Transcription or SeparateChannels
         Yields the segments that `transcribe` would list; its ``language``, ``duration`` and ``decisions`` tell more.
+        With ``channels="separate"`` a `SeparateChannels`, which has the same attributes.
 
     Raises
     ------
@@ -301,11 +305,11 @@ def align(
     return _model(model).align(audio, text, **options)
 
 
-def _shown(stream: Transcription, verbose: bool | None) -> Iterator[Segment]:
+def _shown(stream: Transcription | SeparateChannels, verbose: bool | None) -> Iterator[Segment]:
     """Pass segments on, with the display that `verbose` asks for."""
     if verbose:
         if stream.model.is_multilingual and stream.options.decoding.language is None:
-            print(f"Detected language: {LANGUAGES[stream.language].title()}")
+            print(f"Detected language: {', '.join(LANGUAGES[language].title() for language in stream.languages)}")
         for segment in stream:
             print(segment_line(segment), flush=True)
             yield segment
@@ -318,10 +322,10 @@ def _shown(stream: Transcription, verbose: bool | None) -> Iterator[Segment]:
 def segment_line(segment: Segment) -> str:
     """One segment as a line: ``[00:00.000 --> 00:02.500]  And so``."""
     start, end = format_timestamp(segment["start"]), format_timestamp(segment["end"])
-    return f"[{start} --> {end}] {segment['text']}"
+    return f"[{start} --> {end}] {channel_mark(segment).rstrip()}{segment['text']}"
 
 
-def _with_bar(stream: Transcription) -> Iterator[Segment]:
+def _with_bar(stream: Transcription | SeparateChannels) -> Iterator[Segment]:
     """Pass segments on beside a bar that counts seconds of audio."""
     from tqdm import tqdm
 

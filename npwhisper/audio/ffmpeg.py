@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
@@ -13,7 +12,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
-from npwhisper.audio.mixing import Channel, missing_channel
+from npwhisper.audio.ffmpeg_messages import check_chosen, chosen_track, damage, length, refusal, tracks
+from npwhisper.audio.mixing import EVERYTHING, Chosen
 from npwhisper.audio.samples import checked_blocks
 from npwhisper.audio.units import READ_BLOCK, AudioError, Blocks, name_of
 
@@ -31,12 +31,38 @@ CONTAINERS = (
 STALL = 120.0  # seconds that ffmpeg may take for a piece of sound
 MESSAGES = 1 << 20  # bytes of ffmpeg's messages that are read
 PAN: dict[str | int, str] = {"left": "FL", "right": "FR", "centre": "FC", "center": "FC"}
-COUNTS = {"mono": 1, "stereo": 2, "quad": 4, "quad(side)": 4, "hexagonal": 6, "octagonal": 8}
-DAMAGE = r"prematurely|partial file|while decoding|corrupt input packet|input/output error|backstep|error reading"
 
 
-def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str, channel: Channel = None) -> Blocks:
+def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str, chosen: Chosen = EVERYTHING) -> Blocks:
     """Let ffmpeg decode, mix and resample to 16-bit integers, as upstream does with every file."""
+    output = ["-f", "s16le", "-acodec", "pcm_s16le", "-ac", "1", "-ar", str(sr), "pipe:1"]
+    with _command(source, complaint, chosen, output) as command:
+        data = _run(command, name_of(source), sr, complaint, chosen)
+        yield from checked_blocks((np.frombuffer(d, "<i2").astype(np.float32) / 32768.0 for d in data), source)
+
+
+def ffmpeg_channels(source: str | bytes, complaint: str, chosen: Chosen) -> int:
+    """How many channels a sound track has."""
+    import tempfile
+
+    with (
+        _command(source, complaint, chosen, ["-t", "0", "-f", "null", "-"]) as command,
+        tempfile.TemporaryFile() as messages,
+        _started(command, messages) as process,
+    ):
+        while _read(process, complaint):
+            pass
+        process.wait()
+        told = _told(messages)
+    check_chosen(told, name_of(source), chosen)
+    if not (found := tracks(told)):
+        raise AudioError(f"{complaint} and ffmpeg {refusal(told)}")
+    return found[chosen_track(told)].n_channels
+
+
+@contextlib.contextmanager
+def _command(source: str | bytes, complaint: str, chosen: Chosen, output: list[str]) -> Iterator[list[str]]:
+    """The command that decodes a source; one that is bytes is a file meanwhile."""
     import shutil
     import tempfile
 
@@ -47,12 +73,10 @@ def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str, channel: Channel
             "install ffmpeg, or convert the file to wav, flac, ogg or mp3"
         )
     with tempfile.TemporaryDirectory() as folder:
-        command = [*_parent_death(), ffmpeg, *_arguments(_as_path(source, folder), sr, channel)]
-        data = _run(command, name_of(source), sr, complaint, channel)
-        yield from checked_blocks((np.frombuffer(d, "<i2").astype(np.float32) / 32768.0 for d in data), source)
+        yield [*_parent_death(), ffmpeg, *_reading(_as_path(source, folder), chosen), *output]
 
 
-def _run(command: list[str], name: str, sr: int, complaint: str, channel: Channel) -> Iterator[bytes]:
+def _run(command: list[str], name: str, sr: int, complaint: str, chosen: Chosen) -> Iterator[bytes]:
     """What ffmpeg writes, in pieces of whole samples; AudioError if that is nothing, a warning if it found damage."""
     import tempfile
 
@@ -61,13 +85,16 @@ def _run(command: list[str], name: str, sr: int, complaint: str, channel: Channe
         while data := _read(process, complaint):
             n_bytes += len(data)
             yield data[: len(data) // 2 * 2]
-        status = process.wait()
-        messages.seek(0)
-        told = messages.read(MESSAGES).decode(errors="replace").strip()
+        status, told = process.wait(), _told(messages)
+    check_chosen(told, name, chosen)
     if status and not n_bytes:
-        raise AudioError(f"{complaint} and ffmpeg {_refusal(told)}")
-    _check_layout(told, channel)
-    warn_of_missing(name, n_bytes / 2 / sr, _length(told), _damage(told, status))
+        raise AudioError(f"{complaint} and ffmpeg {refusal(told)}")
+    warn_of_missing(name, n_bytes / 2 / sr, length(told), damage(told, status))
+
+
+def _told(messages: IO[bytes]) -> str:
+    messages.seek(0)
+    return messages.read(MESSAGES).decode(errors="replace").strip()
 
 
 @contextlib.contextmanager
@@ -118,44 +145,6 @@ def _parent_death() -> list[str]:
     return prefix if works else []
 
 
-def _damage(told: str, status: int) -> str | None:
-    """What ffmpeg says of damage, in its own words, or None."""
-    lines = re.findall(r"^(?:\[[^]]*\] )*\[(?:error|fatal|warning)\] (.*)", told, re.MULTILINE)
-    damage = [line for line in lines if re.search(DAMAGE, line, re.IGNORECASE)]
-    reason = damage[0] if damage else f"exit status {status}" if status else None
-    return reason and f"ffmpeg says {reason.rstrip('.')!r}"
-
-
-def _refusal(told: str) -> str:
-    """Why ffmpeg gave nothing."""
-    if refused := re.search(r"\[(\S+) @ \S+\] .*Format not on whitelist", told):
-        return f"takes it for {refused[1]!r}, which is not among the formats that are read: playlists name other files"
-    reason = re.sub(r"^(\[[^]]*\] )+", "", told.rpartition("\n")[2])
-    return f"says {reason!r}; is it an audio file, and is it complete?"
-
-
-def _length(told: str) -> float:
-    """How many seconds the container tells of; 0 where ffmpeg guesses, or where a film may be longer than its sound."""
-    length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", told)
-    if not length or "Estimating duration" in told or re.search(r"Stream #.*: Video:", told):
-        return 0.0
-    hours, minutes, seconds = map(float, length.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
-def _check_layout(told: str, channel: Channel) -> None:
-    """Refuse a channel that is not there: ffmpeg would give silence."""
-    layout = re.search(r"Stream #.*: Audio: .*?, \d+ Hz, ([^,\n]+)", told)
-    if channel is None or not layout:
-        return
-    numbers = re.match(r"(\d+)(?: channels|\.(\d+))", layout[1])
-    n_channels = sum(int(n) for n in numbers.groups("0")) if numbers else COUNTS.get(layout[1], 2)
-    named = {"left": n_channels > 1, "right": n_channels > 1}
-    centre = n_channels > 2 and not layout[1].startswith(("2.1", "quad"))
-    if not (named.get(channel, centre) if isinstance(channel, str) else 0 <= channel < n_channels):
-        raise AudioError(missing_channel(channel, n_channels))
-
-
 def _as_path(source: str | bytes, folder: str) -> str:
     """The source as a file: mp4 keeps its index at the end, so a pipe would not do."""
     if isinstance(source, str):
@@ -166,10 +155,12 @@ def _as_path(source: str | bytes, folder: str) -> str:
     return path
 
 
-def _arguments(path: str, sr: int, channel: Channel) -> list[str]:
+def _reading(path: str, chosen: Chosen) -> list[str]:
     # "file:" and the whitelists: neither a name nor a playlist may make ffmpeg open another file or a network address.
     safety = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
-    reading = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *safety, "-i", f"file:{path}"]
-    if channel is not None:
-        reading += ["-af", f"pan=mono|c0={PAN.get(channel, f'c{channel}')}"]
-    return [*reading, "-f", "s16le", "-acodec", "pcm_s16le", "-ac", "1", "-ar", str(sr), "pipe:1"]
+    reading = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *safety, "-i", f"file:{path}", "-vn"]
+    if chosen.track is not None:
+        reading += ["-map", f"0:a:{chosen.track}"]
+    if chosen.channel is not None:
+        reading += ["-af", f"pan=mono|c0={PAN.get(chosen.channel, f'c{chosen.channel}')}"]
+    return reading

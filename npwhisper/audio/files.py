@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npwhisper.audio.ffmpeg import ffmpeg_blocks
-from npwhisper.audio.libsndfile import soundfile_blocks
-from npwhisper.audio.mixing import Channel, check_channel
+from npwhisper.audio.ffmpeg import ffmpeg_blocks, ffmpeg_channels
+from npwhisper.audio.libsndfile import soundfile_blocks, soundfile_channels
+from npwhisper.audio.mixing import EVERYTHING, Channel, Chosen, check_channel, check_track
 from npwhisper.audio.samples import as_samples, blocks_of, to_mono
 from npwhisper.audio.units import SAMPLE_RATE, AudioError, AudioInput, Blocks, check_rate, name_of
 from npwhisper.tracing.seam import Array
@@ -21,7 +21,9 @@ from npwhisper.tracing.seam import Array
 T = TypeVar("T")
 
 
-def load_audio(file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | None = None) -> Array:
+def load_audio(
+    file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | None = None, audio_track: int | None = None
+) -> Array:
     """Read sound as mono float32 samples between -1 and 1.
 
     Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a, aac,
@@ -39,7 +41,10 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | 
         Samples per second of the result.
     channel : str or int, optional
         One channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on. Where two speakers
-        were recorded on one channel each, transcribe both apart.
+        were recorded on one channel each, transcribe both apart (``transcribe(..., channels="separate")``).
+    audio_track : int, optional
+        Of a container with several sound tracks (languages, comments, one microphone each), its number from 0 on. By
+        default the one that ffmpeg takes for the best, with a warning that names all of them.
 
     Returns
     -------
@@ -51,7 +56,8 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | 
     FileNotFoundError, IsADirectoryError
         There is no such file.
     AudioError
-        It is not audio, has no samples, holds NaN or Inf, has an absurd sampling rate, or no such channel.
+        It is not audio, has no samples, holds NaN or Inf, has an absurd sampling rate, or no such channel or
+        track.
 
     Notes
     -----
@@ -65,10 +71,10 @@ def load_audio(file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | 
     array([-1. ,  0. ,  0.5], dtype=float32)
     """
     check_rate(sr, "the wanted result")
-    check_channel(channel)
+    chosen = checked_choice(channel, audio_track)
     if not is_encoded(file):
         return to_mono(as_samples(file), channel)
-    return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)), channel)[0]
+    return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)), chosen)[0]
 
 
 def is_encoded(audio: Any) -> bool:
@@ -76,28 +82,62 @@ def is_encoded(audio: Any) -> bool:
     return isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read")
 
 
+def checked_choice(channel: Channel, audio_track: int | None) -> Chosen:
+    """What is to be read, if it can be at all."""
+    check_channel(channel)
+    check_track(audio_track)
+    return Chosen(channel, audio_track)
+
+
 def open_blocks(
-    file: AudioInput, sr: int, use: Callable[[Blocks], T], channel: Channel = None
+    file: AudioInput, sr: int, use: Callable[[Blocks], T], chosen: Chosen = EVERYTHING
 ) -> tuple[T, Callable[[], Blocks]]:
     """Let `use` consume a recording as a stream: blocks of mono samples at rate `sr`, read by libsndfile or ffmpeg.
 
     Returns what `use` returned, and a function that starts the same stream anew.
     """
+    if not is_encoded(file):
+        samples = to_mono(as_samples(file), chosen.channel)
+        return use(blocks_of(samples)), functools.partial(blocks_of, samples)
+    source = located(file)
+    readers = (
+        functools.partial(soundfile_blocks, source, sr, chosen.channel),
+        lambda complaint: functools.partial(ffmpeg_blocks, source, sr, complaint, chosen),
+    )
+    return _first_of(source, chosen, readers, lambda read: (use(read()), read))
+
+
+def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
+    """How many channels a recording has; of joined ones, the largest number."""
+    if not is_encoded(file):
+        samples = as_samples(file)
+        return 1 if samples.ndim == 1 else min(samples.shape)
+    source, chosen = located(file), Chosen(track=audio_track)
+    readers = (
+        functools.partial(soundfile_channels, source),
+        lambda complaint: functools.partial(ffmpeg_channels, source, complaint, chosen),
+    )
+    return _first_of(source, chosen, readers, lambda count: count())
+
+
+def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[Callable[[], Any]], T]) -> T:
+    """Use libsndfile's reader, or ffmpeg's, given the complaint, if libsndfile cannot read this or reads one track."""
     import soundfile
 
-    if not is_encoded(file):
-        samples = to_mono(as_samples(file))
-        return use(blocks_of(samples)), functools.partial(blocks_of, samples)
-    source = _locate(file)
+    by_soundfile, by_ffmpeg = readers
+    complaint = f"sound track {chosen.track} of {name_of(source)} cannot be read: libsndfile knows one track only"
+    if not chosen.track:
+        try:
+            return use(by_soundfile)
+        except soundfile.SoundFileError as error:
+            reason = getattr(error, "error_string", str(error)).rstrip(".")
+        complaint = f"{name_of(source)} cannot be read: libsndfile says {reason!r}"
+    return use(by_ffmpeg(complaint))
 
-    read: Callable[[], Blocks] = functools.partial(soundfile_blocks, source, sr, channel)
-    try:
-        return use(read()), read
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
-    complaint = f"{name_of(source)} cannot be read: libsndfile says {reason!r}"
-    read = functools.partial(ffmpeg_blocks, source, sr, complaint, channel)
-    return use(read()), read
+
+def located(file: AudioInput) -> Any:
+    """What can be read several times: the path of a regular file, or else contents; samples as they are."""
+    return _locate(file) if is_encoded(file) else file
 
 
 def _locate(file: Any) -> str | bytes:

@@ -49,6 +49,18 @@ def soundfile_blocks(source: str | bytes, sr: int, channel: Channel = None) -> B
         warn_of_missing(name_of(source), tally.read, tally.announced, "; ".join(tally.damage) or None)
 
 
+def soundfile_channels(source: str | bytes) -> int:
+    """How many channels a file has; of links that differ, the largest number."""
+    import soundfile
+
+    n_channels = 0
+    with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
+        for link in _links(stream):
+            with soundfile.SoundFile(link.open(stream)) as sound:
+                n_channels = max(n_channels, sound.channels)
+    return n_channels
+
+
 def _links(stream: BinaryIO) -> list[Link]:
     """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
     data = Reader(stream)

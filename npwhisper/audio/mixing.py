@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,16 @@ from npwhisper.audio.units import AudioError
 from npwhisper.tracing.seam import Array
 
 Channel: TypeAlias = str | int | None
+
+
+class Chosen(NamedTuple):
+    """What of a recording is read: one channel, or None for a mixture of all; a sound track, or None for the best."""
+
+    channel: Channel = None
+    track: int | None = None
+
+
+EVERYTHING = Chosen()
 NAMES = ("left", "right", "centre", "center")
 # Of a speaker in front, in the centre, at the side or behind, and of the one for low effects (libswresample's defaults)
 WEIGHTS = {"F": 1.0, "C": 2.0**0.5, "S": 0.5**0.5, "X": 0.0}
@@ -33,6 +43,12 @@ def check_channel(channel: Channel) -> None:
     if channel is None or number or (isinstance(channel, str) and channel in NAMES):
         return
     raise AudioError(f"channel is 'left', 'right', 'centre', a number from 0 on, or None for all; got {channel!r}")
+
+
+def check_track(track: int | None) -> None:
+    """Refuse what is no number of a sound track."""
+    if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
+        raise AudioError(f"audio_track is a whole number from 0 on, or None for the best; got {track!r}")
 
 
 def mix_weights(sound: Any, channel: Channel = None) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.audio.files import open_blocks
+from npwhisper.audio.files import checked_choice, open_blocks
 from npwhisper.audio.mel import compress, mel_blocks, mel_filters
 from npwhisper.audio.samples import pad_or_trim
 from npwhisper.audio.units import HOP_LENGTH, N_FRAMES, N_SAMPLES, SAMPLE_RATE, Blocks
@@ -32,6 +32,8 @@ class LogMelStream:
         What `load_audio` takes; it is read once.
     n_mels : int
         Number of mel bins.
+    channel, audio_track : optional
+        As for `load_audio`.
 
     Attributes
     ----------
@@ -41,11 +43,14 @@ class LogMelStream:
         Of all samples: the same recording has the same.
     """
 
-    def __init__(self, audio: Any, n_mels: int) -> None:
+    def __init__(
+        self, audio: Any, n_mels: int, *, channel: str | int | None = None, audio_track: int | None = None
+    ) -> None:
+        chosen = checked_choice(channel, audio_track)
         self._filters, self._n_blocks = mel_filters(n_mels), 0
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
-        (n_samples, self._loudest, self.checksum), _ = open_blocks(audio, SAMPLE_RATE, self._read)
+        (n_samples, self._loudest, self.checksum), _ = open_blocks(audio, SAMPLE_RATE, self._read, chosen)
         self.n_frames = n_samples // HOP_LENGTH
 
     def _read(self, blocks: Blocks) -> tuple[int, float, int]:

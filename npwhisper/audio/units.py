@@ -30,7 +30,7 @@ class AudioError(ValueError):
 
 
 class AudioWarning(UserWarning):
-    """A recording is truncated or damaged; what can be read of it is used."""
+    """A recording is not what was expected: truncated, damaged, of several sound tracks; what can be read is used."""
 
 
 def name_of(source: str | bytes) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 
 from npwhisper.corpus.manifest import Entry
 from npwhisper.corpus.run import transcribe_corpus
-from npwhisper.decoding.flags import Help, add_decoding, add_fallback, add_guards, add_words, boolean, temperatures
+from npwhisper.decoding.flags import (
+    Help,
+    add_decoding,
+    add_fallback,
+    add_guards,
+    add_sound,
+    add_words,
+    boolean,
+    temperatures,
+)
 from npwhisper.decoding.options import ROBUST
 from npwhisper.output.writers import FORMATS
 
@@ -35,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights_cache", help="folder for the weights that all jobs share (~/.cache/npwhisper)")
     p.add_argument("--retry_failed", action="store_true", help="try recordings again that failed before")
     p.add_argument("--verbose", type=boolean, default=True, help="False: no progress bar")
+    add_sound(p.add_argument_group("sound"))
     add_decoding(p.add_argument_group("decoding"))
     add_fallback(p.add_argument_group("when a text looks unsound"))
     add_guards(p.add_argument_group("silence and hallucinations"))

@@ -68,7 +68,7 @@ def _transcribe(recording: Recording, job: Job) -> Entry:
     result = {"text": stream.text, "segments": segments, "language": stream.language}
     for ending in job.formats:
         write_text(Path(job.folder) / f"{recording.name}.{ending}", FORMATS[ending](result, **job.subtitles))
-    told = {"warnings": [str(warning.message) for warning in caught]} if caught else {}
+    told = {"warnings": list(dict.fromkeys(str(warning.message) for warning in caught))} if caught else {}
     return {"status": "done", **summary(result, stream.duration), **told}
 
 

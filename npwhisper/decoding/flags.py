@@ -36,6 +36,11 @@ def language(text: str) -> str | None:
     return None if text.lower() in ("none", "auto") else text
 
 
+def channel(text: str) -> str | int | None:
+    """A channel's name or number; None is all of them."""
+    return int(text) if text.isdecimal() and text.isascii() else None if text == "None" else text
+
+
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that names a default only where there is one, and no flag twice."""
 
@@ -44,6 +49,14 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_default_metavar_foroptional(self, action: argparse.Action) -> str:
         return "VALUE"
+
+
+def add_sound(group: Any) -> None:
+    """What of a recording is read."""
+    kinds = ["mix", "separate"]
+    group.add_argument("--channels", default="mix", choices=kinds, help="separate: each apart, one speaker on each")
+    group.add_argument("--channel", type=channel, help="one alone: left, right, centre or a number from 0 on")
+    group.add_argument("--audio_track", type=optional(int), help="of a film with several, a number from 0 on")
 
 
 def add_decoding(group: Any) -> None:

@@ -207,6 +207,13 @@ class TranscribeOptions:
     batch_size : int, optional
         Decode this many windows at once. The recording is cut where nobody speaks, every 30 seconds at the latest, and
         no cut is told the text before it. None decodes one window after the other, as openai-whisper does.
+    channels : str
+        "mix" adds the channels of the recording; "separate" transcribes each apart, for recordings with one speaker on
+        each. Segments then come in the order of time, each with its ``channel`` (from 0 on) and ``language``.
+    channel : str or int, optional
+        Transcribe one channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on.
+    audio_track : int, optional
+        Of a container with several sound tracks, the number of the one to read, from 0 on.
     language_detection_segments : int
         In how many windows the language is detected, if it is not given; the likeliest on average counts.
     language_detection_threshold : float, optional
@@ -243,6 +250,9 @@ class TranscribeOptions:
     vad: bool = False
     robust: bool = False
     batch_size: int | None = None
+    channels: str = "mix"
+    channel: str | int | None = None
+    audio_track: int | None = None
     language_detection_segments: int = 1
     language_detection_threshold: float | None = None
     journal: str | os.PathLike[str] | None = None
@@ -283,11 +293,19 @@ class TranscribeOptions:
 
     def check(self) -> None:
         """Raise ValueError for options of the whole recording that are out of range."""
+        from npwhisper.audio.mixing import check_channel, check_track
+
+        check_channel(self.channel)
+        check_track(self.audio_track)
         threshold = self.language_detection_threshold
         problems = {
             "batch_size is at least 1, or None": self.batch_size is not None and self.batch_size < 1,
             "language_detection_segments is at least 1": self.language_detection_segments < 1,
             "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
+            "channels is 'mix' or 'separate'": self.channels not in ("mix", "separate"),
+            "channel chooses one, channels='separate' takes all of them: leave one out": bool(
+                self.channels == "separate" and self.channel is not None
+            ),
         }
         for name in THRESHOLDS:
             if math.isnan(getattr(self, name) or 0.0):

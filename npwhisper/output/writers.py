@@ -9,6 +9,7 @@ The texts are those of openai-whisper's ``utils.py`` with these differences:
   do empty lines, which would end the subtitle;
 * every cue lasts at least a millisecond, since players skip others; words that last no time are underlined together
   with the next word;
+* segments of separate channels are marked, ``[channel 0]``, and share no subtitle; tables get a fourth column;
 * json is readable UTF-8 instead of ASCII escapes, takes NumPy's numbers and arrays, and writes NaN as null;
 * the folder is made if need be, files appear whole or not at all, lines end in ``\\n`` everywhere, and an unknown
   format or option is an error instead of being passed over.
@@ -17,6 +18,7 @@ The texts are those of openai-whisper's ``utils.py`` with these differences:
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -83,6 +85,15 @@ def format_timestamp(seconds: float, always_include_hours: bool = False, decimal
     return f"{shown_hours}{minutes:02d}:{milliseconds // 1000:02d}{decimal_marker}{milliseconds % 1000:03d}"
 
 
+def channel_mark(segment: Result) -> str:
+    """What stands before the text of a segment of one channel, if channels were transcribed separately.
+
+    >>> channel_mark({"channel": 1}), channel_mark({})
+    ('[channel 1] ', '')
+    """
+    return f"[channel {segment['channel']}] " if "channel" in segment else ""
+
+
 def _milliseconds(seconds: float) -> int:
     return round(float(seconds) * 1000.0)
 
@@ -126,16 +137,17 @@ def cues(
     >>> [cue.text for cue in cues(result, max_line_width=8)]
     ['Ask not\\nwhat']
     """
-    segments = result["segments"]
-    if any(segment.get("words") for segment in segments):
-        show = _highlighted if highlight_words else _joined
-        subtitles = _subtitles(segments, max_line_width, max_line_count, max_words_per_line)
-        found = (cue for subtitle in subtitles for cue in show(subtitle))
-    else:
-        found = (Cue(segment["start"], segment["end"], segment["text"].strip()) for segment in segments)
-    for cue in found:
-        if cue.text.strip():
-            yield Cue(cue.start, _later(cue.start, cue.end), _safe(cue.text))
+    for _, run in itertools.groupby(result["segments"], key=channel_mark):
+        segments = list(run)
+        if any(segment.get("words") for segment in segments):
+            show = _highlighted if highlight_words else _joined
+            subtitles = _subtitles(segments, max_line_width, max_line_count, max_words_per_line)
+            found = (cue for subtitle in subtitles for cue in show(subtitle))
+        else:
+            found = (Cue(segment["start"], segment["end"], segment["text"].strip()) for segment in segments)
+        for cue in found:
+            if cue.text.strip():
+                yield Cue(cue.start, _later(cue.start, cue.end), channel_mark(segments[0]) + _safe(cue.text))
 
 
 def _later(start: float, end: float) -> float:
@@ -237,7 +249,7 @@ def to_txt(result: Result, **_options: object) -> str:
     >>> to_txt({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]})
     'Hello.\\n'
     """
-    return "".join(f"{segment['text'].strip()}\n" for segment in _spoken(result))
+    return "".join(f"{channel_mark(segment)}{segment['text'].strip()}\n" for segment in _spoken(result))
 
 
 def to_vtt(result: Result, **options: Any) -> str:
@@ -278,10 +290,12 @@ def to_tsv(result: Result, **_options: object) -> str:
     >>> to_tsv({"segments": [{"start": 0.0, "end": 2.0, "text": " Hello."}]})
     'start\\tend\\ttext\\n0\\t2000\\tHello.\\n'
     """
-    rows = ["start\tend\ttext"]
+    marked = any("channel" in segment for segment in result["segments"])
+    rows = ["start\tend\ttext" + "\tchannel" * marked]
     for segment in _spoken(result):
         text = segment["text"].strip().replace("\t", " ")
-        rows.append(f"{_milliseconds(segment['start'])}\t{_milliseconds(segment['end'])}\t{text}")
+        row = f"{_milliseconds(segment['start'])}\t{_milliseconds(segment['end'])}\t{text}"
+        rows.append(row + f"\t{segment.get('channel', '')}" * marked)
     return "\n".join(rows) + "\n"
 
 

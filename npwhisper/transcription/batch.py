@@ -17,18 +17,26 @@ from npwhisper.decoding import DecodingResult, DecodingTask, WindowDecoder, run_
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.model import Network
 from npwhisper.tracing.seam import Array
+from npwhisper.transcription.keeping import Keeper
 from npwhisper.transcription.passage import Passage, Request
 from npwhisper.transcription.run import Transcription
+from npwhisper.transcription.separate import SeparateChannels
 from npwhisper.transcription.voice import cut_at_pauses, is_speech, speech_share
 from npwhisper.transcription.windows import History, Segment, Window
 
 Job: TypeAlias = Generator[Request, DecodingResult, list[Segment]]
 
 
-def start_transcription(model: Network, audio: Any, options: TranscribeOptions) -> Transcription:
-    """The transcription of a recording, ready for its first segment: batched if `batch_size` is given."""
+def start_transcription(model: Network, audio: Any, options: TranscribeOptions) -> Transcription | SeparateChannels:
+    """The transcription of a recording, ready for its first segment: batched, of separate channels, or neither."""
+    if options.channels == "separate":
+        return SeparateChannels(model, audio, options, _made).prepare()
+    return _made(model, audio, options).prepare()
+
+
+def _made(model: Network, audio: Any, options: TranscribeOptions, keeper: Keeper | None = None) -> Transcription:
     kind = Transcription if options.batch_size is None else BatchedTranscription
-    return kind(model, audio, options).prepare()
+    return kind(model, audio, options, keeper)
 
 
 class BatchedTranscription(Transcription):

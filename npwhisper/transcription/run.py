@@ -9,7 +9,6 @@ Source: openai-whisper's ``transcribe.py``; Radford et al. 2022, section 4.5.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,8 +25,8 @@ from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
 from npwhisper.tracing.seam import Array
-from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint, record, start_journal
-from npwhisper.transcription.locking import JournalLock
+from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint
+from npwhisper.transcription.keeping import Keeper
 from npwhisper.transcription.passage import Attempt, Decision, Passage, Request
 from npwhisper.transcription.voice import speech_spans
 from npwhisper.transcription.windows import History, Segment, Window, parse_clips, within
@@ -73,11 +72,11 @@ class Transcription(Iterator[Segment]):
     ([False], True)
     """
 
-    def __init__(self, model: Network, audio: Any, options: TranscribeOptions) -> None:
+    def __init__(self, model: Network, audio: Any, options: TranscribeOptions, keeper: Keeper | None = None) -> None:
         self.model, self.audio, self.options = model, audio, options
+        self._keeper = keeper or Keeper(options)
         self.decisions: list[Decision] = []
         self._n_segments = 0
-        self._lock: JournalLock | None = None
 
     def prepare(self) -> Transcription:
         """Read the recording, open the journal and find the language, so that what fails does so before any segment."""
@@ -98,8 +97,7 @@ class Transcription(Iterator[Segment]):
     def close(self) -> None:
         """End here: no more segments come, and the journal is free for another run."""
         self._segments = iter(())
-        if self._lock is not None:
-            self._lock.close()
+        self._keeper.close()
 
     def _prepare(self) -> None:
         _ = self.journal, self.clips
@@ -108,9 +106,7 @@ class Transcription(Iterator[Segment]):
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             if self.journal.state is None:
                 raise
-            raise JournalError(
-                f"the journal {os.fspath(self.options.journal or '')!r} is damaged: start again without it"
-            ) from error
+            raise JournalError(f"the journal {self._keeper.name} is damaged: start again without it") from error
 
     def __next__(self) -> Segment:
         with self._at_work():
@@ -119,7 +115,8 @@ class Transcription(Iterator[Segment]):
     @cached_property
     def mel(self) -> LogMelStream:
         """The spectrogram of the recording, window by window."""
-        return LogMelStream(self.audio, self.model.dims.n_mels)
+        o = self.options
+        return LogMelStream(self.audio, self.model.dims.n_mels, channel=o.channel, audio_track=o.audio_track)
 
     @property
     def n_frames(self) -> int:
@@ -140,18 +137,18 @@ class Transcription(Iterator[Segment]):
     @cached_property
     def journal(self) -> Journal:
         """What a journal holds of an earlier run; it must have had the same audio, model and options."""
-        path = self.options.journal
-        if path is None:
-            return NO_JOURNAL
-        if not isinstance(path, JournalLock):
-            self._lock = JournalLock(path)
-        header = {
+        self._keeper.lock()
+        return self._keeper.start(self.header) if self._keeper.keeps else NO_JOURNAL
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What must be the same for going on."""
+        return {
             "npwhisper": __version__,
             "audio": {"frames": self.n_frames, "checksum": self.mel.checksum},
             "model": {**vars(self.model.dims), "checksum": fingerprint(self.model.weights)},
             "options": self.options.identity(),
         }
-        return start_journal(path, header, self.options.resume)
 
     # The language
 
@@ -166,6 +163,11 @@ class Transcription(Iterator[Segment]):
         if not (self.detects_every_window and self._seconds):
             return self.first_language
         return max(self._seconds, key=self._seconds.__getitem__)
+
+    @property
+    def languages(self) -> list[str]:
+        """Of each part that has one of its own: here of the whole."""
+        return [self.language]
 
     @cached_property
     def _seconds(self) -> dict[str, float]:
@@ -288,12 +290,9 @@ class Transcription(Iterator[Segment]):
 
     def _recorded(self, segments: list[Segment]) -> list[Segment]:
         """Number the segments of a window, and write them down before they are given."""
-        segments = [{"id": i, **segment} for i, segment in enumerate(segments, self._n_segments)]
+        segments = [{"id": i, **self._keeper.tags, **segment} for i, segment in enumerate(segments, self._n_segments)]
         self._n_segments += len(segments)
-        if self.options.journal is not None:
-            if self._lock is not None:
-                self._lock.check()
-            record(self.options.journal, segments, self.state())
+        self._keeper.add(segments, self.state())
         return segments
 
     def report(self, decisions: list[Decision]) -> None:

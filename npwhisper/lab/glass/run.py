@@ -330,8 +330,11 @@ def record(
         raise ValueError(
             f"a page shows windows that are decoded one after the other, got batch_size={given.batch_size}"
         )
+    if given.channels == "separate":
+        raise ValueError("a page shows one channel, or all mixed, got channels='separate': choose one with channel=")
     title = title or (Path(audio).name if isinstance(audio, (str, Path)) else "recording")
-    samples = load_audio(audio)
+    samples = load_audio(audio, channel=given.channel, audio_track=given.audio_track)
+    options = {**options, "channel": None, "audio_track": None}
     run = Run(title, label or "this run", describe_model(model), _options(given), len(samples) / SAMPLE_RATE)
     packing = Packing(run, model, given, samples)
     recorder = Recorder(model, model.tokenizer, packing.finish)
