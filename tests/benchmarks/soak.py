@@ -1,7 +1,6 @@
 """Long, repeated and interrupted runs, too slow for the tests.
 
-    python tests/benchmarks/soak.py [NAME ...] [--minutes 180]
-
+    python tests/benchmarks/soak.py [NAME ...] [--minutes 180] [--times N]
 
 Each function prints what it measured and fails if a promise is broken:
 
@@ -9,6 +8,8 @@ Each function prints what it measured and fails if a promise is broken:
     resume    killed at five random moments and resumed, the output files are those of an unbroken run
     threads   eight threads transcribe twenty times each with one model: all results are equal
     repeats   after 200 transcriptions the process is at most 2 % larger than after 20
+    forks     of 300 processes forked while two threads transcribe, none hangs, and all compute the same
+    kills     after each of 30 kills, 10 of them of two runs at once, a resumed run's outputs are right
     silence   five minutes each of silence, noise, hum and tones give no text with robust=True
 """
 
@@ -22,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,9 +50,10 @@ def parts() -> list[Array]:
     """Half minutes of speech, silence and noise, each with the same loudest moment and with silent edges."""
     noise = np.random.default_rng(0).standard_normal(PART * SAMPLE_RATE).astype(np.float32)
     made = []
-    for i, speech in enumerate([load_audio(path) for path in cases.recordings().values()]):
+    recordings = [load_audio(path) for path in cases.recordings().values()]
+    for i, speech in enumerate(speech for speech in recordings if len(speech) < 20 * SAMPLE_RATE):
         part = noise * (0.0, 0.001, 0.01)[i % 3]
-        at = (2 + 3 * i) * SAMPLE_RATE
+        at = (2 + i % 7) * SAMPLE_RATE
         part[at : at + len(speech)] += speech
         part[:SAMPLE_RATE] = part[-SAMPLE_RATE:] = 0
         part[SAMPLE_RATE : SAMPLE_RATE + 160] = noise[:160].clip(-0.9, 0.9)
@@ -69,10 +72,11 @@ def recording(folder: Path, minutes: int) -> Path:
     return path
 
 
-def start(path: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
+def start(path: Path, folder: Path, *more: str, quiet: bool = False) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "npwhisper", str(path), "-o", str(folder), *PLAIN, *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, cwd=folder)
+    errors = subprocess.DEVNULL if quiet else None  # a second run on one output is refused
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment, cwd=folder)
 
 
 def finished(process: subprocess.Popen[bytes]) -> float:
@@ -83,7 +87,7 @@ def finished(process: subprocess.Popen[bytes]) -> float:
     return usage.ru_maxrss / 1024
 
 
-def memory(folder: Path, minutes: int) -> None:
+def memory(folder: Path, minutes: int, _: int | None) -> None:
     peaks = {}
     for length in (10, minutes):
         path, began = recording(folder, length), time.monotonic()
@@ -105,7 +109,7 @@ def memory(folder: Path, minutes: int) -> None:
     print(f"all {n_parts} parts have the text that they have alone ({sum(map(bool, alone))} of {len(alone)} have one)")
 
 
-def resume(folder: Path, minutes: int) -> None:
+def resume(folder: Path, minutes: int, _: int | None) -> None:
     path = recording(folder, minutes)
     whole, broken = folder / "whole", folder / "broken"
     for place in (whole, broken):
@@ -128,7 +132,7 @@ def resume(folder: Path, minutes: int) -> None:
     print(f"{minutes} minutes, unbroken in {seconds:.0f} s: {sorted(expected)} are identical")
 
 
-def threads(_: Path, __: int) -> None:
+def threads(*_: Any) -> None:
     model, speech = npwhisper.load_model(), min(map(load_audio, cases.recordings().values()), key=len)
     expected = model.transcribe(speech, temperature=0)
     with ThreadPoolExecutor(8) as pool:
@@ -142,7 +146,7 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def repeats(_: Path, __: int) -> None:
+def repeats(*_: Any) -> None:
     model, speech = npwhisper.load_model(), min(map(load_audio, cases.recordings().values()), key=len)
     sizes = {}
     for i in range(1, 201):
@@ -152,7 +156,63 @@ def repeats(_: Path, __: int) -> None:
     assert sizes[200] <= 1.02 * sizes[20]
 
 
-def silence(_: Path, __: int) -> None:
+def forks(_: Path, __: int, times: int | None) -> None:
+    model, speech = npwhisper.load_model(), min(map(load_audio, cases.recordings().values()), key=len)
+    expected, stop, bad = npwhisper.log_mel_spectrogram(speech).tobytes(), threading.Event(), 0
+
+    def busy() -> None:
+        while not stop.is_set():
+            model.transcribe(speech, temperature=0, sample_len=25)
+
+    with ThreadPoolExecutor(2) as pool:
+        working = [pool.submit(busy) for _ in range(2)]
+        time.sleep(1)
+        for _ in range(times or 300):
+            bad += not _is_right_in_a_child(lambda: npwhisper.log_mel_spectrogram(speech).tobytes() == expected)
+        stop.set()
+        for thread in working:
+            thread.result()
+    print(f"{times or 300} forks while two threads transcribe: {bad} hung or computed something else")
+    assert bad == 0
+
+
+def _is_right_in_a_child(work: Callable[[], bool]) -> bool:
+    """Whether `work` is true in a forked process, within 20 seconds."""
+    if (pid := os.fork()) == 0:
+        signal.alarm(20)
+        os._exit(not work())
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def kills(folder: Path, _: int, times: int | None) -> None:
+    path, chance, killed, times = recording(folder, 2), random.Random(0), 0, times or 30
+    whole, broken = folder / "whole", folder / "broken"
+    for place in (whole, broken):
+        place.mkdir()
+    began = time.monotonic()
+    finished(start(path, whole))
+    seconds, expected = time.monotonic() - began, _visible(whole)
+    while killed < times:
+        n_runs = 2 if killed % 3 == 2 else 1
+        processes = [start(path, broken, "--resume", quiet=True) for _ in range(n_runs)]
+        time.sleep(chance.uniform(0.05, 1.0) * seconds)
+        killed += any(process.poll() is None for process in processes)
+        for process in processes:
+            process.kill()
+            process.wait()
+        left = sorted(_visible(broken))
+        finished(start(path, broken, "--resume"))
+        assert _visible(broken) == expected, (killed, left)
+        for file in broken.iterdir():
+            file.unlink()
+        print(f"kill {killed} of {n_runs} runs: left {[Path(name).suffix for name in left]}, then whole", flush=True)
+
+
+def _visible(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.startswith(".")}
+
+
+def silence(*_: Any) -> None:
     t = np.arange(300 * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
     noise = np.random.default_rng(0).standard_normal(len(t)).astype(np.float32)
     notes = 220 * 2 ** (np.random.default_rng(1).integers(0, 12, 900) / 12)
@@ -174,18 +234,21 @@ def silence(_: Path, __: int) -> None:
         assert texts[True] == ""
 
 
-SOAKS: dict[str, Callable[[Path, int], None]] = {f.__name__: f for f in (memory, resume, threads, repeats, silence)}
+SOAKS: dict[str, Callable[[Path, int, int | None], None]] = {
+    f.__name__: f for f in (memory, resume, threads, repeats, forks, kills, silence)
+}
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("names", nargs="*", metavar="NAME")
     p.add_argument("--minutes", type=int, default=180)
+    p.add_argument("--times", type=int, help="of forks and kills")
     options = p.parse_args()
     for name in options.names or SOAKS:
         print(f"== {name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            SOAKS[name](Path(folder), options.minutes)
+            SOAKS[name](Path(folder), options.minutes, options.times)
 
 
 if __name__ == "__main__":

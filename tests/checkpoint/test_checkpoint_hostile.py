@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -55,10 +55,14 @@ def open_whole(path: Path) -> dict[str, np.ndarray]:
 
 
 @contextlib.contextmanager
-def refused(folder: Path, data: bytes | dict[str, bytes], message: str = "") -> Iterator[Path]:
+def refused(
+    folder: Path, data: bytes | dict[str, bytes] | Callable[[Path], object], message: str = ""
+) -> Iterator[Path]:
     """The file or folder `model` is refused, in little memory and time; nothing is started and nothing written."""
     if isinstance(data, bytes):
         (folder / "model").write_bytes(data)
+    elif callable(data):
+        data(folder / "model")
     else:
         hostile_folders.write(folder / "model", data)
     before = sorted(folder.rglob("*"))
@@ -95,6 +99,12 @@ def test_hostile_folders(name: str, tmp_path: Path) -> None:
         open_whole(path)
 
 
+@pytest.mark.parametrize("name", hostile_folders.NO_FILES)
+def test_pipes_and_devices_are_not_read(name: str, tmp_path: Path) -> None:
+    with refused(tmp_path, hostile_folders.NO_FILES[name]) as path:
+        open_whole(path)
+
+
 @pytest.mark.parametrize("name", [*REACHES_THE_WRITER, "calls os.system", "dims: negative", "safetensors: overlapping"])
 def test_nothing_is_written_when_reading_fails(name: str, tmp_path: Path) -> None:
     with refused(tmp_path, hostile.CASES[name][0]()) as path:
@@ -117,7 +127,7 @@ def test_every_hostile_file_stays_under_the_caps(megabytes: int, kept: bool) -> 
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": places}, timeout=300
     )
-    count = len(hostile.CASES) + len(hostile_folders.CASES)
+    count = len(hostile.CASES) + len(hostile_folders.CASES) + len(hostile_folders.NO_FILES)
     assert (done.stdout == f"{count} files\n") == kept, done.stdout
 
 

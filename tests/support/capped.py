@@ -34,7 +34,7 @@ def open_whole(path: Path) -> None:
 
 def child(path: Path, megabytes: int, seconds: int) -> int:
     # Mapping the file needs address space as well, so the limit on it is the file's size above that on memory.
-    files = [path] if path.is_file() else list(path.iterdir())
+    files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
     limit = megabytes * 2**20 + sum(file.stat().st_size for file in files)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     signal.alarm(seconds)
@@ -51,6 +51,7 @@ def cases() -> Iterator[tuple[str, Callable[[Path], object]]]:
         yield name, lambda path, make=make: path.write_bytes(make())  # type: ignore[misc]
     for name, (files, _) in hostile_folders.CASES.items():
         yield name, lambda path, files=files: hostile_folders.write(path, files())  # type: ignore[misc]
+    yield from hostile_folders.NO_FILES.items()
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -32,6 +33,9 @@ CASES: dict[str, tuple[Callable[[], Files], str]] = {}
 WEIGHTS = random_weights()
 VARIABLES = ct2_variables(WEIGHTS)
 GOOD = safetensors(hf_weights())
+
+
+NO_FILES: dict[str, Callable[[Path], Path]] = {}  # name -> what writes a folder, of which a part is no regular file
 
 
 def write(folder: Path, files: Files) -> None:
@@ -284,3 +288,33 @@ def fill() -> None:
 
 
 fill()
+
+
+# --- pipes, which nobody writes to, and links to a device that never ends --------------------------------------------
+
+
+def without_end(folder: Path, files: Files, name: str, is_pipe: bool) -> Path:
+    """Lay files into a new folder, except one of them, which a pipe or a link stands for."""
+    write(folder, {other: content for other, content in files.items() if other != name})
+    os.mkfifo(folder / name) if is_pipe else (folder / name).symlink_to("/dev/zero")
+    return folder
+
+
+WHOLE: dict[str, Callable[[], Files]] = {
+    "Hugging Face": lambda: huggingface_files({"model.safetensors": GOOD}),
+    "Hugging Face, PyTorch": lambda: huggingface_files({"pytorch_model.bin": GOOD}),
+    "CTranslate2": lambda: ctranslate2_files(lambda: ct2(VARIABLES)),
+    "MLX": lambda: mlx_files(lambda: npz(mlx_weights())),
+}
+PARTS = {
+    "Hugging Face": ("config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json"),
+    "Hugging Face, PyTorch": ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    "CTranslate2": ("config.json", "model.bin"),
+    "MLX": ("config.json", "weights.npz"),
+}
+for form, names in PARTS.items():
+    for name in names:
+        for is_pipe in (False, True) if hasattr(os, "mkfifo") else ():
+            NO_FILES[f"{form}: {name} is {'a pipe' if is_pipe else '/dev/zero'}"] = (
+                lambda folder, f=form, n=name, p=is_pipe: without_end(folder, WHOLE[f](), n, p)  # type: ignore[misc]
+            )
