@@ -23,7 +23,7 @@ from scipy.special import erf
 
 import npwhisper
 from npwhisper.compute.blocks import blocked
-from npwhisper.compute.products import product
+from npwhisper.compute.products import inner
 from npwhisper.compute.threads import get_num_threads
 from npwhisper.model import layers, mlp
 from npwhisper.tracing.profiling import measure_ceilings
@@ -370,7 +370,7 @@ table = model.weights["decoder.token_embedding.weight"]
 rng = np.random.default_rng(0)
 for rows in (1, 5):
     vectors = rng.standard_normal((rows, d.n_text_state)).astype(np.float32)
-    for how, function in (("x @ W.T", np.matmul), ("product", product)):
+    for how, function in (("x @ W.T", np.matmul), ("product", inner)):
         seconds = quickest(function, vectors, table.T if function is np.matmul else table, repeat=9)
         speed = table.nbytes / seconds / 1e9
         print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")

@@ -2,7 +2,7 @@
 
 from npwhisper.compat.elsewhere import elsewhere
 from npwhisper.compute.elementwise import row_sum
-from npwhisper.compute.products import product
+from npwhisper.compute.products import inner
 from npwhisper.whisper import Whisper
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "total",
 ]
 
-total = row_sum
+product, total = inner, row_sum
 
 _ATTENTION = "use npwhisper.model.self_attention and cross_attention; npwhisper.trace records what they compute"
 _BLOCK = "use npwhisper.model.encoder_block(x, w, n_head) and decoder_block; npwhisper.trace records what they compute"

@@ -45,7 +45,7 @@ def matmul(x: Array, y: Array | Int8Transpose) -> Array:
     (2, 4)
     """
     if y.ndim == 2:
-        return product(x, y.T)
+        return inner(x, y.T)
     if x.shape[-2] <= FEW_QUERIES or x.ndim != 4:
         return np.asarray(x @ np.asarray(y))
     return _head_by_head(x, np.asarray(y))
@@ -58,7 +58,7 @@ def affine(x: Array, weight: Matrix, bias: Array | None) -> Array:
     array([[4.],
            [4.]], dtype=float32)
     """
-    y = product(x, weight)
+    y = inner(x, weight)
     if bias is not None:
         y += bias  # in place: a second array would cost the encoder 1 % of its time
     return y
@@ -101,7 +101,7 @@ def _convolve(windows: Array, weight: Array, bias: Array) -> Array:
     return y
 
 
-def outputwise(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, Matrix], Array]:
+def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, Matrix], Array]:
     """Compute ``f(x, weight)``, a product with the rows of `weight`, for some of these rows at a time if that pays."""
 
     @functools.wraps(function)
@@ -132,17 +132,17 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     return int(min(size, max(1, FETCHED // width)) if is_fetched else size)
 
 
-@outputwise
-def product(x: Array, weight: Matrix) -> Array:
-    """The inner product of every row of x with every row of a matrix: (..., D_in), (D_out, D_in) -> (..., D_out)."""
+@by_outputs
+def inner(x: Array, weight: Matrix) -> Array:
+    """As `numpy.inner`, every row of x with every row of a matrix: (..., D_in), (D_out, D_in) -> (..., D_out)."""
     if isinstance(weight, Int8Matrix):
-        return _product(x, weight.integers.astype(np.float32)) * weight.scale
+        return _inner(x, weight.integers.astype(np.float32)) * weight.scale
     rows = math.prod(x.shape[:-1])
     is_fetched = are_few(rows) and not are_vectors(rows)  # copying first reads the weights sequentially
-    return _product(x, weight.copy() if is_fetched else weight)
+    return _inner(x, weight.copy() if is_fetched else weight)
 
 
-def _product(x: Array, weight: Array) -> Array:
+def _inner(x: Array, weight: Array) -> Array:
     rows = math.prod(x.shape[:-1])
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.asarray(np.vecdot(weight, x[..., None, :]))

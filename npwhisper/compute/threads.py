@@ -15,12 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-Piece: TypeAlias = Any
+T = TypeVar("T")
 
 MOST_THREADS = 1024
 
@@ -110,7 +110,7 @@ def is_inside() -> bool:
     return _is_inside.get()
 
 
-def run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
+def run(work: Callable[[T], None], pieces: Sequence[T]) -> None:
     """Do `work` for all pieces, in any order: in several threads, except inside a piece of other such work."""
     if is_inside():
         run_alone(work, pieces)
@@ -132,13 +132,13 @@ def run(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
             raise failure
 
 
-def run_alone(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
+def run_alone(work: Callable[[T], None], pieces: Iterable[T]) -> None:
     """Do `work` for all pieces in the calling thread."""
     for piece in pieces:
         work(piece)
 
 
-def _start(n: int, work: Callable[[Piece], None], todo: Iterator[Piece]) -> list[Future[None]]:
+def _start(n: int, work: Callable[[T], None], todo: Iterator[T]) -> list[Future[None]]:
     """Let up to `n` threads help; none once the interpreter ends, since it starts no more: the caller does it all."""
     futures: list[Future[None]] = []
     try:
@@ -149,7 +149,7 @@ def _start(n: int, work: Callable[[Piece], None], todo: Iterator[Piece]) -> list
     return futures
 
 
-def _drain(work: Callable[[Piece], None], todo: Iterator[Piece]) -> None:
+def _drain(work: Callable[[T], None], todo: Iterator[T]) -> None:
     """Work until nothing is left; after an error nothing is left for any thread."""
     try:
         for piece in todo:

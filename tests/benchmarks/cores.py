@@ -157,7 +157,7 @@ def product_ways(x: Array, n_threads: int) -> dict[str, Callable[[Array], Any]]:
         y = np.empty((rows, len(weight)), dtype=np.float32)
 
         def work(part: slice) -> None:
-            y[:, part] = products._product(x, weight[part])
+            y[:, part] = products._inner(x, weight[part])
 
         shared(work, len(weight), count)
 
@@ -170,8 +170,8 @@ def product_ways(x: Array, n_threads: int) -> dict[str, Callable[[Array], Any]]:
         np.matmul(weight, x.T)
 
     ways: dict[str, Callable[[Array], Any]] = {
-        "now": lambda weight: products.product(x, weight),
-        "alone": lambda weight: products._product(x, weight),
+        "now": lambda weight: products.inner(x, weight),
+        "alone": lambda weight: products._inner(x, weight),
         "BLAS": native,
         "pool, a piece a thread": lambda weight: pieces(weight, n_threads),
     }

@@ -18,7 +18,7 @@ import npwhisper
 from npwhisper.__main__ import main
 from npwhisper.compute import threads as pool
 from npwhisper.compute.int8 import BLOCK, Int8Matrix
-from npwhisper.compute.products import product
+from npwhisper.compute.products import inner
 from npwhisper.model.layers import embedding, linear
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import fingerprint
@@ -80,7 +80,7 @@ def test_a_product_is_that_of_the_values(rows: int, shape: tuple[int, int], n: i
         pytest.skip("more than a network ever multiplies")
     pool.set_num_threads(n)
     x, matrix = random(rows, shape[1]) / 32, Int8Matrix.pack(random(*shape))
-    assert_layer_equal(product(x, matrix), product(x, np.asarray(matrix)))
+    assert_layer_equal(inner(x, matrix), inner(x, np.asarray(matrix)))
 
 
 def test_layers_take_it_where_they_take_arrays() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tolerances import assert_layer_equal, assert_stack_equal
 from npwhisper.compute import products
 from npwhisper.compute import threads as pool
 from npwhisper.compute.parallel import blocked, get_num_threads, limit_blas, set_num_threads
-from npwhisper.compute.products import product
+from npwhisper.compute.products import inner
 from npwhisper.model import mlp
 from npwhisper.model.attention import attend, causal_mask
 from npwhisper.model.layers import conv1d, gelu, layer_norm, linear
@@ -48,10 +49,10 @@ CALLS: dict[str, Callable[[], Array]] = {
     "conv1d with stride": lambda: conv1d(random(1, 8, 1202), affine(6, 1) | {"weight": random(6, 8, 3)}, stride=2),
     "attend": lambda: attend(random(2, 3, 500, 8), random(2, 3, 301, 8), random(2, 3, 301, 8)),
     "attend with mask": lambda: attend(*(random(1, 2, 203, n) for n in (8, 8, 8)), causal_mask(203, 203)),
-    "product of one row": lambda: product(random(1, 64) / 8, random(140_001, 64)),
-    "product of few rows": lambda: product(random(5, 1, 64) / 8, random(301, 64)),
-    "product of few rows, large": lambda: product(random(5, 64) / 8, random(30_001, 64)),
-    "product of many rows": lambda: product(random(20, 64) / 8, random(7001, 64)),
+    "product of one row": lambda: inner(random(1, 64) / 8, random(140_001, 64)),
+    "product of few rows": lambda: inner(random(5, 1, 64) / 8, random(301, 64)),
+    "product of few rows, large": lambda: inner(random(5, 64) / 8, random(30_001, 64)),
+    "product of many rows": lambda: inner(random(20, 64) / 8, random(7001, 64)),
 }
 
 
@@ -229,10 +230,10 @@ def test_a_single_row_gives_the_same_bits_with_any_number_of_threads() -> None:
     for n_out in (3, 24, 384, 1001, 51865):
         x, weight = random(1, 1, 384), random(n_out, 384)
         set_num_threads(1)
-        want = product(x, weight)
+        want = inner(x, weight)
         for n in (2, 3):
             set_num_threads(n)
-            np.testing.assert_array_equal(product(x, weight), want)
+            np.testing.assert_array_equal(inner(x, weight), want)
 
 
 @pytest.mark.parametrize(("rows", "width", "n_out"), [(5, 384, 240), (5, 3072, 65), (16, 64, 75), (16, 200_000, 1)])
@@ -248,17 +249,34 @@ def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(
     assert seen[1][1] <= n_out
 
 
-@pytest.mark.parametrize(("rows", "is_stack"), [(2, True), (8, True), (9, False), (16, False), (48, False)])
-def test_without_small_products_in_blas_up_to_8_rows_are_matrix_times_vector(
-    rows: int, is_stack: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_small_products", [True, False], ids=["AVX-512", "AVX2"])
+@pytest.mark.parametrize("rows", [1, 2, 8, 9, 32, 33, 48])
+def test_few_rows_are_computed_as_blas_can(
+    rows: int, has_small_products: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(products, "has_small_products", lambda: False)
-    as_vectors = products.as_vectors
-    monkeypatch.setattr(products, "as_vectors", lambda x, w: (calls.append(len(w)), as_vectors(x, w))[1])
+    """In pieces up to 32 rows if BLAS has small products, else as vectors up to 8; plain beyond; the same numbers."""
+    calls: list[str] = []
+    monkeypatch.setattr(products, "has_small_products", lambda: has_small_products)
+    for name in ("few_rows", "as_vectors"):
+        whole = getattr(products, name)
+        monkeypatch.setattr(products, name, lambda x, w, n=name, f=whole: (calls.append(n), f(x, w))[1])
     x, weight = random(1, rows, 96), random(150, 96)  # two pieces of 64 outputs, and 22 more
-    np.testing.assert_allclose(product(x, weight), x @ weight.T, rtol=1e-4, atol=1e-4)
-    assert bool(calls) == is_stack
+    np.testing.assert_allclose(inner(x, weight), x @ weight.T, rtol=1e-4, atol=1e-4)
+    if has_small_products:
+        assert calls == (["few_rows"] if 2 <= rows <= 32 else [])
+    else:  # then `few_rows` is the plain product
+        assert calls == (["as_vectors"] if 2 <= rows <= 8 else ["few_rows"] if 9 <= rows <= 32 else [])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"), [("SkylakeX", True), ("SapphireRapids", True), ("Haswell", False), ("Zen", False)]
+)
+def test_blas_has_small_products_for_avx512_only(
+    architecture: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = SimpleNamespace(architecture=architecture)
+    monkeypatch.setattr(products, "blas_libraries", lambda: (SimpleNamespace(), library))
+    assert products.has_small_products.__wrapped__() is expected
 
 
 def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,13 +286,13 @@ def test_few_rows_of_another_width_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_rows_give_no_rows() -> None:
-    assert product(random(1, 0, 4), random(3, 4)).shape == (1, 0, 3)
+    assert inner(random(1, 0, 4), random(3, 4)).shape == (1, 0, 3)
 
 
 def test_a_large_matrix_is_fetched_piece_by_piece() -> None:
     seen: list[int] = []
 
-    @products.outputwise
+    @products.by_outputs
     def look(x: Array, weight: Array) -> Array:
         seen.append(weight.size)
         return x @ weight.T
