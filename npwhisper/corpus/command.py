@@ -78,7 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     for entry in failed:
         subject = "" if repr(entry["path"]) in entry["error"] else f"{entry['path']!r}: "
         print(f"npwhisper: {subject}{entry['error']}", file=sys.stderr)
-    print(f"{len(entries) - len(failed)} recordings done, {len(failed)} failed: {ours['output_dir']}/manifest.jsonl")
+    done = len(entries) - len(failed)
+    print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {ours['output_dir']}/manifest.jsonl")
+    if len(entries) < bar.total:
+        print(f"{bar.total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
     return int(bool(failed) or len(entries) < bar.total)
 
 

@@ -103,7 +103,10 @@ def _expanded(given: str) -> Iterator[tuple[str, PurePath]]:
 
 
 def _from_list(given: str) -> Iterator[tuple[str, PurePath]]:
-    text = sys.stdin.read() if given == "-" else Path(given).read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if given == "-" else Path(given).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"the list {given!r} is not UTF-8 text: write one path per line") from error
     paths = [os.path.abspath(line) for line in text.splitlines() if line.strip() and not line.startswith("#")]
     for path in paths:
         if not os.path.exists(path):

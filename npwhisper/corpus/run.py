@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from npwhisper.checkpoint.weights import EMBEDDED
-from npwhisper.compute.parallel import get_num_threads
+from npwhisper.compute.threads import get_num_threads, using_threads
 from npwhisper.corpus.lock import locked
 from npwhisper.corpus.manifest import Entry, Manifest, identity
 from npwhisper.corpus.recordings import CorpusError, Recording, find_recordings
 from npwhisper.corpus.sharing import shared_weights
 from npwhisper.corpus.work import Job, sentence, transcribe_recording
-from npwhisper.decoding.options import TranscribeOptions
+from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.output.writers import FORMATS
+from npwhisper.tokenizer import check_language
 from npwhisper.whisper import Whisper
 
 Progress = Callable[[Entry], None]
@@ -107,6 +108,8 @@ def transcribe_corpus(
     formats = _formats(output_format)
     options = {"seed": 0, **options}
     checked = TranscribeOptions.from_keywords(**options)
+    with using_threads(num_threads):
+        _require_language(checked)
     folder = Path(output_dir)
     with locked(folder):
         manifest = Manifest(folder)
@@ -141,6 +144,12 @@ def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:
     if unknown or not names:
         raise CorpusError(f"unknown output format {unknown or names}: use some of {', '.join(FORMATS)}, or all")
     return tuple(name for name in FORMATS if name in names)
+
+
+def _require_language(options: TranscribeOptions) -> None:
+    """Refuse an unknown language once, not in every recording."""
+    if options.decoding.language not in (None, EVERY_WINDOW):
+        check_language(str(options.decoding.language))
 
 
 def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions, subtitles: Mapping[str, Any]) -> str:

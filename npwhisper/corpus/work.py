@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from npwhisper.compute.parallel import set_num_threads
+from npwhisper.compute.threads import set_num_threads
 from npwhisper.corpus.manifest import Entry, identity
 from npwhisper.corpus.recordings import Recording
 from npwhisper.corpus.sharing import open_shared, shared_weights

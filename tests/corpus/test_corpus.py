@@ -82,6 +82,35 @@ def test_patterns_lists_and_standard_input(talks: Path, monkeypatch: pytest.Monk
     assert [r.name for r in find_recordings(["-"])] == ["a", "year/c"]
 
 
+def test_a_list_may_come_from_windows(talks: Path) -> None:
+    (talks / "some.list").write_bytes(b"\xef\xbb\xbf" + f"{talks}/a.wav\r\n\r\n{talks}/b.flac\r\n".encode())
+    assert [r.name for r in find_recordings([talks / "some.list"])] == ["a", "b"]
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "some.list").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CorpusError, match=r"some.list' is not UTF-8 text: write one path per line"):
+        find_recordings([tmp_path / "some.list"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_threads": 0}, "at least one thread must compute, got 0"),
+        ({"n_jobs": 0}, "at least one job must run, got 0"),
+        ({"language": "xx"}, "unknown language 'xx'"),
+        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"output_format": "pdf"}, "unknown output format"),
+    ],
+)
+def test_a_wrong_option_ends_the_run_before_any_recording(
+    options: dict[str, Any], message: str, talks: Path, tmp_path: Path, model: npwhisper.Whisper
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(talks, tmp_path / "out", model, **options)
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()
+
+
 def test_recordings_of_one_name_keep_their_endings(talks: Path) -> None:
     shutil.copy(talks / "a.wav", talks / "a.flac")
     assert [r.name for r in find_recordings([talks / "a.wav", talks / "a.flac"])] == ["a.flac", "a.wav"]
