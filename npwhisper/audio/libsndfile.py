@@ -127,7 +127,7 @@ def _announced(sound: Any) -> int:
     """
     import re
 
-    sizes = re.search(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", sound.extra_info)
+    sizes = re.search(r"(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", sound.extra_info)
     announced, found = (int(size) for size in sizes.groups()) if sizes else (1, 1)
     if sound.frames > UNKNOWN or announced >= 0x7FFF0000:
         return 0

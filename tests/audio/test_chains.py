@@ -114,6 +114,14 @@ def test_a_flac_of_unknown_length_gives_no_warning() -> None:
     np.testing.assert_array_equal(load_audio(bytes(data)), expected)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_a_truncated_w64_gives_a_warning(share: float) -> None:
+    data = encoded("W64", "PCM_16")
+    assert len(load_audio(data)) == 3 * SAMPLE_RATE
+    with pytest.warns(AudioWarning, match=r"is truncated or damaged: \d\.\d of (2\.9|3\.\d) seconds can be read"):
+        load_audio(data[: int(share * len(data)) // 2 * 2])
+
+
 def test_a_header_cannot_ask_for_hours_of_silence() -> None:
     """The header tells of 2^36 - 1 samples, 49 days; behind the first frames the file is damaged."""
     data = bytearray(encoded("FLAC", "PCM_16", channels=8))

@@ -9,6 +9,8 @@ import io
 import itertools
 import math
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -441,3 +443,18 @@ def test_damaged_files_are_read_or_refused(form: str, monkeypatch: pytest.Monkey
             assert np.isfinite(sound).all()
             n_read += 1
     assert n_read, "some damage does no harm"
+
+
+# Damage at random
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no fork")
+@pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_recordings_are_read_or_refused_within_limits(n: int) -> None:
+    script = Path(__file__).parents[1] / "support" / "mutated_recordings.py"
+    run = subprocess.run([sys.executable, str(script), "--n", str(n), "--seed", str(n)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts = run.stdout.splitlines()[-1]
+    assert counts.startswith(f"{n} files of ")
+    assert "'read'" in counts
+    assert "'refused'" in counts
