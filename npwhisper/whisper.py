@@ -23,6 +23,7 @@ from npwhisper.tracing.seam import Array
 from npwhisper.transcription.batch import start_transcription
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.separate import SeparateChannels
+from npwhisper.transcription.several import is_several, name_of, transcribe_several
 from npwhisper.transcription.windows import Segment
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
@@ -108,11 +109,27 @@ class Whisper(TorchNames, Network):
         """See `npwhisper.decode`."""
         return decoding.decode(self, mel, options, **kwargs)
 
-    def transcribe(self, audio: Any, *, verbose: bool | None = None, **options: Any) -> dict[str, Any]:
+    def transcribe(self, audio: Any, *, verbose: bool | None = None, **options: Any) -> Any:
         """See `npwhisper.transcribe`."""
+        if is_several(audio):
+            return self._transcribe_several(audio, verbose, TranscribeOptions.from_keywords(**options))
         stream = self.iter_segments(audio, **options)
         segments = list(_shown(stream, verbose))
         return Transcript(text=stream.text, segments=segments, language=stream.language)
+
+    def _transcribe_several(
+        self, recordings: Sequence[Any], verbose: bool | None, options: TranscribeOptions
+    ) -> list[Transcript]:
+        found = list[Transcript]()
+
+        def done(stream: Transcription | SeparateChannels, segments: list[Segment]) -> None:
+            if verbose:
+                lines = [f"\n{name_of(recordings[len(found)], len(found))}", *map(segment_line, segments)]
+                print(*lines, sep="\n", flush=True)
+            found.append(Transcript(text=stream.text, segments=segments, language=stream.language))
+
+        transcribe_several(self, recordings, options, done)
+        return found
 
     def iter_segments(self, audio: Any, **options: Any) -> Transcription | SeparateChannels:
         """See `npwhisper.iter_segments`."""
@@ -193,25 +210,27 @@ def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
     raise TypeError(f"the model is a Whisper, a name or a path, got {type(model).__name__}: use load_model()")
 
 
-def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **options: Any) -> dict[str, Any]:
+def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **options: Any) -> Any:
     """Write down what is said in a recording.
 
     Parameters
     ----------
-    audio : str, path, file object, bytes or array
-        A recording of any length, as `load_audio` takes it; an array is mono at 16 kHz.
+    audio : str, path, file object, bytes or array; or a list of these
+        A recording of any length, as `load_audio` takes it; an array is mono at 16 kHz. With `batch_size`, the windows
+        of a list of recordings are decoded together.
     model : Whisper, or a name or path for `load_model`, optional
         By default the embedded `tiny.en`, the smallest of OpenAI's English models; "small.en" or "turbo" make fewer
         errors, and other languages need a multilingual model, such as "base".
     verbose : bool, optional
-        True prints each segment as it comes, False shows a progress bar, None is silent.
+        True prints each segment as it comes (of a list, each recording), False shows a progress bar (of one), None is
+        silent.
     **options
         Those of `TranscribeOptions` and `DecodingOptions`: ``language="de"``, ``beam_size=5``,
         ``word_timestamps=True``, ...
 
     Returns
     -------
-    dict
+    dict, or a list of one for each recording of a list
         ``text`` (str), ``language`` (str) and ``segments``: a list of dicts with ``id seek start end text tokens
         temperature avg_logprob compression_ratio no_speech_prob`` (and ``words``); times in seconds, `seek` in
         hundredths of a second. With ``channels="separate"``, also its ``channel`` and ``language``.

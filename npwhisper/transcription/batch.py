@@ -42,6 +42,8 @@ def _made(model: Network, audio: Any, options: TranscribeOptions, keeper: Keeper
 class BatchedTranscription(Transcription):
     """The segments of a recording of which `batch_size` cuts are transcribed at once. See `Transcription`."""
 
+    name: str | None = None  # what errors call the recording, if it is one of several
+
     def prepare(self) -> Transcription:
         """As `Transcription.prepare`; also finds the cuts."""
         super().prepare()
@@ -110,6 +112,10 @@ class BatchedTranscription(Transcription):
         self.report(passage.decisions)
         return segments
 
+    def take(self, passage: Passage, segments: list[Segment]) -> list[Segment]:
+        """The segments of a finished cut, numbered."""
+        return self._recorded(self.give(passage, segments))
+
     def _all_windows(self) -> Iterator[list[Segment]]:
         assert self.options.batch_size is not None
         for passage, segments in run_side_by_side(self.passages(), self.options.batch_size):
@@ -134,6 +140,8 @@ class _Slot:
         except StopIteration as finished:
             self.window, self.segments = None, finished.value
             return
+        except Exception as error:
+            raise named(error, getattr(self.passage.owner, "name", None)) from error.__cause__
         is_retry = before is not None and np.shares_memory(before.features, request.features)
         cache = before.cache if is_retry and before is not None else None
         self.window = WindowDecoder(DecodingTask(model, request.options), request.features[0], cache)
@@ -142,6 +150,17 @@ class _Slot:
         """Take what was decoded."""
         while self.window is not None and self.window.done:
             self._go_on(self.window.result())
+
+
+def named(error: Exception, name: str | None) -> Exception:
+    """The error, which now says which recording it is about, unless it does already.
+
+    >>> named(ValueError("the audio holds NaN"), "'a.wav'"), named(ValueError("no such file 'a.wav'"), "'a.wav'")
+    (ValueError("'a.wav': the audio holds NaN"), ValueError("no such file 'a.wav'"))
+    """
+    if name and name not in str(error) and len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (f"{name}: {error.args[0]}",)
+    return error
 
 
 def run_side_by_side(passages: Iterable[Passage], size: int) -> Iterator[tuple[Passage, list[Segment]]]:

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from talkers import ENGLISH, MULTILINGUAL, talker
+from transcripts import assert_equal
 
 import npwhisper
 from npwhisper.audio import N_FRAMES
 from npwhisper.tracing.seam import Array, trace
 from npwhisper.transcription.voice import cut_at_pauses
-
-SCORES = ("avg_logprob", "no_speech_prob")  # another number of rows rounds otherwise
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +27,6 @@ def recording() -> Array:
 def run(recording: Array, batch_size: int | None, multilingual: bool = False, **options: Any) -> dict[str, Any]:
     model = talker(MULTILINGUAL if multilingual else ENGLISH, seed=1)
     return model.transcribe(recording, batch_size=batch_size, **{"sample_len": 12, "seed": 3, **options})
-
-
-def assert_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert (a["text"], a["language"], len(a["segments"])) == (b["text"], b["language"], len(b["segments"]))
-    for one, other in zip(a["segments"], b["segments"], strict=True):
-        words, others = one.get("words", []), other.get("words", [])
-        assert [w["word"] for w in words] == [w["word"] for w in others]
-        same = {key for key in one if key not in (*SCORES, "words")}
-        assert {key: one[key] for key in same} == {key: other[key] for key in same}
-        for key in SCORES:
-            assert one[key] == pytest.approx(other[key], abs=1e-4)
-        for word, twin in zip(words, others, strict=True):
-            assert (word["start"], word["end"]) == (twin["start"], twin["end"])
-            assert word["probability"] == pytest.approx(twin["probability"], abs=1e-4)
 
 
 @pytest.mark.parametrize(
