@@ -198,7 +198,7 @@ names = [tokenizer.encoding.decode([token]) for token in tokens]
 ax = plot_attention(attention[:, : frames // 2], queries=names)
 ax.set(
     title=f"where head {head} of decoder block {layer} listens",
-    xlabel="time in the recording [s]",
+    xlabel="time (s)",
     ylabel="token",
 )
 plt.show()

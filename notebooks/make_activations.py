@@ -1,4 +1,4 @@
-"""Write `data/small.safetensors` and `data/small_activations.npz`: a small network, and what torch computes with it.
+"""Write `small.safetensors` and `small_activations.npz` in `npwhisper/assets/notebooks/`: a small network, and what torch computes with it.
 
     python notebooks/make_activations.py            write both
     python notebooks/make_activations.py --check    make them anew in memory and compare
@@ -19,7 +19,7 @@ from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.lab.comparing import capture_torch, compare, save_activations
 from npwhisper.tracing.seam import Activations
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "npwhisper" / "assets" / "notebooks"
 DIMS = ModelDimensions(
     n_mels=7,
     n_audio_ctx=12,

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import npwhisper
+from npwhisper.lab import notebooks
 
 FOLDER = Path(__file__).parent
 
@@ -13,7 +14,7 @@ def main() -> None:
     samples = npwhisper.load_audio(npwhisper.example())
     result = npwhisper.transcribe(samples, word_timestamps=True)
     timings = npwhisper.align(samples, [t for s in result["segments"] for t in s["tokens"]])
-    plt.style.use(FOLDER / "notebook.mplstyle")
+    notebooks.use_style()
     _, ax = plt.subplots(figsize=(9, 3))
     npwhisper.plot_alignment(timings, npwhisper.log_mel_spectrogram(samples), ax=ax)
     ax.figure.savefig(FOLDER / "words_over_mel.png", dpi=110)

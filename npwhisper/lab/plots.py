@@ -6,6 +6,7 @@ Every function draws into the given axes, or into new ones, and returns them. ma
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,21 +17,36 @@ from npwhisper.tracing.seam import Array
 
 COLOURS = "viridis"  # even in brightness: readable in grey, and without seeing red or green
 MARKS_HZ = (200, 500, 1000, 2000, 4000, 8000)
+DECIBELS = 40.0  # one unit of a log-mel spectrogram: it holds log10(power) / 4 + 1
+ROW_SECONDS = 12.0
+ROW_TOKENS = 30
+LABEL_INCHES = 0.16  # what a label needs beside the next
 
 
 class PlotError(ValueError):
     """Something that cannot be drawn."""
 
 
-def _axes(ax: Any, width: float, height: float) -> Any:
-    """The given axes, or new ones of this size in inches."""
-    if ax is not None:
-        return ax
+def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("pictures need matplotlib, which is not installed: pip install npwhisper[plot]") from error
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return plt
+
+
+def _axes(ax: Any, width: float, height: float) -> Any:
+    """The given axes, or new ones of this size in inches."""
+    return ax if ax is not None else _rows(1, width, height)[0]
+
+
+def _rows(n: int, width: float, height: float) -> Any:
+    """`n` axes, one below the other, each of this size in inches."""
+    return _pyplot().subplots(n, 1, figsize=(width, n * height), layout="constrained", squeeze=False)[1][:, 0]
+
+
+def _one_or_all(rows: Any) -> Any:
+    return rows[0] if len(rows) == 1 else rows
 
 
 def _matrix(values: Any, what: str) -> Array:
@@ -40,7 +56,7 @@ def _matrix(values: Any, what: str) -> Array:
     return values
 
 
-def plot_mel(mel: Array, ax: Any = None) -> Any:
+def plot_mel(mel: Array, ax: Any = None, *, colorbar: bool = True) -> Any:
     """Draw a log-mel spectrogram: time to the right, pitch upwards, loudness as brightness.
 
     Parameters
@@ -48,6 +64,8 @@ def plot_mel(mel: Array, ax: Any = None) -> Any:
     mel : array, shape (n_mels, frames)
         As `log_mel_spectrogram` makes it; 100 frames a second.
     ax : matplotlib Axes, optional
+    colorbar : bool
+        Add a scale in dB, relative to the loudest cell.
 
     Returns
     -------
@@ -61,17 +79,33 @@ def plot_mel(mel: Array, ax: Any = None) -> Any:
     Examples
     --------
     >>> plot_mel(np.zeros((80, 300), np.float32)).get_xlabel()  # doctest: +SKIP
-    'time [s]'
+    'time (s)'
     """
     mel = _matrix(mel, "a log-mel spectrogram")
     ax = _axes(ax, 8.0, 2.6)
-    n_mels, n_frames = mel.shape
-    extent = (0.0, n_frames / FRAMES_PER_SECOND, -0.5, n_mels - 0.5)
-    ax.imshow(mel, origin="lower", aspect="auto", extent=extent, cmap=COLOURS, interpolation="nearest")
-    ax.set_yticks(np.interp(MARKS_HZ, mel_edges(n_mels)[1:-1], np.arange(n_mels)), [str(hz) for hz in MARKS_HZ])
-    ax.set_xlabel("time [s]")
-    ax.set_ylabel("frequency [Hz]")
+    _draw_mel(ax, mel, 0, mel.shape[1])
+    if colorbar:
+        _draw_decibels(ax, mel)
     return ax
+
+
+def _draw_mel(ax: Any, mel: Array, first: int, last: int) -> None:
+    """Draw frames `first` to `last` where they are in time, in the colours of the whole."""
+    n_mels = len(mel)
+    extent = (first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND, -0.5, n_mels - 0.5)
+    look = {"origin": "lower", "aspect": "auto", "cmap": COLOURS, "interpolation": "nearest"}
+    ax.imshow(mel[:, first:last], extent=extent, vmin=mel.min(), vmax=mel.max(), **look)
+    ax.set_yticks(np.interp(MARKS_HZ, mel_edges(n_mels)[1:-1], np.arange(n_mels)), [str(hz) for hz in MARKS_HZ])
+    ax.set_xlabel("time (s)")
+    ax.set_ylabel("frequency (Hz)")
+
+
+def _draw_decibels(axes: Any, mel: Array) -> None:
+    """A colour bar of `mel` beside the axes: 0 dB is the loudest cell."""
+    axes = np.atleast_1d(axes)
+    below = np.arange(0.0, DECIBELS * float(mel.max() - mel.min()) + 1e-3, 20.0)
+    bar = axes[0].figure.colorbar(axes[0].images[0], ax=list(axes), label="level (dB)")
+    bar.set_ticks(mel.max() - below / DECIBELS, labels=[f"{-level:.0f}" if level else "0" for level in below])
 
 
 def plot_attention(
@@ -79,45 +113,96 @@ def plot_attention(
 ) -> Any:
     """Draw attention: which key (column) each query (row) looks at; bright is much.
 
+    Where queries and keys are the same positions (self-attention), the picture is square. Where labels would
+    overlap, only every second, third, … is shown.
+
     Parameters
     ----------
-    weights : array, shape (T, S)
-        One head's softmax or scores, as ``acts["decoder.blocks.1.cross_attn.softmax"][0, 3]``.
+    weights : array, shape (T, S) or (H, T, S)
+        One head's softmax or scores, as ``acts["decoder.blocks.1.cross_attn.softmax"][0, 3]``, or those of all heads of
+        a layer, as ``acts["decoder.blocks.1.attn.softmax"][0]``.
     queries, keys : sequence of str, optional
         The texts of the tokens. Without them positions are those of the audio, 0.02 s each.
     ax : matplotlib Axes, optional
+        For one head.
 
     Returns
     -------
-    matplotlib Axes
+    matplotlib Axes, or an array of them
+        One for each head, if there are several.
 
     Raises
     ------
     PlotError
-        If it is not a single head, or if there is not a label for each row or column.
+        If it is neither one head nor a layer's heads, or if there is not a label for each row or column.
     """
+    weights = np.asarray(weights)
+    if weights.ndim == 3 and weights.size and ax is None:
+        return _plot_heads(weights, queries, keys)
     weights = _matrix(weights, "the attention of one head")
-    ax = _axes(ax, 8.0, 4.0)
+    is_self = weights.shape[0] == weights.shape[1] and (queries is None) == (keys is None)
+    ax = _axes(ax, *((5.0, 5.0) if is_self else (8.0, 4.0)))
+    _draw_attention(ax, weights, queries, keys, (float(weights.min()), float(weights.max())))
+    return ax
+
+
+def _plot_heads(weights: Array, queries: Sequence[str] | None, keys: Sequence[str] | None) -> Any:
+    """A grid with a picture for each head, all in the same colours: (H, T, S) -> axes, shape (H,)"""
+    columns = min(len(weights), 4)
+    shape = (-(-len(weights) // columns), columns)
+    figure, grid = _pyplot().subplots(
+        *shape, figsize=(2.6 * columns, 2.6 * shape[0]), sharex=True, sharey=True, layout="constrained", squeeze=False
+    )
+    for ax in grid.flat[len(weights) :]:
+        ax.remove()
+    for head, ax in enumerate(grid.flat[: len(weights)]):
+        _draw_attention(ax, weights[head], queries, keys, (float(weights.min()), float(weights.max())))
+        ax.set_title(f"head {head}", fontsize="small")
+    _name_the_grid(figure, grid)
+    return grid.ravel()[: len(weights)]
+
+
+def _name_the_grid(figure: Any, grid: Any) -> None:
+    """One name for all horizontal axes, one for all vertical ones."""
+    figure.supxlabel(grid[0, 0].get_xlabel(), fontsize="medium")
+    figure.supylabel(grid[0, 0].get_ylabel(), fontsize="medium")
+    for ax in grid.flat:
+        ax.set(xlabel="", ylabel="")
+
+
+def _draw_attention(
+    ax: Any, weights: Array, queries: Sequence[str] | None, keys: Sequence[str] | None, limits: tuple[float, float]
+) -> None:
     n_queries, n_keys = weights.shape
     right = n_keys - 0.5 if keys is not None else n_keys / TOKENS_PER_SECOND
     bottom = n_queries - 0.5 if queries is not None else n_queries / TOKENS_PER_SECOND
     extent = (0.0 if keys is None else -0.5, right, bottom, 0.0 if queries is None else -0.5)
-    ax.imshow(weights, origin="upper", aspect="auto", extent=extent, cmap=COLOURS, interpolation="nearest")
-    _label(ax.set_yticks, ax.set_ylabel, queries, n_queries, "query")
-    _label(ax.set_xticks, ax.set_xlabel, keys, n_keys, "key")
+    is_self = n_queries == n_keys and (queries is None) == (keys is None)
+    look = {"origin": "upper", "aspect": "equal" if is_self else "auto", "cmap": COLOURS, "interpolation": "nearest"}
+    ax.imshow(weights, extent=extent, vmin=limits[0], vmax=limits[1], **look)
+    width, height = _inches(ax)
+    _label(ax.set_yticks, ax.set_ylabel, queries, n_queries, "query", height)
+    _label(ax.set_xticks, ax.set_xlabel, keys, n_keys, "key", width)
     if keys is not None:
         ax.tick_params(axis="x", rotation=90)
-    return ax
 
 
-def _label(set_ticks: Any, set_label: Any, labels: Sequence[str] | None, n: int, what: str) -> None:
+def _inches(ax: Any) -> tuple[float, float]:
+    """The width and height of axes, before the layout makes room for labels; less a fifth for these."""
+    share, size = ax.get_position(original=True), ax.figure.get_size_inches()
+    return 0.8 * share.width * size[0], 0.8 * share.height * size[1]
+
+
+def _label(set_ticks: Any, set_name: Any, labels: Sequence[str] | None, n: int, what: str, inches: float) -> None:
+    """Name an axis, and label as many of its `n` positions as there is room for."""
     if labels is None:
-        set_label(f"{what} [s]")
+        set_name(f"{what}: time (s)")
         return
     if len(labels) != n:
         raise PlotError(f"there are {n} {what} positions, got {len(labels)} labels: give one for each")
-    set_ticks(range(n), [_plain(label) for label in labels])
-    set_label(what)
+    every = -(-n // max(1, int(inches / LABEL_INCHES)))
+    set_ticks(range(0, n, every), [_plain(label) for label in labels[::every]])
+    set_name(what)
 
 
 def _plain(text: str) -> str:
@@ -130,7 +215,7 @@ def _plain(text: str) -> str:
 
 
 def plot_alignment(words: Sequence[Any], mel: Array, ax: Any = None) -> Any:
-    """Draw words over the spectrogram in which they were found.
+    """Draw words over the spectrogram in which they were found, in rows of at most 12 seconds.
 
     Parameters
     ----------
@@ -138,32 +223,66 @@ def plot_alignment(words: Sequence[Any], mel: Array, ax: Any = None) -> Any:
         What `align` returns, or the ``words`` of a segment; times in seconds from the spectrogram's beginning.
     mel : array, shape (n_mels, frames)
     ax : matplotlib Axes, optional
+        Draw everything into these, in one row.
 
     Returns
     -------
-    matplotlib Axes
+    matplotlib Axes, or an array of them
+        One for each row, if there are several.
 
     Raises
     ------
     PlotError
         If `mel` is no single spectrogram.
     """
-    ax = plot_mel(mel, _axes(ax, 10.0, 3.2))
-    top = mel.shape[0] - 0.5
-    for i, item in enumerate(words):
-        word = item if isinstance(item, Mapping) else vars(item)
+    mel = _matrix(mel, "a log-mel spectrogram")
+    timed: list[Mapping[str, Any]] = [item if isinstance(item, Mapping) else vars(item) for item in words]
+    edges = [0, mel.shape[1]] if ax is not None else _row_edges([word["start"] for word in timed], mel.shape[1])
+    rows = [ax] if ax is not None else _rows(len(edges) - 1, 10.0, 3.2 if len(edges) == 2 else 2.4)
+    for row, (first, last) in zip(rows, itertools.pairwise(edges), strict=True):
+        _draw_mel(row, mel, first, last)
+        _draw_words(row, timed, first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND, len(mel) - 0.5)
+        row.set_xlim(first / FRAMES_PER_SECOND, first / FRAMES_PER_SECOND + _longest(edges) / FRAMES_PER_SECOND)
+    _draw_decibels(rows, mel)
+    return _one_or_all(rows)
+
+
+def _row_edges(starts: Sequence[float], n_frames: int) -> list[int]:
+    """Cut frames into rows of at most `ROW_SECONDS`, where a word begins if one begins in the row's second half.
+
+    >>> _row_edges([0.0, 5.0, 11.0, 13.0], 1500)
+    [0, 1100, 1500]
+    >>> _row_edges([], 1500)
+    [0, 1200, 1500]
+    """
+    longest, edges = int(ROW_SECONDS * FRAMES_PER_SECOND), [0]
+    while n_frames - edges[-1] > longest:
+        limit = edges[-1] + longest
+        begins = [round(start * FRAMES_PER_SECOND) for start in starts]
+        edges.append(max((begin for begin in begins if limit - longest // 2 < begin <= limit), default=limit))
+    return [*edges, n_frames]
+
+
+def _longest(edges: Sequence[int]) -> int:
+    return max(last - first for first, last in itertools.pairwise(edges))
+
+
+def _draw_words(ax: Any, words: Sequence[Mapping[str, Any]], begin: float, end: float, top: float) -> None:
+    """Draw those words whose middle is between `begin` and `end`, with their borders."""
+    for i, word in enumerate(words):
+        middle = (word["start"] + word["end"]) / 2
+        if not begin <= middle < end:
+            continue
         ax.axvline(word["start"], color="white", linewidth=0.8)
         ax.axvline(word["end"], color="white", linewidth=0.8, linestyle=":")
-        height = top * (0.93 if i % 2 else 0.82)  # in two rows, since short words would overlap
-        middle = (word["start"] + word["end"]) / 2
+        height = top * (0.93 if i % 2 else 0.82)  # at two heights, since short words would overlap
         style = {"ha": "center", "va": "center", "color": "black", "fontsize": 9}
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
         ax.text(middle, height, word["word"].strip().replace("$", r"\$"), bbox=box, clip_on=True, **style)
-    return ax
 
 
 def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any = None) -> Any:
-    """Draw tokens in their order, each as high as it was probable.
+    """Draw tokens in their order, each as high as it was probable, in rows of at most 30.
 
     Parameters
     ----------
@@ -172,10 +291,12 @@ def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any =
     probabilities : sequence of float
         Between 0 and 1.
     ax : matplotlib Axes, optional
+        Draw everything into these, in one row.
 
     Returns
     -------
-    matplotlib Axes
+    matplotlib Axes, or an array of them
+        One for each row, if there are several.
 
     Raises
     ------
@@ -184,13 +305,20 @@ def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any =
     """
     if len(tokens) != len(probabilities):
         raise PlotError(f"there are {len(tokens)} tokens, got {len(probabilities)} probabilities: give one for each")
-    ax = _axes(ax, max(4.0, 0.35 * len(tokens)), 2.6)
-    import matplotlib
+    n_rows = 1 if ax is not None else max(1, -(-len(tokens) // ROW_TOKENS))
+    each = -(-len(tokens) // n_rows)
+    rows = [ax] if ax is not None else _rows(n_rows, max(4.0, 0.35 * each), 2.6)
+    for i, row in enumerate(rows):
+        part = slice(i * each, (i + 1) * each)
+        _draw_tokens(row, tokens[part], np.asarray(probabilities[part], dtype=np.float64))
+        row.set_xlim(-0.6, max(each, 1) - 0.4)
+    rows[-1].set_xlabel("token")
+    return _one_or_all(rows)
 
-    heights = np.asarray(probabilities, dtype=np.float64)
-    ax.bar(range(len(tokens)), heights, color=matplotlib.colormaps[COLOURS](heights), edgecolor="black", linewidth=0.4)
+
+def _draw_tokens(ax: Any, tokens: Sequence[str], heights: Array) -> None:
+    colours = _pyplot().get_cmap(COLOURS)(heights)
+    ax.bar(range(len(tokens)), heights, color=colours, edgecolor="#7b7b7b", linewidth=0.6)
     ax.set_xticks(range(len(tokens)), [_plain(token) for token in tokens], rotation=90)
     ax.set_ylim(0.0, 1.0)
     ax.set_ylabel("probability")
-    ax.set_xlabel("token")
-    return ax

@@ -37,12 +37,22 @@ def test_a_spectrogram_has_seconds_and_hertz() -> None:
     ax = plot_mel(MEL)
     np.testing.assert_array_equal(ax.images[0].get_array(), MEL)
     assert ax.get_xlim() == (0.0, 2.5)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time [s]", "frequency [Hz]")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "frequency (Hz)")
     ticks = dict(zip([label.get_text() for label in ax.get_yticklabels()], ax.get_yticks(), strict=True))
     for hz, position in ticks.items():
         peak = mel_filters(80)[:, int(hz) // 40].argmax() if hz != "8000" else 79
         assert abs(position - peak) < 1
     assert float(hz_to_mel(np.array(8000.0))) == pytest.approx(45.245640471924965)
+
+
+def test_a_spectrogram_has_a_scale_in_decibels() -> None:
+    mel = np.full((80, 50), -0.5, np.float32)
+    mel[3, 7] = 1.25  # log10(power) is 4 * mel - 4: the loudest cell has 7 powers of ten, 70 dB, more than the others
+    bar = plot_mel(mel).figure.axes[1]
+    assert bar.get_ylabel() == "level (dB)"
+    labels = {label.get_text(): float(at) for label, at in zip(bar.get_yticklabels(), bar.get_yticks(), strict=True)}
+    assert labels == pytest.approx({"0": 1.25, "-20": 0.75, "-40": 0.25, "-60": -0.25})
+    assert len(plot_mel(mel, colorbar=False).figure.axes) == 1
 
 
 def test_attention_has_tokens_or_seconds() -> None:
@@ -52,11 +62,62 @@ def test_attention_has_tokens_or_seconds() -> None:
     assert ax.images[0].origin == "upper"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["␣And", "␣so"]
     assert ax.get_xlim() == (0.0, 2.0)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("key [s]", "query")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("key: time (s)", "query")
     assert ax.get_ylim() == (1.5, -0.5)  # the first query on top
     ax = plot_attention(weights[:, :3], keys=["a", "b", "c"])
     assert ax.get_ylim() == (0.04, 0.0)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_self_attention_is_square_and_cross_attention_is_not() -> None:
+    assert plot_attention(np.eye(3)).get_aspect() == 1.0
+    assert plot_attention(np.eye(3), ["a"] * 3, ["b"] * 3).get_aspect() == 1.0
+    assert plot_attention(np.eye(3), queries=["a"] * 3).get_aspect() == "auto"  # three tokens, three moments
+    assert plot_attention(np.eye(3, 4)).get_aspect() == "auto"
+
+
+def test_labels_never_overlap() -> None:
+    names = [f"token{i}" for i in range(150)]
+    ax = plot_attention(np.eye(150), names, names)
+    ax.figure.canvas.draw()
+    for labels, side in ((ax.get_yticklabels(), 1), (ax.get_xticklabels(), 0)):
+        boxes = sorted((label.get_window_extent().bounds for label in labels), key=lambda box: box[side])
+        assert len(boxes) > 10
+        assert all(a[side] + a[side + 2] <= b[side] for a, b in zip(boxes, boxes[1:], strict=False))
+    assert [label.get_text() for label in ax.get_yticklabels()] == [names[int(at)] for at in ax.get_yticks()]
+
+
+def test_all_heads_of_a_layer_stand_in_a_grid() -> None:
+    weights = np.random.default_rng(0).random((6, 3, 5))
+    axes = plot_attention(weights, queries=["a", "b", "c"])
+    assert [ax.get_title() for ax in axes] == [f"head {i}" for i in range(6)]
+    for ax, head in zip(axes, weights, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), head)
+        assert ax.images[0].get_clim() == (weights.min(), weights.max())
+    figure = axes[0].figure
+    assert len(figure.axes) == 6  # no empty ones
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("key: time (s)", "query")
+
+
+def test_a_long_recording_stands_in_rows() -> None:
+    mel = np.linspace(-1, 1, 80 * 2500, dtype=np.float32).reshape(80, 2500)
+    words = [WordTiming(f" w{i}", [i], i * 0.9, i * 0.9 + 0.9, 1.0) for i in range(27)]
+    rows = plot_alignment(words, mel)
+    assert [text.get_text() for row in rows for text in row.texts] == [f"w{i}" for i in range(27)]
+    spans = np.array([row.images[0].get_extent()[:2] for row in rows])
+    assert spans == pytest.approx(np.array([(0.0, 11.7), (11.7, 23.4), (23.4, 25.0)]))  # cut where a word begins
+    assert {round(float(np.diff(row.get_xlim())[0]), 6) for row in rows} == {11.7}  # a second is as long in every row
+    np.testing.assert_array_equal(np.hstack([row.images[0].get_array() for row in rows]), mel)
+    assert {row.images[0].get_clim() for row in rows} == {(-1.0, 1.0)}
+    assert rows[-1].get_xlabel() == "time (s)"
+
+
+def test_many_tokens_stand_in_rows() -> None:
+    rows = plot_tokens([str(i) for i in range(70)], np.linspace(0, 1, 70))
+    assert len(rows) == 3
+    assert [label.get_text() for row in rows for label in row.get_xticklabels()] == [str(i) for i in range(70)]
+    assert [bar.get_height() for row in rows for bar in row.patches] == pytest.approx(np.linspace(0, 1, 70))
+    assert len({row.get_xlim() for row in rows}) == 1
 
 
 @pytest.mark.parametrize("words", [WORDS, [vars(word) for word in WORDS]], ids=["WordTiming", "dict"])
@@ -93,7 +154,8 @@ def test_given_axes_are_drawn_into_and_returned(plot: Callable[[Any], Any]) -> N
     ("plot", "sentence"),
     [
         (lambda: plot_mel(MEL[None]), r"a log-mel spectrogram is a matrix, got shape \(1, 80, 250\)"),
-        (lambda: plot_attention(np.zeros((4, 2, 3))), r"one head is a matrix, got shape \(4, 2, 3\): choose one"),
+        (lambda: plot_attention(np.zeros((1, 4, 2, 3))), r"one head is a matrix, got shape \(1, 4, 2, 3\): choose"),
+        (lambda: plot_attention(np.zeros((4, 2, 3)), ax=plt.subplots()[1]), r"got shape \(4, 2, 3\): choose one"),
         (lambda: plot_attention(np.eye(3), ["a"]), "there are 3 query positions, got 1 labels"),
         (lambda: plot_attention(np.eye(3), keys=["a"]), "there are 3 key positions, got 1 labels"),
         (lambda: plot_tokens(["a"], []), "there are 1 tokens, got 0 probabilities"),

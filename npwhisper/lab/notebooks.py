@@ -1,0 +1,134 @@
+"""What the notebooks share: a style for pictures, recordings and small data, a player, and the check of an exercise.
+
+Everything comes with the package, so that a notebook runs in an empty folder::
+
+    from npwhisper.lab import notebooks
+
+    notebooks.use_style()
+    notebooks.play(notebooks.path("sonnet.flac"))
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npwhisper.tracing.seam import Array
+
+NOT_YET = "Not answered yet: put your answer in the place of `...`, run its cell, then this one."
+
+
+def path(name: str) -> str:
+    """Where a file of the notebooks is, by its name.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package has no such file.
+
+    Examples
+    --------
+    >>> path("sonnet.flac").endswith("sonnet.flac")
+    True
+    """
+    folder = Path(str(resources.files("npwhisper") / "assets" / "notebooks"))
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"there is no {name!r} for the notebooks, only {sorted(f.name for f in folder.iterdir())}")
+    return str(folder / name)
+
+
+def use_style() -> None:
+    """Draw from now on as the notebooks do: readable on light and on dark pages, and in print."""
+    import matplotlib.pyplot as plt
+
+    plt.style.use(path("notebook.mplstyle"))
+
+
+class Player:
+    """A sound that a notebook shows as a player; made by `play`."""
+
+    def __init__(self, data: bytes, kind: str) -> None:
+        self.data, self.kind = data, kind
+
+    def __repr__(self) -> str:
+        return f"a sound of {len(self.data) / 1000:.0f} kB ({self.kind})"
+
+    def _repr_html_(self) -> str:
+        source = f"data:audio/{self.kind};base64,{base64.b64encode(self.data).decode()}"
+        return f'<audio controls src="{source}"></audio>'
+
+
+def play(sound: str | Array, rate: int = 16000) -> Player:
+    """Show a player that also works in a notebook that is not trusted, where JupyterLab removes that of IPython.
+
+    Parameters
+    ----------
+    sound : path or array, shape (samples,)
+        Arrays are made as loud as possible.
+    rate : int
+        Samples a second of an array.
+
+    Returns
+    -------
+    Player
+        For a notebook to show.
+
+    Examples
+    --------
+    >>> play(np.sin(np.arange(16000.0)))._repr_html_()[:43]
+    '<audio controls src="data:audio/flac;base64'
+    """
+    if isinstance(sound, (str, Path)):
+        return Player(Path(sound).read_bytes(), Path(sound).suffix[1:])
+    import soundfile
+
+    file = io.BytesIO()
+    loudest = max(float(np.abs(sound).max(initial=0.0)), 1e-9)
+    soundfile.write(file, 0.99 * np.asarray(sound) / loudest, rate, format="FLAC", subtype="PCM_16")
+    return Player(file.getvalue(), "flac")
+
+
+def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> None:
+    """Check the answer to an exercise of the notebooks.
+
+    Parameters
+    ----------
+    answer : object
+        ``...`` means that it is not answered yet.
+    is_right : function
+        Given the answer; true if it is right.
+    hint : str
+        What to say if it is wrong.
+
+    Raises
+    ------
+    AssertionError
+        If the answer is wrong.
+
+    Examples
+    --------
+    >>> exercise(..., lambda x: x == 4)
+    Not answered yet: put your answer in the place of `...`, run its cell, then this one.
+    >>> exercise(2 + 2, lambda x: x == 4)
+    Right.
+    """
+    if answer is ...:
+        print(NOT_YET)
+        return
+    if not is_right(answer):
+        raise AssertionError(f"not right yet. {hint}".strip())
+    print("Right.")
