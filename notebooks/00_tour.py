@@ -10,15 +10,25 @@
 # **Which file this explains** · `npwhisper/whisper.py`, the handle that people hold, and the order
 # in which all other files are read.
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Audio
 
 import npwhisper
 from npwhisper import plot_attention, plot_mel
+from npwhisper.lab import notebooks
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 
 # %% [markdown]
 # ## Listen, then let the machine listen
@@ -28,7 +38,7 @@ plt.style.use("notebook.mplstyle")
 
 # %%
 samples = npwhisper.load_audio(npwhisper.example())
-Audio(filename=npwhisper.example())
+notebooks.play(npwhisper.example())
 
 # %% [markdown]
 # `load_model` without a name gives `tiny.en`, the smallest of the models that OpenAI trained on
@@ -70,6 +80,7 @@ for segment in result["segments"]:
 # %%
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n_mels)
 
+# %% jupyter={"source_hidden": true}
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(8, 4.2), sharex=True)
 seconds = np.arange(len(samples)) / 16000
 top.plot(seconds, samples, linewidth=0.5)
@@ -97,7 +108,7 @@ print(
     f"the encoder has {d.n_audio_layer} blocks, each of which passes on {d.n_audio_state} numbers for each 20 ms"
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
 heard = features[0, : frames // 2, :48]
 picture = ax.imshow(
@@ -148,6 +159,8 @@ print(
 )
 
 best = np.argsort(-logits[0, -1])[:8]
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 ax.barh(
     [repr(tokenizer.encoding.decode([token])) for token in best][::-1], logits[0, -1, best][::-1]
@@ -195,6 +208,7 @@ layer, head = model.alignment_heads[2]
 attention = acts[f"decoder.blocks.{layer}.cross_attn.softmax"].reshape(-1, len(tokens), 1500)[head]
 names = [tokenizer.encoding.decode([token]) for token in tokens]
 
+# %% jupyter={"source_hidden": true}
 ax = plot_attention(attention[:, : frames // 2], queries=names)
 ax.set(
     title=f"where head {head} of decoder block {layer} listens",
@@ -243,7 +257,19 @@ print("the same:", decoded.text)
 #
 # **1. How big is the model?** `model.weights` maps names to arrays. How many numbers are there in
 # all, and which share of them is the table of tokens (`decoder.token_embedding.weight`)?
-#
+
+# %% tags=["exercise"]
+share = ...  # the share of the table of tokens, between 0 and 1
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+total = sum(array.size for array in model.weights.values())
+notebooks.exercise(
+    share,
+    lambda s: np.isclose(s * total, model.dims.n_vocab * model.dims.n_text_state, rtol=0.01),
+    "Add up the sizes of all arrays; then divide the size of the table by the sum.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -251,21 +277,31 @@ print("the same:", decoded.text)
 # table = model.weights["decoder.token_embedding.weight"].size
 # print(f"{total / 1e6:.1f} million numbers, of which {table / total:.0%} are the table of tokens")
 # assert table == model.dims.n_vocab * model.dims.n_text_state
+# share = table / total
 # ```
 #
 # Half of this small model is the table of tokens; of `large` it is 4 %.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. What does it hear in silence?** Decode a window of zeros. Look at `text`, and at
 # `no_speech_prob`.
-#
+
+# %% tags=["exercise"]
+no_speech = ...  # the probability that nobody speaks, in a window of zeros
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(no_speech, lambda p: 0.94 < p < 0.97, "It is the result's `no_speech_prob`.")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), model.dims.n_mels)
 # heard = npwhisper.decode(model, silence, without_timestamps=True)
 # print(repr(heard.text), f"no_speech_prob {heard.no_speech_prob:.3f}, mean log-probability {heard.avg_logprob:.2f}")
+# no_speech = heard.no_speech_prob
 # ```
 #
 # It writes "you". Whisper was trained on subtitles, where a word stands under nearly every sound, so in
@@ -273,19 +309,32 @@ print("the same:", decoded.text)
 # speech". Notebook 06 shows what `transcribe` makes of these two numbers.
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. How much faster may one speak?** Keep every sample but say that there are fewer of them:
 # resample the recording as if it had been made at 20000 samples a second
 # (`npwhisper.audio.resample(samples, 20000, 16000)`), and transcribe. Higher and faster, like a
 # record at the wrong speed. When does the text break?
-#
+
+# %% tags=["exercise"]
+fastest = ...  # of the factors 1, 1.125, 1.25, 1.5 and 2, the last at which every word is right
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(fastest, lambda f: f == 1.5, "Compare the words with those of the recording.")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
+# def letters(text):
+#     return "".join(filter(str.isalpha, text.lower()))
+#
 # for rate in (16000, 18000, 20000, 24000, 32000):
 #     quick = npwhisper.audio.resample(samples, rate, 16000)
 #     heard = npwhisper.decode(model, npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(quick), model.dims.n_mels))
 #     print(f"{rate / 16000:.2f} times faster: {heard.text}")
+#     if letters(heard.text) == letters(decoded.text):
+#         fastest = rate / 16000
 # ```
 #
 # At one and a half times the speed every word is still right; at twice the speed none.

@@ -9,16 +9,26 @@
 #
 # **Which file this explains** · `npwhisper/audio/`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Audio
 
 import npwhisper
 from npwhisper import plot_mel
 from npwhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, hann, hz_to_mel, mel_filters, stft
+from npwhisper.lab import notebooks
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 
 # %% [markdown]
 # ## Sound is a list of numbers
@@ -29,9 +39,9 @@ plt.style.use("notebook.mplstyle")
 # %%
 samples = npwhisper.load_audio(npwhisper.example())
 print(samples.shape, samples.dtype, f"{len(samples) / SAMPLE_RATE:.2f} s")
-Audio(filename=npwhisper.example())
+notebooks.play(npwhisper.example())
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(3, 1, figsize=(8, 5))
 for ax, (begin, end) in zip(
     axes, [(0.0, len(samples) / SAMPLE_RATE), (1.0, 1.2), (1.05, 1.075)], strict=True
@@ -72,6 +82,7 @@ milliseconds = np.arange(N_FFT) * 1000 / SAMPLE_RATE
 hertz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
 tone = np.sin(2 * np.pi * 1020 * np.arange(N_FFT) / SAMPLE_RATE)
 
+# %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2)
 left.plot(milliseconds, frame, label="frame", linewidth=1)
 left.plot(milliseconds, frame * hann(), label="frame, faded", linewidth=1)
@@ -111,7 +122,7 @@ faded = frames * hann()
 power = (cosines @ faded.T) ** 2 + (sines @ faded.T) ** 2
 print("power of each frequency in each frame:", power.shape)
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2)
 for ax, values, title in (
     (axes[0], power, "power"),
@@ -140,7 +151,7 @@ assert np.allclose(stft(padded)[:, :n_frames], power, rtol=1e-3, atol=1e-5)
 # numbers pitches so that equal steps sound equally large: in proportion below 1000 Hz,
 # logarithmically above.
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2)
 left.plot(hertz, hz_to_mel(hertz))
 left.set(xlabel="frequency (Hz)", ylabel="pitch (mel)")
@@ -171,6 +182,7 @@ log_mel = np.log10(np.maximum(mel_power, 1e-10))
 floored = np.maximum(log_mel, log_mel.max() - 8)
 mel = (floored + 4) / 4
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3.2))
 picture = ax.imshow(mel, extent=(0, n_frames / 100, 0, 80))
 ax.set(title="what Whisper looks at", xlabel="time (s)", ylabel="mel bin")
@@ -195,7 +207,9 @@ print(f"largest difference {np.abs(library - mel).max():.1e}")
 # black holes at the top are what MP3 compression leaves: it drops what the ear would not miss.
 
 # %%
-sonnet = npwhisper.load_audio("../tests/data/sonnet.flac")[: 11 * SAMPLE_RATE]
+sonnet = npwhisper.load_audio(notebooks.path("sonnet.flac"))[: 11 * SAMPLE_RATE]
+
+# %%
 ax = plot_mel(npwhisper.log_mel_spectrogram(sonnet))
 ax.set_title("eleven seconds of a reader")
 plt.show()
@@ -220,7 +234,7 @@ def resound(mel, seed=0):
     return sound[N_FFT // 2 : -N_FFT // 2].astype(np.float32)
 
 
-Audio(resound(mel)[: 5 * SAMPLE_RATE], rate=SAMPLE_RATE)
+notebooks.play(resound(mel)[: 5 * SAMPLE_RATE])
 
 # %% [markdown]
 # The melody of the voice is nearly gone: literally a whisper. The words are still there. The
@@ -236,25 +250,47 @@ print(npwhisper.load_model().transcribe(resound(mel))["text"])
 #
 # **1. Which bin?** Make one second of a pure tone of 1000 Hz, and of 4000 Hz. In which mel bin are
 # they? Predict it with `hz_to_mel` first.
-#
+
+# %% tags=["exercise"]
+bins = ...  # [the bin of 1000 Hz, the bin of 4000 Hz]
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+scale = [hz_to_mel(np.array(pitch)) / hz_to_mel(np.array(8000)) for pitch in (1000, 4000)]
+notebooks.exercise(
+    bins,
+    lambda found: np.allclose(found, 81 * np.array(scale) - 1, atol=1),
+    "Make the tone, take a frame from its middle, and look for the largest bin.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
+# bins = []
 # for pitch in (1000, 4000):
 #     tone = np.sin(2 * np.pi * pitch * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
 #     found = npwhisper.log_mel_spectrogram(tone)[:, 50].argmax()
 #     predicted = hz_to_mel(np.array(pitch)) / hz_to_mel(np.array(8000)) * 81 - 1
 #     print(f"{pitch} Hz: predicted {predicted:.1f}, found {found}")
 #     assert abs(found - predicted) <= 1
+#     bins.append(found)
 # ```
 #
 # 80 triangles have 82 corners, so the centre of bin i stands at (i + 1) / 81 of the scale.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Ten times louder.** Multiply the samples by 10. What happens to the spectrogram, and why is
 # that good for a network?
-#
+
+# %% tags=["exercise"]
+shift = ...  # how much larger the loud values of the spectrogram are
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(shift, lambda s: np.isclose(s, 0.5), "Subtract one spectrogram from the other.")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Ten times the pressure is 100 times the power, so the logarithm grows by 2, and a quarter of that
@@ -264,20 +300,31 @@ print(npwhisper.load_model().transcribe(resound(mel))["text"])
 # louder = npwhisper.log_mel_spectrogram(10 * samples)
 # loud_enough = library > library.min() + 1e-6
 # assert np.allclose((louder - library)[loud_enough], 0.5, atol=1e-4)
+# shift = (louder - library)[loud_enough].mean()
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. A coarser ear.** How few mel bins still let *you* understand the sentence? Try `resound`
 # with 40, 20, 10 and 5 bins.
-#
+
+# %% tags=["exercise"]
+coarse = ...  # the sound of ten mel bins
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+ten_bins = npwhisper.log_mel_spectrogram(samples, 10)
+notebooks.exercise(coarse, lambda sound: np.allclose(sound, resound(ten_bins), atol=1e-4))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # for n_mels in (40, 20, 10, 5):
 #     sound = resound(npwhisper.log_mel_spectrogram(samples, n_mels))
 #     assert len(sound) == len(samples) // HOP_LENGTH * HOP_LENGTH
-# Audio(sound, rate=SAMPLE_RATE)
+# coarse = resound(npwhisper.log_mel_spectrogram(samples, 10))
+# notebooks.play(coarse)
 # ```
 #
 # Ten bins are usually enough for people. Try it with somebody who does not know the sentence.

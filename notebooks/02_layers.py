@@ -9,6 +9,16 @@
 #
 # **Which file this explains** · `npwhisper/model/layers.py`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import math
 
@@ -16,9 +26,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
+from npwhisper.lab import notebooks
 from npwhisper.model import layers, mlp
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 mel = npwhisper.log_mel_spectrogram(
     npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), model.dims.n_mels
@@ -85,6 +96,7 @@ norm = model.scope["encoder"]["ln_post"]
 after = layer_norm(before, norm)
 assert np.allclose(layers.layer_norm(before, norm), after, atol=1e-4)
 
+# %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2, sharex=True)
 for ax, values, title in ((left, before, "before"), (right, after, "after")):
     spread = values[0, :145].std(axis=-1)
@@ -120,6 +132,8 @@ def gelu_tanh(x):  # an approximation that other networks use: not Whisper
 
 
 t = np.linspace(-4, 4, 401)
+
+# %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2)
 left.plot(t, np.maximum(t, 0), label="ReLU", linestyle="--")
 left.plot(t, gelu(t), label="GELU")
@@ -159,6 +173,8 @@ weights = model.scope["encoder"]["blocks"]["0"]["mlp"]
 assert np.allclose(my_mlp(x[:, :50], weights), mlp(x[:, :50], weights), atol=1e-4)
 
 hidden = acts["encoder.blocks.0.mlp.gelu"][0, :145]
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
 ax.hist(
     acts["encoder.blocks.0.mlp.0"][0, :145].ravel(),
@@ -176,6 +192,8 @@ ax.set(
 )
 ax.legend()
 plt.show()
+
+# %%
 print(f"answered with yes (above 0.1): {(hidden > 0.1).mean():.0%}")
 
 # %% [markdown]
@@ -220,6 +238,8 @@ strongest = strongest[
     np.abs(kernels[strongest]).max(axis=2).argmax(axis=1).argsort()
 ]  # from low to high pitch
 limit = np.abs(kernels[strongest]).max() / 2
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 16, figsize=(8, 2.8), sharey=True)
 for ax, i in zip(axes, strongest, strict=True):
     picture = ax.imshow(kernels[i], vmin=-limit, vmax=limit, cmap="PuOr")
@@ -251,7 +271,7 @@ traced = layers.gelu(acts["encoder.conv2"])[
 assert np.allclose(y[:, :, :195], traced, atol=1e-4)
 print(f"largest difference {np.abs(y[:, :, :195] - traced).max():.1e}")
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2)
 for ax, values, title in zip(
     axes,
@@ -269,7 +289,17 @@ plt.show()
 #
 # **1. The wrong variance.** How large is the error if a layer norm divides by D - 1 instead of D?
 # Compute it for the last layer norm, and compare with the formula $\sqrt{(D-1)/D}$.
-#
+
+# %% tags=["exercise"]
+ratio = ...  # the normalised values with the wrong variance, divided by the right ones
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+D = before.shape[-1]
+notebooks.exercise(
+    ratio, lambda r: np.allclose(r, math.sqrt((D - 1) / D), rtol=1e-4), "Leave weight and bias out."
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -278,15 +308,31 @@ plt.show()
 # D = before.shape[-1]
 # assert np.allclose(wrong / right, math.sqrt((D - 1) / D), rtol=1e-3)
 # print(f"everything is {1 - math.sqrt((D - 1) / D):.2%} too small")
+# ratio = (wrong / right).mean()
 # ```
 #
 # Small enough to be overlooked in a demonstration, large enough to fail a comparison with PyTorch.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. A convolution is a linear layer.** Write `conv1d` with one single matrix product: put the
 # three neighbouring frames side by side into one long vector first.
-#
+
+
+# %% tags=["exercise"]
+def conv1d_as_product(x, w, stride=1):
+    return ...
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+with_loop = conv1d(mel[None], encoder["conv1"], 2)
+notebooks.exercise(
+    conv1d_as_product(mel[None], encoder["conv1"], 2),
+    lambda y: np.shape(y) == with_loop.shape and np.allclose(y, with_loop, atol=1e-4),
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -301,10 +347,18 @@ plt.show()
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. Position by position.** Show that the mlp does not mix positions: change the input at
 # position 10 and see where the output changes. Then do the same with the first convolution.
-#
+
+# %% tags=["exercise"]
+reached = ...  # [changed positions after the mlp, changed frames after conv1], two lists
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(reached, lambda r: [list(part) for part in r] == [[10], [9, 10, 11]])
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -312,11 +366,13 @@ plt.show()
 # changed[0, 10] += 1
 # moved = np.abs(mlp(changed, weights) - mlp(x[:, :50], weights)).max(axis=-1)[0] > 1e-4
 # assert np.flatnonzero(moved).tolist() == [10]
+# reached = [np.flatnonzero(moved).tolist()]
 #
 # louder = mel[None].copy()
 # louder[0, :, 10] += 1
 # moved = np.abs(conv1d(louder, encoder["conv1"]) - mine).max(axis=1)[0] > 1e-4
 # assert np.flatnonzero(moved).tolist() == [9, 10, 11]
+# reached.append(np.flatnonzero(moved).tolist())
 # ```
 #
 # Far positions meet in one place only: attention, the subject of notebook 03.

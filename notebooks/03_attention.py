@@ -10,6 +10,16 @@
 # **Which file this explains** · `attend`, `scores`, `softmax`, `causal_mask`, `split_heads` in
 # `npwhisper/model/`, as well as `self_attention` and `cross_attention`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import math
 
@@ -17,9 +27,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
+from npwhisper.lab import notebooks
 from npwhisper.model import layers, self_attention
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 samples = npwhisper.load_audio(npwhisper.example())
 n_heard = len(samples) // 320  # positions of 20 ms that are sound and not padding
@@ -49,6 +60,7 @@ keys = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
 angles = np.linspace(0, 2 * np.pi, 200)
 queries = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.6), sharey=True)
 for ax, sharpness in zip(axes, (1, 4, 20), strict=True):
     weights = softmax(sharpness * queries @ keys.T)
@@ -74,6 +86,8 @@ plt.show()
 
 # %%
 rng = np.random.default_rng(0)
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 widths = [2, 4, 8, 16, 32, 64, 128]
 for scaled, style in ((False, "o--"), (True, "s-")):
@@ -153,6 +167,8 @@ with npwhisper.trace("encoder.blocks.*.attn.softmax", "encoder.blocks.0.attn*") 
 d = model.dims
 n_rows, n_columns = min(d.n_audio_layer, 4), min(d.n_audio_head, 6)
 blocks = np.linspace(0, d.n_audio_layer - 1, n_rows).round().astype(int)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(
     n_rows, n_columns, figsize=(10, 1.8 * n_rows), sharex=True, sharey=True, squeeze=False
 )
@@ -184,6 +200,8 @@ plt.show()
 # %%
 positions = np.arange(n_heard) / 50
 distance = np.abs(positions[:, None] - positions)
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 reach = np.empty((d.n_audio_layer, d.n_audio_head))
 for block in range(d.n_audio_layer):
@@ -219,6 +237,8 @@ with npwhisper.trace("decoder.blocks.*.softmax") as acts_text:
 
 weights = acts_text["decoder.blocks.0.attn.softmax"][0]
 n_shown = min(len(weights), 3)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, n_shown, figsize=(8, 3.4), sharey=True, squeeze=False)
 for head, ax in enumerate(axes[0]):
     ax.imshow(weights[head], origin="upper", aspect="equal", vmin=0, vmax=1)
@@ -226,6 +246,8 @@ for head, ax in enumerate(axes[0]):
     ax.set(title=f"block 0, head {head}", xlabel="looked at")
 axes[0, 0].set_yticks(range(len(names)), names, fontsize="x-small")
 plt.show()
+
+# %%
 assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 
 # %% [markdown]
@@ -243,6 +265,8 @@ assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 # %%
 n_rows, n_columns = min(d.n_text_layer, 4), min(d.n_text_head, 6)
 blocks = np.linspace(0, d.n_text_layer - 1, n_rows).round().astype(int)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(
     n_rows, n_columns, figsize=(10, 2.6 * n_rows), sharex=True, sharey=True, squeeze=False
 )
@@ -289,7 +313,19 @@ print(f"largest difference {np.abs(mine - library).max():.1e}")
 #
 # **1. Attention does not know about order.** Shuffle the positions of `x`. Show that the result of
 # self-attention is the same, shuffled. Why does the encoder need `positional_embedding`?
-#
+
+# %% tags=["exercise"]
+order = np.random.default_rng(1).permutation(x.shape[1])
+shuffled = ...  # self-attention of the shuffled positions
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(
+    shuffled,
+    lambda y: np.allclose(y, library[:, order], atol=1e-4),
+    "Give `x[:, order]` to `self_attention`.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -302,11 +338,20 @@ print(f"largest difference {np.abs(mine - library).max():.1e}")
 # at the beginning, "dog bites man" would be "man bites dog".
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. A mask of zeros.** Somebody multiplies the weights *after* softmax with 0 for the future,
 # instead of adding minus infinity before. What is wrong? Check that the weights of a query add up
 # to one.
-#
+
+# %% tags=["exercise"]
+scores = np.random.default_rng(2).standard_normal((6, 6)).astype(np.float32)
+sums = ...  # what the weights of each query add up to if they are multiplied after softmax
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(sums, lambda s: np.allclose(s, (softmax(scores) * np.tri(6)).sum(axis=1)))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -314,17 +359,26 @@ print(f"largest difference {np.abs(mine - library).max():.1e}")
 # right = softmax(scores + layers.causal_mask(6, 6))
 # wrong = softmax(scores) * np.tri(6)
 # assert np.allclose(right.sum(axis=1), 1) and not np.allclose(wrong.sum(axis=1), 1)
+# sums = wrong.sum(axis=1)
 # ```
 #
 # The future is not mixed in, but it still takes its share of the weights away: early positions get
 # nearly nothing.
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. What does a query cost?** Count the multiplications of `attend` for H heads, T queries and S
 # keys of width K. At which length does attention cost as much as the mlp (8 D² per position), if D
 # = H K?
-#
+
+# %% tags=["exercise"]
+ratio = ...  # multiplications of attention / multiplications of the mlp, in this encoder
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(ratio, lambda r: np.isclose(r, d.n_audio_ctx / (4 * d.n_audio_state), rtol=0.01))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # Scores: H T S K; weighted mean: H T S K; together 2 T S D. Per position 2 S D, which equals 8 D²
@@ -333,6 +387,7 @@ print(f"largest difference {np.abs(mine - library).max():.1e}")
 # ```python
 # print(f"this encoder: S = {d.n_audio_ctx}, 4 D = {4 * d.n_audio_state}")
 # print(f"attention / mlp = {2 * d.n_audio_ctx * d.n_audio_state / (8 * d.n_audio_state**2):.2f}")
+# ratio = 2 * d.n_audio_ctx * d.n_audio_state / (8 * d.n_audio_state**2)
 # ```
 #
 # Small models spend their time in attention, large ones in the mlp.

@@ -10,6 +10,16 @@
 # **Which file this explains** · `npwhisper/model/cache.py`, and `start_cache` in
 # `npwhisper/model/network.py`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import time
 
@@ -18,10 +28,11 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 import npwhisper
+from npwhisper.lab import notebooks
 from npwhisper.model import layers
 from npwhisper.model.cache import BlockCache, Cache, KeyValues
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 d = model.dims
 mel = npwhisper.log_mel_spectrogram(
@@ -41,18 +52,21 @@ steps = 12
 work = np.tri(steps)
 work[np.arange(steps), np.arange(steps)] = 2
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3))
 ax.imshow(
-    work, origin="upper", aspect="equal", cmap=ListedColormap(["white", "#A2C8EC", "#006BA4"])
+    work, origin="upper", aspect="equal", cmap=ListedColormap(["white", "#A2C8EC", "#2E86C9"])
 )
 ax.set(xlabel="position in the text", ylabel="step", xticks=range(steps), yticks=range(steps))
 for label, colour in (
-    ("computed for the first time", "#006BA4"),
+    ("computed for the first time", "#2E86C9"),
     ("computed again: the same", "#A2C8EC"),
 ):
     ax.scatter([], [], marker="s", s=60, color=colour, label=label)
 ax.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
 plt.show()
+
+# %%
 print(f"{steps} steps: {steps * (steps + 1) // 2} positions without a memory, {steps} with one")
 
 # %% [markdown]
@@ -160,12 +174,15 @@ for n in lengths:
         milliseconds(lambda n=n, both=both: model.decoder(tokens[:, n - 1 : n], features, both))
     )
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
 for (label, values), style in zip(cost.items(), ("o-", "s--", "^:"), strict=True):
     ax.plot(lengths, values, style, label=label)
 ax.set(xlabel="tokens so far", ylabel="time for one more (ms)", ylim=(0, None))
 ax.legend()
 plt.show()
+
+# %%
 factor = cost["no memory"][-1] / cost["audio and text remembered"][-1]
 print(f"after {lengths[-1]} tokens the memory makes a step {factor:.0f} times faster")
 
@@ -190,6 +207,7 @@ sizes |= {
 per_position = np.array([2 * 4 * layer * width / 1e6 for layer, width in sizes.values()])  # MB
 audio, text = 1500 * per_position, 448 * per_position
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 ax.barh(list(sizes), audio, label="audio (1500 positions)")
 ax.barh(list(sizes), text, left=audio, label="text (448 positions)")
@@ -250,7 +268,17 @@ print(f"{len(cuts)} ways of cutting {n} tokens: the same logits")
 #
 # **1. Write with the cache.** Write the greedy loop of notebook 00 with a cache: after the first
 # step, give the decoder only the one new token. It must end with the same text as `decode`.
-#
+
+# %% tags=["exercise"]
+text = ...  # the tokens that your loop wrote
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+plain = npwhisper.DecodingOptions(
+    without_timestamps=True, suppress_tokens=None, suppress_blank=False, sample_len=100
+)
+notebooks.exercise(text, lambda t: list(t) == npwhisper.decode(model, features[0], plain).tokens)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -267,12 +295,23 @@ print(f"{len(cuts)} ways of cutting {n} tokens: the same logits")
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Where am I?** The position of a new token is the number of tokens in the cache. What would
 # the model write if somebody forgot this, and every token stood at position 0? (A dict with a
 # changed table is enough: `dict(model.scope["decoder"], positional_embedding=...)`, given to
 # `npwhisper.model.decoder`.)
-#
+
+# %% tags=["exercise"]
+forgotten = ...  # the table of positions, as a decoder sees it that always stands at position 0
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+first = model.scope["decoder"]["positional_embedding"][:1]
+notebooks.exercise(
+    forgotten, lambda t: np.shape(t) == (d.n_text_ctx, d.n_text_state) and np.allclose(t, first)
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -285,21 +324,32 @@ print(f"{len(cuts)} ways of cutting {n} tokens: the same logits")
 #     new = [int(decoder(np.array([new]), lost, d.n_text_head, cache)[0, -1].argmax())]
 #     text += new
 # print(model.tokenizer.decode(text))
+# forgotten = lost["positional_embedding"]
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. How many multiplications are saved?** A decoder block does about 14 D² multiplications for
 # each text position (4 D² in self-attention, 2 D² in cross-attention, 8 D² in the mlp) and 2 D²
 # for each audio position (its keys and values). How many times less work are 100 tokens with both
 # memories than with none? (Leave out the scores and the vocabulary.)
-#
+
+# %% tags=["exercise"]
+factor = ...  # how many times less work
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+without = sum(14 * n + 2 * 1500 for n in range(1, 101))
+notebooks.exercise(factor, lambda f: np.isclose(f, without / (14 * 100 + 2 * 1500), rtol=0.02))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # without = sum(14 * n + 2 * 1500 for n in range(1, 101))
 # with_both = 14 * 100 + 2 * 1500
 # print(f"{without / with_both:.0f} times")
+# factor = without / with_both
 # ```
 #
 # D² and the number of blocks cancel.

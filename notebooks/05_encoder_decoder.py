@@ -10,16 +10,28 @@
 #
 # **Which file this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 
 import npwhisper
 from npwhisper import capture_torch, compare, swap
+from npwhisper.checkpoint import read_checkpoint
+from npwhisper.lab import notebooks
 from npwhisper.lab.comparing import load_activations
 from npwhisper.model import cross_attention, layers, mlp, self_attention
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 d = model.dims
 samples = npwhisper.load_audio(npwhisper.example())
@@ -90,6 +102,7 @@ assert np.allclose(
     table, layers.sinusoids(*table.shape), atol=2e-3
 )  # the file holds it in half precision
 
+# %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2)
 picture = left.imshow(table[:400], extent=(0, d.n_audio_state, 8, 0), origin="upper")
 left.set(title="the first eight seconds", xlabel="feature", ylabel="position (s)")
@@ -118,6 +131,8 @@ def size(name):
 
 
 blocks = range(d.n_audio_layer)
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
 ax.plot(
     blocks, [size(f"encoder.blocks.{i}") for i in blocks], "o-", label="the stream after the block"
@@ -172,12 +187,14 @@ print(f"{logits.shape}: a score for each of {d.n_vocab} tokens after each of {to
 #
 # How do we know that all this is Whisper, and not nearly Whisper? We let openai-whisper compute
 # with the same weights, write down what every module gives, and compare. Since few people want to
-# install PyTorch for this, `data/` holds a very small network (`small.safetensors`) and what
+# install PyTorch for this, the package holds a very small network (`small.safetensors`) and what
 # PyTorch 2.13 recorded of it (`small_activations.npz`).
 
 # %%
-small = npwhisper.load_model("data/small.safetensors")
-recorded = load_activations("data/small_activations.npz")
+checkpoint = read_checkpoint(notebooks.path("small.safetensors"))
+small_weights = {name: np.float32(array) for name, array in checkpoint.weights.items()}
+small = npwhisper.Whisper(npwhisper.ModelDimensions(**checkpoint.dims), small_weights, [])
+recorded = load_activations(notebooks.path("small_activations.npz"))
 print(small.dims)
 print(recorded)
 
@@ -202,10 +219,13 @@ def show_errors(ax, comparison, title, style="o"):
     )
 
 
+# %%
 fig, ax = plt.subplots(figsize=(8, 2.6))
 show_errors(ax, comparison, "each of our layers beside PyTorch's")
 ax.text(0, 2e-4, "tolerance", color="#C85200")
 plt.show()
+
+# %%
 assert comparison, comparison.first
 print(
     f"{len(comparison.differences)} values, the largest error is {max(x.error for x in comparison.differences):.0e}"
@@ -230,6 +250,7 @@ with swap({"decoder.blocks.0.mlp_ln": my_layer_norm}), npwhisper.trace() as wron
     small(small_mel, small_tokens)
 comparison = compare(recorded, wrong)
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 show_errors(ax, comparison, "with a wrong layer norm in the first block of the decoder")
 first = next(i for i, difference in enumerate(comparison.differences) if difference.is_wrong)
@@ -240,6 +261,8 @@ ax.annotate(
     arrowprops={"arrowstyle": "->"},
 )
 plt.show()
+
+# %%
 print(comparison.first)
 
 # %% [markdown]
@@ -292,7 +315,18 @@ print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max
 # **1. Other mistakes.** Make other layers wrong in the small network (GELU by its tanh
 # approximation everywhere, scores without the division) and let `compare` find them. Which mistake
 # is found at the layer where it was made, and which only later? Why?
-#
+
+# %% tags=["exercise"]
+first_wrong = ...  # names of the first wrong layers: [with a wrong GELU, with wrong scores]
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(
+    first_wrong,
+    lambda names: "gelu" in names[0] and names[1].endswith("attn.scores"),
+    "They are the names in `compare(recorded, wrong).first`.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -302,20 +336,33 @@ print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max
 # def unscaled(q, k):
 #     return q @ k.swapaxes(-1, -2)
 #
+# first_wrong = []
 # for name, function in (("gelu", gelu_tanh), ("scores", unscaled)):
 #     with swap(**{name: function}), npwhisper.trace() as wrong:
 #         small(small_mel, small_tokens)
 #     print(name, "->", compare(recorded, wrong).first.name)
+#     first_wrong.append(compare(recorded, wrong).first.name)
 # ```
 #
 # Both are found at once: PyTorch has no module for the scores, but the recorder computes them from
 # what the attention module hands out.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. The stream.** Check that the output of the first encoder block is its input plus what `attn`
 # and `mlp` added. (The input of the second block is the output of the first.)
-#
+
+# %% tags=["exercise"]
+with npwhisper.trace("encoder.blocks.*") as acts:
+    model.embed_audio(mel)
+added = ...  # what the second block added to the stream
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+change = acts["encoder.blocks.1"] - acts["encoder.blocks.0"]
+notebooks.exercise(added, lambda a: np.allclose(a, change, atol=1e-3))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -327,11 +374,22 @@ print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. Who sounds alike?** The last step compares a vector with all embeddings. Which tokens have
 # embeddings that are most alike (largest cosine) to that of " see"? What does that tell about the
 # mistakes the model will make?
-#
+
+# %% tags=["exercise"]
+nearest = ...  # the ids of the ten tokens that are most alike to " see", itself first
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+embeddings = model.weights["decoder.token_embedding.weight"]
+unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+likeness = unit @ unit[model.tokenizer.encode(" see")[0]]
+notebooks.exercise(nearest, lambda ids: list(ids) == np.argsort(-likeness)[:10].tolist())
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -342,6 +400,7 @@ print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max
 # nearest = np.argsort(-likeness)[:10]
 # print([model.tokenizer.encoding.decode([int(i)]) for i in nearest])
 # assert np.isclose(likeness[nearest[0]], 1, atol=1e-3)
+# nearest = nearest.tolist()
 # ```
 #
 # Tokens that are alike get similar scores, so they are what is confused first.

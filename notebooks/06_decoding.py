@@ -10,6 +10,16 @@
 #
 # **Which file this explains** · `npwhisper/decoding/`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import itertools
 
@@ -19,9 +29,10 @@ import numpy as np
 import npwhisper
 from npwhisper import plot_tokens
 from npwhisper.decoding import search
+from npwhisper.lab import notebooks
 from npwhisper.model import layers
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 tokenizer = model.tokenizer
 mel = npwhisper.log_mel_spectrogram(
@@ -117,6 +128,7 @@ probabilities = layers.softmax(logits)
 chosen = [*greedy.tokens, tokenizer.eot]
 sure = probabilities[np.arange(len(chosen)), chosen]
 
+# %%
 fig, ax = plt.subplots(figsize=(8, 2.8))
 plot_tokens(words(chosen), sure, ax=ax)
 ax.set_title("how sure the network was of each token")
@@ -132,6 +144,8 @@ plt.show()
 # %%
 unsure = int(sure.argmin())
 candidates = np.argsort(-logits[unsure])[:8]
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for i, temperature in enumerate((0.2, 0.6, 1.0)):
     spread = layers.softmax(logits[unsure] / temperature)[candidates]
@@ -161,7 +175,7 @@ for temperature in (0.2, 0.6, 1.0):
 # row a branch that is still alive, and `parents` are the twigs.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def watched(step, history):
     def step_and_remember(tokens, parents):
         history.append((tokens, np.zeros(len(tokens), int) if parents is None else parents))
@@ -180,12 +194,12 @@ def draw_tree(history, winner, n_given, ax, first=1, last=12):
                 twig = (
                     {"color": "#C85200", "linewidth": 2.5}
                     if won
-                    else {"color": "#898989", "linewidth": 1}
+                    else {"color": "#7b7b7b", "linewidth": 1}
                 )
                 ax.plot([level - 1, level], [parent, row], **twig)
             ax.text(
                 level, row, words(written[-1:])[0].strip() or "·", ha="center", va="center", fontsize="small",
-                bbox={"boxstyle": "round", "facecolor": "#FFBC79" if won else "white", "edgecolor": "#898989"},
+                bbox={"boxstyle": "round", "facecolor": "#FFBC79" if won else "white", "edgecolor": "#7b7b7b"},
             )  # fmt: skip
     ax.set(
         xlabel="step",
@@ -225,6 +239,30 @@ for text, score in result.alternatives:
 
 # %% [markdown]
 # (A text may be listed several times: with other time stamps.)
+#
+# Does it help? Kennedy's sentence is easy: greedy search finds the same text. Here is half a sentence of
+# Jane Austen, read by a volunteer of LibriVox. Listen first.
+
+# %%
+reader = npwhisper.load_audio(notebooks.path("austen_0880.flac"))
+reader_mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(reader), model.dims.n_mels)
+for beam_size in (None, 5):
+    found = npwhisper.decode(model, reader_mel, without_timestamps=True, beam_size=beam_size)
+    print(f"{found.avg_logprob:.3f} per token, beam_size={beam_size}: {found.text}")
+notebooks.play(notebooks.path("austen_0880.flac"))
+
+# %% tags=["claim"]
+austen = [
+    npwhisper.decode(model, reader_mel, without_timestamps=True, beam_size=n) for n in (None, 5)
+]
+assert austen[0].text == "He was not an old-sposed young man."
+assert austen[1].text == "He was not an ill-disposed young man."
+assert austen[1].avg_logprob > austen[0].avg_logprob
+
+# %% [markdown]
+# Greedy search writes "old" for "ill", because that is the likelier token at that moment, and then has to go on
+# with "-sposed". With five beams "ill" is still alive when "-disposed" comes, and the whole sentence
+# turns out to be more probable: the beams win.
 #
 # Beams and independent samples exclude each other, and the library says so:
 
@@ -281,6 +319,7 @@ for after_suppression in acts.all("suppress_tokens"):
     stamps.append(probability[tokenizer.timestamp_begin :].sum())
     text.append(probability[: tokenizer.timestamp_begin].max())
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3))
 ax.plot(stamps, "o-", label="all time stamps together")
 ax.plot(text, "s--", label="best text token")
@@ -301,7 +340,7 @@ plt.show()
 
 # %%
 def tell(audio, **options):
-    """Transcribe, and print the text and every attempt."""
+    """Transcribe, and print the text and every attempt; the decisions."""
     stream = model.iter_segments(audio, seed=0, **options)
     print(f"text: {''.join(segment['text'] for segment in stream)!r}")
     for decision in stream.decisions:
@@ -312,13 +351,15 @@ def tell(audio, **options):
                 f"{attempt.avg_logprob:5.2f}, compression {attempt.compression_ratio:5.2f}: {why}"
             )
         print(f"  {decision.start:.0f} to {decision.end:.0f} s: {decision.reason}")
+    return stream.decisions
 
 
 speech = npwhisper.load_audio(npwhisper.example())
 hiss = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32) * speech.std()
+noisy = {}
 for decibels in (0, -5, -8, -12):
     print(f"\nspeech at {decibels} dB relative to the noise")
-    tell(speech + hiss * 10 ** (-decibels / 20))
+    noisy[decibels] = tell(speech + hiss * 10 ** (-decibels / 20))
 
 # %% [markdown]
 # With as much noise as speech, most words survive. At -5 dB the first text is too improbable, and one
@@ -332,7 +373,7 @@ for decibels in (0, -5, -8, -12):
 
 # %%
 silence = np.zeros(30 * 16000, np.float32)
-tell(silence)
+_ = tell(silence)
 nothing = npwhisper.decode(model, npwhisper.log_mel_spectrogram(silence))
 print(f"no_speech_prob {nothing.no_speech_prob:.2f}")
 
@@ -345,9 +386,9 @@ print(f"no_speech_prob {nothing.no_speech_prob:.2f}")
 # doubtful segments.
 
 # %%
-tell(silence, vad=True)
-tell(silence, robust=True)
-tell(silence, logprob_threshold=-0.5)
+_ = tell(silence, vad=True)
+_ = tell(silence, robust=True)
+_ = tell(silence, logprob_threshold=-0.5)
 
 # %% [markdown]
 # ## The equality
@@ -371,7 +412,19 @@ print("the same:", found.text)
 #
 # **1. Greedy by hand.** Write `greedy(step, tokens, eot, max_tokens)` yourself, without the
 # library's search.
-#
+
+
+# %% tags=["exercise"]
+def my_greedy(step, tokens, eot, max_tokens):
+    return ...
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(
+    my_greedy(network_step(), start, tokenizer.eot, 100), lambda t: t == greedy.tokens
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -389,11 +442,20 @@ print("the same:", found.text)
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Long or short?** A sum of log-probabilities falls with every token, so it favours short
 # texts. `rank` divides by the length. Rank the hypotheses of the beam search by their plain sum.
 # Does the winner change? When would it?
-#
+
+# %% tags=["exercise"]
+by_sum = ...  # the hypothesis with the largest sum
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+largest = max(hypothesis.sum_logprob for hypothesis in hypotheses)
+notebooks.exercise(by_sum, lambda hypothesis: hypothesis.sum_logprob == largest)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -406,11 +468,23 @@ print("the same:", found.text)
 # It changes when a longer text is a little less probable as a whole, but better per token.
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. Without the letter e.** Forbid all tokens that contain an e or an E (option
 # `suppress_tokens`, a list of ids) and transcribe. What does the network do in its distress? (A
 # novel by Georges Perec does without that letter for 300 pages.)
-#
+
+# %% tags=["exercise"]
+lipogram = ...  # what `decode` gives if every token with an e is forbidden
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(
+    lipogram,
+    lambda result: len(result.text) > 20 and "e" not in result.text.lower(),
+    "Go through all ids below `tokenizer.eot`, and look at their texts.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -9,16 +9,27 @@
 #
 # **Which file this explains** · `npwhisper/timing/`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Audio, display
+from IPython.display import display
 
 import npwhisper
 from npwhisper import plot_alignment, timing
+from npwhisper.lab import notebooks
 from npwhisper.model import layers
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 tokenizer = model.tokenizer
 samples = npwhisper.load_audio(npwhisper.example())
@@ -28,7 +39,7 @@ features = model.embed_audio(mel)
 
 text = npwhisper.decode(model, features[0], without_timestamps=True)
 print(text.text)
-Audio(filename=npwhisper.example())
+notebooks.play(npwhisper.example())
 
 # %% [markdown]
 # ## Listen again, with the text in hand
@@ -78,6 +89,8 @@ map_ = filtered.mean(axis=0)
 
 names = [tokenizer.encoding.decode([token]) for token in tokens[0]]
 extent = (0, n_frames / 100, len(names), 0)
+
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(2, 2, figsize=(8, 6), sharex=True, sharey=True)
 steps = {
     "scores of one head": scores,
@@ -135,6 +148,7 @@ def my_dtw(x):
 toy = np.array([[1, 1, 5, 6, 7, 7], [6, 5, 1, 2, 6, 7], [7, 6, 5, 4, 1, 1]], float)
 rows, columns, cost = my_dtw(toy)
 
+# %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.2))
 for ax, values, title in (
     (axes[0], toy, "price of each cell"),
@@ -162,6 +176,7 @@ plt.show()
 matrix = map_[prefix:-1]
 rows, columns, cost = my_dtw(-matrix)
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3.6))
 extent = (0, n_frames / 100, len(matrix), 0)
 picture = ax.imshow(matrix, extent=extent, origin="upper")
@@ -211,6 +226,7 @@ print(f"{len(library)} words, all at the same times")
 segments = model.transcribe(npwhisper.example(), word_timestamps=True)["segments"]
 spoken = [word for segment in segments for word in segment["words"]]
 
+# %%
 ax = plot_alignment(spoken, mel[:, :n_frames])
 ax.set_title("every word in its place")
 plt.show()
@@ -228,14 +244,24 @@ for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:
     print(
         f"{word['word']}: {word['start']:.2f} to {word['end']:.2f} s, probability {word['probability']:.2f}"
     )
-    display(Audio(samples[begin:end], rate=16000))
+    display(notebooks.play(samples[begin:end]))
 
 # %% [markdown]
 # ## Exercises
 #
 # **1. How many paths?** Count the monotone paths from corner to corner of an N by M table (right,
 # down, or both). Use the same trick as `my_dtw`. How many are there for 3 by 6, and for our map?
-#
+
+
+# %% tags=["exercise"]
+def n_paths(n, m):
+    return ...
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(n_paths(3, 6), lambda count: count == 61)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -253,32 +279,61 @@ for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:
 # These are the Delannoy numbers.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. A lie.** Align a text that is *not* said in the recording:
 # `npwhisper.align(npwhisper.example(), "The weather is fine today.", model)`. Every word gets a
 # time. How can you tell that it is a lie?
-#
+
+# %% tags=["exercise"]
+lie = ...  # the mean probability of the words that were not said
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+aligned = npwhisper.align(npwhisper.example(), "The weather is fine today.", model)
+expected = np.mean([word.probability for word in aligned])
+notebooks.exercise(lie, lambda p: np.isclose(p, expected, rtol=0.01))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # for text_given in (text.text, "The weather is fine today."):
 #     aligned = npwhisper.align(npwhisper.example(), text_given, model)
 #     print(f"{np.mean([word.probability for word in aligned]):.3f}  {text_given}")
+# lie = np.mean([word.probability for word in aligned])
 # ```
 #
 # By the probabilities of the words: the times alone look innocent.
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. Without the median filter.** How much do the word times change with `medfilt_width=1`, or
 # 21? Which words are sensitive?
-#
+
+# %% tags=["exercise"]
+moved = ...  # by how many seconds the words begin elsewhere with width 21 than with 7, on average
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+begins = [
+    [word.start for word in timing.find_alignment(
+        model, tokenizer, text.tokens, features[0], n_frames, medfilt_width=width
+    )]
+    for width in (7, 21)
+]  # fmt: skip
+expected = np.abs(np.subtract(*begins)).mean()
+notebooks.exercise(moved, lambda seconds: np.isclose(seconds, expected, atol=1e-3))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
+# starts = {}
 # for width in (1, 7, 21):
 #     found = timing.find_alignment(model, tokenizer, text.tokens, features[0], n_frames, medfilt_width=width)
 #     print(f"{width:2}", " ".join(f"{word.start:.2f}" for word in found))
+#     starts[width] = np.array([word.start for word in found])
+# moved = np.abs(starts[21] - starts[7]).mean()
 # ```
 #
 # </details>

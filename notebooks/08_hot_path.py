@@ -13,6 +13,16 @@
 # All times are those of the machine on which this was last run (two cores of an AMD EPYC, shared with
 # other work). Run it on yours.
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import math
 import time
@@ -25,10 +35,11 @@ import npwhisper
 from npwhisper.compute.blocks import blocked
 from npwhisper.compute.products import inner
 from npwhisper.compute.threads import get_num_threads
+from npwhisper.lab import notebooks
 from npwhisper.model import layers, mlp
 from npwhisper.tracing.profiling import measure_ceilings
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 d = model.dims
 mel = npwhisper.log_mel_spectrogram(
@@ -155,7 +166,6 @@ climb("4 erf without erf", with_quick_gelu)
 # so? Processors of this kind have no arithmetic for float16, so NumPy does it in software. (Few
 # rows; we do not want to wait.)
 
-
 # %%
 half = {
     name: {key: array.astype(np.float16) for key, array in part.items()} for name, part in w.items()
@@ -207,19 +217,19 @@ climb("7 blocks of 8 rows (failed)", lambda x, w: in_blocks(x, w, rows=8))
 climb("8 blocks on threads", blocked(rows=750)(with_quick_gelu))
 climb("  the library", lambda x, w: mlp(x[None], w)[0])
 
-# %%
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3.4))
 names = list(ladder)
-colours = ["#C85200" if "failed" in name else "#006BA4" for name in names]
+colours = ["#C85200" if "failed" in name else "#2E86C9" for name in names]
 ax.barh(names, [1000 * ladder[name] for name in names], color=colours)
 for i, name in enumerate(names):
     ax.text(1150 * ladder[name], i, f"{1000 * ladder[name]:,.0f} ms", va="center", fontsize="small")
-ax.axvline(1000 * flops / ceilings.flops, color="#595959", linestyle="--")
+ax.axvline(1000 * flops / ceilings.flops, color="#7b7b7b", linestyle="--")
 ax.text(
     1000 * flops / ceilings.flops,
     -0.9,
     " what the machine could do",
-    color="#595959",
+    color="#7b7b7b",
     fontsize="small",
 )
 ax.set(
@@ -268,6 +278,7 @@ def quickest(function, *arguments, repeat=3):
     return min(times)
 
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
 ax.plot(sizes, [1000 * quickest(in_blocks, x, w, rows) for rows in sizes], "o-", label="mlp")
 ax.plot(
@@ -284,6 +295,8 @@ ax.set(
 ax.minorticks_off()
 ax.legend()
 plt.show()
+
+# %%
 assert np.allclose(attend_in_blocks(128), layers.attend(q[None], k[None], v[None])[0], atol=1e-4)
 
 # %% [markdown]
@@ -339,9 +352,11 @@ chosen = {
     "decoder.logits": "logits, one token",
 }
 intensity = np.logspace(-1.5, 3, 100)
+
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3.6))
 roof = np.minimum(ceilings.flops, ceilings.bytes * intensity) / 1e9
-ax.loglog(intensity, roof, color="#595959", label="what the machine could do")
+ax.loglog(intensity, roof, color="#7b7b7b", label="what the machine could do")
 for (name, label), marker in zip(chosen.items(), "os^DP", strict=True):
     cost = profile.folded()[name]
     ax.loglog(cost.flops / cost.bytes, cost.flops / cost.seconds / 1e9, marker, label=label)
@@ -376,6 +391,31 @@ for rows in (1, 5):
         print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")
 
 # %% [markdown]
+# ## The last rung: eight windows for one reading of the weights
+#
+# If reading is what a step costs, then let each weight that is read serve several rows. Five beams do that, and so do
+# several windows of a long recording: with `batch_size=8`, `transcribe` decodes eight windows side by side.
+# Here is the sonnet, three times over, which is nearly three minutes. How often does the decoder run,
+# that is, how often are all its weights read?
+
+# %%
+sonnet = np.tile(npwhisper.load_audio(notebooks.path("sonnet.flac")), 3)
+passes = {}
+for label, options in (("one window", {}), ("batch_size=8", {"batch_size": 8})):
+    with npwhisper.swap(edit={"decoder.ln": lambda y: y}) as counts:
+        begin = time.perf_counter()
+        model.transcribe(sonnet, temperature=0.0, condition_on_previous_text=False, **options)
+        seconds = time.perf_counter() - begin
+    passes[label] = sum(counts.values())
+    print(f"{label:13} {passes[label]:5} passes through the decoder, {seconds:5.1f} s")
+
+# %% tags=["claim"]
+assert passes["one window"] > 3 * passes["batch_size=8"], passes
+
+# %% [markdown]
+# Several times fewer passes. The seconds gain less than that, since a pass with eight rows costs more than one with
+# a single row, and since the encoder has the same work as before.
+#
 # ## The equality
 #
 # Quick is worth nothing if it is wrong. All versions above were checked against the definition
@@ -398,7 +438,18 @@ print("the same on one thread and on", n_threads)
 # **1. Where does the time go?** Profile a whole `transcribe` and add up the own seconds of all
 # linear layers, of GELU, and of attention (`scores`, `softmax`, `attend`). Which is worth working
 # on?
-#
+
+# %% tags=["exercise"]
+shares = ...  # {"gelu": share of all own seconds, "attention": ..., "norms": ...}
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(
+    shares,
+    lambda s: set(s) == {"gelu", "attention", "norms"} and all(0 < v < 1 for v in s.values()),
+    "Divide the own seconds of each group by those of everything.",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -406,8 +457,10 @@ print("the same on one thread and on", n_threads)
 #     model.transcribe(npwhisper.example())
 # total = sum(cost.own_seconds for cost in whole.values())
 # groups = {"gelu": ("gelu",), "attention": ("scores", "softmax", "attend"), "norms": ("ln", "_ln", "ln_post")}
+# shares = {}
 # for group, endings in groups.items():
 #     own = sum(cost.own_seconds for name, cost in whole.items() if name.endswith(endings))
+#     shares[group] = own / total
 #     print(f"{group:10} {own / total:.0%}")
 # ```
 #
@@ -415,11 +468,19 @@ print("the same on one thread and on", n_threads)
 # (That is Amdahl's law.)
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Copies.** `x @ weight.T` does not copy the transposed weight: BLAS is told to read it the
 # other way round. Does it pay to transpose the weight once, into contiguous memory? Measure it for
 # 1500 rows and for one.
-#
+
+# %% tags=["exercise"]
+turned = ...  # w["0"]["weight"], transposed once, in contiguous memory
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(turned, lambda t: t.flags.c_contiguous and np.array_equal(t, w["0"]["weight"].T))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -434,16 +495,26 @@ print("the same on one thread and on", n_threads)
 # Usually it makes no difference worth a second copy of all weights.
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. How many threads?** Time the encoder with 1, 2, ... threads (`npwhisper.set_num_threads`).
 # How many times faster is it with all? What keeps it from being n times faster?
-#
+
+# %% tags=["exercise"]
+seconds = ...  # a list: those of the encoder with 1, 2, ... threads
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(seconds, lambda s: len(s) == n_threads and all(0 < value < 60 for value in s))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
+# seconds = []
 # for n in range(1, n_threads + 1):
 #     npwhisper.set_num_threads(n)
-#     print(f"{n} threads: {1000 * quickest(model.embed_audio, mel, repeat=3):.0f} ms")
+#     seconds.append(quickest(model.embed_audio, mel, repeat=3))
+#     print(f"{n} threads: {1000 * seconds[-1]:.0f} ms")
 # npwhisper.set_num_threads(n_threads)
 # ```
 #

@@ -9,6 +9,16 @@
 # **Which file this explains** · `npwhisper/checkpoint/`: `pt.py`, `unpickle.py`,
 # `torch_globals.py`, `safetensors_file.py`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
 import io
 import json
@@ -25,8 +35,9 @@ import numpy as np
 import npwhisper
 from npwhisper.checkpoint import CheckpointError, read_checkpoint
 from npwhisper.checkpoint.weights import convert, embedded_path
+from npwhisper.lab import notebooks
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 folder = tempfile.TemporaryDirectory()
 pt_file = Path(folder.name) / "model.pt"
@@ -58,6 +69,7 @@ with zipfile.ZipFile(pt_file) as archive:
             shares.get(group, 0) + archive.getinfo(f"archive/data/{key}").file_size / 1e6
         )
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3.2))
 names = sorted(shares, key=shares.get)
 ax.barh(names, [shares[name] for name in names])
@@ -217,6 +229,7 @@ values = np.abs(np.concatenate([array.ravel()[::50] for array in model.weights.v
 values = values[values > 1e-6]
 spacing = np.spacing(values.astype(np.float16)).astype(np.float32)
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.8))
 ax.hist(np.log10(values), bins=80, alpha=0.7, label="weights")
 ax.hist(np.log10(spacing), bins=40, alpha=0.7, label="distance to the next float16 number")
@@ -246,7 +259,16 @@ print(f"{len(state_dict)} arrays, all equal")
 #
 # **1. What else could be called?** Write a class whose pickle calls `os.getcwd` when it is opened.
 # Show that plain `pickle.loads` returns your working directory, and that `Reader` would not.
-#
+
+# %% tags=["exercise"]
+spy = ...  # bytes: a pickle that calls os.getcwd when it is opened
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+import os
+
+notebooks.exercise(spy, lambda program: pickle.loads(program) == os.getcwd())
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -270,23 +292,48 @@ print(f"{len(state_dict)} arrays, all equal")
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Strides.** A storage holds the numbers 0 to 11. Which tensor is it with offset 1, size (2,
 # 3) and stride (6, 2)? Which stride transposes a 3 by 4 tensor without moving a number?
-#
+
+# %% tags=["exercise"]
+answer = ...  # [the tensor as a list of lists, the stride that transposes]
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(answer, lambda a: a[0] == [[1, 3, 5], [7, 9, 11]] and tuple(a[1]) == (1, 4))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # numbers = np.arange(12, dtype=np.float32)
 # assert rebuild(numbers, 1, (2, 3), (6, 2)).tolist() == [[1, 3, 5], [7, 9, 11]]
 # assert np.array_equal(rebuild(numbers, 0, (4, 3), (1, 4)), numbers.reshape(3, 4).T)
+# answer = [rebuild(numbers, 1, (2, 3), (6, 2)).tolist(), (1, 4)]
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. A lying file.** What could go wrong in `rebuild` if a file says size (1000000,) for a
 # storage of 10 numbers? Which check is missing? (Do not try it without the check.)
-#
+
+
+# %% tags=["exercise"]
+def is_inside(numbers, offset, size, stride):
+    return ...
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+cases = [(0, (10,), (1,)), (0, (1000000,), (1,)), (4, (2, 3), (3, 1)), (4, (3, 3), (3, 1))]
+notebooks.exercise(
+    [is_inside(np.zeros(10), *case) for case in cases],
+    lambda found: found == [True, False, True, False],
+    "Which is the last element that is used?",
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # `as_strided` believes everything: it would show memory that does not belong to the array, with

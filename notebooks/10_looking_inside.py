@@ -9,15 +9,29 @@
 #
 # **Which file this explains** · `npwhisper/tracing/`
 
+# %% jupyter={"source_hidden": true} tags=["install"]
+# On Colab, install the package; elsewhere this cell does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("npwhisper") is None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]
+    subprocess.run(command, check=True)
+
 # %%
+import os
+
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Image
 
 import npwhisper
 from npwhisper import swap, timing
+from npwhisper.lab import notebooks
 from npwhisper.model import layers
 
-plt.style.use("notebook.mplstyle")
+notebooks.use_style()
 model = npwhisper.load_model()
 d, tokenizer = model.dims, model.tokenizer
 samples = npwhisper.load_audio(npwhisper.example())
@@ -77,6 +91,7 @@ embedded = acts["decoder.token_embedding"] + w["positional_embedding"][: tokens.
 streams = [embedded, *(acts[f"decoder.blocks.{i}"] for i in range(d.n_text_layer))]
 labels = ["tokens", *(f"block {i}" for i in range(d.n_text_layer))]
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 0.55 * len(streams) + 1.4))
 sure = np.empty((len(streams), len(targets)))
 for row, stream in enumerate(streams):
@@ -115,7 +130,7 @@ plt.show()
 # is the decoder with the head than without?
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def without(head):
     def edit(y):
         y[:, head] = 0
@@ -214,6 +229,7 @@ for i in range(d.n_audio_layer):
         damaged = model.embed_audio(mel)
     damage.append(sureness(plain) - sureness(model.logits(tokens, damaged)))
 
+# %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 0.45 * d.n_audio_layer + 1.6))
 limit = np.abs(damage).max()
 picture = ax.imshow(damage, origin="upper", cmap="PuOr_r", vmin=-limit, vmax=limit)
@@ -306,12 +322,49 @@ assert np.allclose(model.logits(tokens, features), plain, atol=1e-4), (
 print("the same, and the model is unharmed")
 
 # %% [markdown]
+# ## All of it on one page
+#
+# What you traced by hand here, `glass` records in a whole transcription, and writes it into one HTML
+# page, which opens from the disk and needs no network: the sound, every decode step, attention of every
+# head, the logit lens, word times. Open `talk.html` in your browser.
+
+# %%
+run = npwhisper.glass(npwhisper.example(), "talk.html", model=model)
+print(f"{os.path.getsize('talk.html') / 1e6:.1f} MB: {run.result['text']}")
+
+# %% [markdown]
+# The first view: the sound with its words, the network as a drawing, and the steps of decoding.
+
+# %%
+Image(filename=notebooks.path("glass_overview.webp"), width=900)
+
+# %% [markdown]
+# Cross-attention of every layer and head over the spectrogram, those with a star used for word times:
+
+# %%
+Image(filename=notebooks.path("glass_attention.webp"), width=900)
+
+# %% [markdown]
+# And why "country" was said and not "county": the candidates, the rules, and what each part of the network
+# added to the difference of the two scores.
+
+# %%
+Image(filename=notebooks.path("glass_choice.webp"), width=900)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. A deaf decoder.** Set *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
 # let the model write. What does a decoder write that hears nothing? What was it trained on, do you
 # think?
-#
+
+# %% tags=["exercise"]
+deaf = ...  # what `decode` gives, at most 30 tokens, if all cross-attention is zero
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+notebooks.exercise(deaf, lambda result: result.text != text.text and len(result.tokens) <= 30)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -323,10 +376,23 @@ print("the same, and the model is unharmed")
 # Without ears it is a language model of its training texts, and a weak one.
 #
 # </details>
-#
+
+# %% [markdown]
 # **2. Which half is more important?** Remove, one at a time, the `attn` and the `mlp` of each of the
 # first three encoder blocks (their results set to zero), and compare the loss of sureness.
-#
+
+# %% tags=["exercise"]
+lost = ...  # {"attn": [loss without that of block 0, 1, 2], "mlp": [...]}
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+with swap(edit={"encoder.blocks.1.mlp": lambda y: 0 * y}):
+    expected = (sureness(plain) - sureness(model.logits(tokens, model.embed_audio(mel)))).mean()
+notebooks.exercise(
+    lost,
+    lambda losses: len(losses["attn"]) == 3 and np.isclose(losses["mlp"][1], expected, atol=1e-3),
+)
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -341,16 +407,29 @@ print("the same, and the model is unharmed")
 # ```
 #
 # </details>
-#
+
+# %% [markdown]
 # **3. Sharper attention.** Multiply all cross-attention scores by 2, by 1.2, by 0.8 and by 0.5.
 # Does the model become surer when it looks more sharply?
-#
+
+# %% tags=["exercise"]
+doubled = ...  # the mean log-probability of the tokens if all scores are doubled
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y: 2 * y}):
+    expected = sureness(model.logits(tokens, features)).mean()
+notebooks.exercise(doubled, lambda mean: np.isclose(mean, expected, atol=1e-3))
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
+# means = {}
 # for factor in (2.0, 1.2, 1.0, 0.8, 0.5):
 #     with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y, factor=factor: factor * y}):
-#         print(factor, sureness(model.logits(tokens, features)).mean().round(3))
+#         means[factor] = sureness(model.logits(tokens, features)).mean()
+#         print(factor, means[factor].round(3))
+# doubled = means[2.0]
 # ```
 #
 # A little more or less hardly matters, much more or less makes it less sure: the training has found

@@ -4,8 +4,12 @@
     python notebooks/build.py 03 a2            only those whose names begin so
     python notebooks/build.py --check          execute all from a clean kernel, write nothing
 
-Needs the extra `notebooks`. A notebook that raises, warns, writes to stderr, takes over two minutes, or whose folded
-solutions fail, is an error; so is an .ipynb whose cells are not those of its .py.
+Needs the extra `notebooks`. Each runs in an empty folder, with the npwhisper that is installed. A notebook that raises,
+warns, writes to stderr or takes over two minutes is an error; so is an .ipynb whose cells are not those of its .py.
+
+Cells with the tag `claim` are executed but not written into the .ipynb: they assert what the text says is to be seen.
+The check of every exercise (tag `check`) must say at first that nothing is answered, must accept the folded solution,
+and must reject the same answer spoiled.
 """
 
 from __future__ import annotations
@@ -16,9 +20,10 @@ import io
 import json
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST = 120  # seconds
@@ -34,30 +39,94 @@ def sources(*beginnings: str) -> list[Path]:
     return [path for path in found if not beginnings or path.name.startswith(beginnings)]
 
 
-def cells(text: str) -> list[tuple[str, str]]:
-    """Cut jupytext's percent format into (kind, source): ``# %%`` begins code, ``# %% [markdown]`` a commented text."""
+class Cell(NamedTuple):
+    """A cell of the percent format: "code" or "markdown", its text, and its metadata as in the .ipynb."""
+
+    kind: str
+    source: str
+    metadata: dict[str, Any]
+
+    def has(self, tag: str) -> bool:
+        return tag in self.metadata.get("tags", [])
+
+
+def cells(text: str) -> list[Cell]:
+    """Cut jupytext's percent format: ``# %%`` begins code, ``# %% [markdown]`` a text; metadata may follow."""
     found = []
     for part in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
         head, _, body = part.partition("\n")
-        if head.strip() == "[markdown]":
-            found.append(("markdown", re.sub(r"^# ?", "", body, flags=re.MULTILINE).strip("\n")))
-        else:
-            found.append(("code", body.strip("\n")))
+        metadata = {
+            key: json.loads(value) for key, value in re.findall(r"(\w+)=(\{.*?\}|\[[^]]*\])", head)
+        }
+        if "[markdown]" in head:
+            body = re.sub(r"^# ?", "", body, flags=re.MULTILINE)
+        found.append(
+            Cell("markdown" if "[markdown]" in head else "code", body.strip("\n"), metadata)
+        )
     return found
 
 
+def written(text: str) -> list[Cell]:
+    """The cells that the .ipynb has: all but the claims."""
+    return [cell for cell in cells(text) if not cell.has("claim")]
+
+
 def solutions(text: str) -> list[str]:
-    """The Python blocks that the markdown cells fold away in ``<details>``."""
+    """The Python that the markdown cells fold away in ``<details>``, a text for each of them."""
     folded = [
         part
-        for kind, source in cells(text)
-        if kind == "markdown"
-        for part in source.split("<details>")[1:]
+        for cell in cells(text)
+        if cell.kind == "markdown"
+        for part in cell.source.split("<details>")[1:]
     ]
+    blocks = [
+        re.findall(r"^```python\n(.*?)^```", part, re.MULTILINE | re.DOTALL) for part in folded
+    ]
+    return ["".join(block) for block in blocks]
+
+
+REJECT = """
+import numpy as np
+
+def _spoiled(answer):
+    if isinstance(answer, dict):
+        return {key: _spoiled(value) for key, value in answer.items()}
+    if isinstance(answer, (list, tuple)):
+        return [_spoiled(part) for part in answer[:-1]]
+    if isinstance(answer, (str, bytes)):
+        return answer[:-1]
+    return 1.5 * answer + 1 if isinstance(answer, (int, float, np.number, np.ndarray)) else None
+
+def _reject(answer, is_right, hint=""):
+    try:
+        notebooks.exercise(_spoiled(answer), is_right, hint)
+    except Exception:
+        return
+    raise AssertionError(f"a wrong answer is accepted: {_spoiled(answer)!r:.200}")
+"""
+
+
+def trials(text: str) -> list[str]:
+    """What proves the exercises: each solution, then its check, which must print "Right.", then the same spoiled."""
+    checks = [cell.source for cell in cells(text) if cell.has("check")]
+    found = [REJECT] if checks else []
+    for solution, check in zip(solutions(text), checks, strict=True):
+        found += [solution, check, check.replace("notebooks.exercise(", "_reject(")]
+    return found
+
+
+def exercise_complaints(text: str, executed: list[Any]) -> list[str]:
+    """Checks that do not say "Not answered yet" to begin with, or not "Right." to the solution."""
+    n = len(cells(text))
+    before = [c for c, cell in zip(executed, cells(text), strict=False) if cell.has("check")]
+    wanted = [(c, "Not answered yet") for c in before] + [
+        (c, "Right.") for c in executed[n + 2 :: 3]
+    ]
+    printed = [(c, wish, "".join(o.get("text", "") for o in c.outputs)) for c, wish in wanted]
     return [
-        block
-        for part in folded
-        for block in re.findall(r"^```python\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
+        f"{c.source}\nprinted {output!r}, not {wish!r}"
+        for c, wish, output in printed
+        if wish not in output
     ]
 
 
@@ -73,30 +142,31 @@ def complaints(outputs: list[Any]) -> list[str]:
 
 
 def execute(path: Path) -> tuple[Any, float]:
-    """Run a notebook, then its folded solutions, in a clean kernel: the notebook with its outputs, and seconds."""
+    """Run a notebook in an empty folder, then its exercises: the notebook with its outputs, and seconds."""
     import nbformat
     from nbclient import NotebookClient
 
     text = path.read_text(encoding="utf-8")
-    parts = [(kind, source) for kind, source in cells(text)]
-    parts += [("code", source) for source in solutions(text)]
+    parts = [*cells(text), *(Cell("code", source, {}) for source in trials(text))]
     made = [
-        getattr(nbformat.v4, f"new_{kind}_cell")(source, id=f"cell-{i}")
-        for i, (kind, source) in enumerate(parts)
+        getattr(nbformat.v4, f"new_{cell.kind}_cell")(
+            cell.source, id=f"cell-{i}", metadata=cell.metadata
+        )
+        for i, cell in enumerate(parts)
     ]
     notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": KERNEL})
-    client = NotebookClient(
-        notebook, timeout=LONGEST, resources={"metadata": {"path": str(path.parent)}}
-    )
     begin = time.perf_counter()
-    client.execute()
+    with tempfile.TemporaryDirectory() as empty:
+        NotebookClient(notebook, timeout=LONGEST, resources={"metadata": {"path": empty}}).execute()
     seconds = time.perf_counter() - begin
     found = [
         c for cell in notebook.cells if cell.cell_type == "code" for c in complaints(cell.outputs)
     ]
+    found += exercise_complaints(text, notebook.cells)
     if found or seconds > LONGEST:
         raise RuntimeError(f"{path.name} took {seconds:.0f} s and printed: {found}")
-    notebook.cells = notebook.cells[: len(cells(text))]
+    keep = notebook.cells[: len(cells(text))]
+    notebook.cells = [cell for cell in keep if "claim" not in cell.metadata.get("tags", [])]
     return notebook, seconds
 
 
@@ -105,9 +175,8 @@ def lighter(picture: str) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(96, dither=0).save(
-        file, "PNG", optimize=True
-    )
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
+    image.quantize(96, method=Image.Quantize.FASTOCTREE, dither=0).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -116,7 +185,9 @@ def dumped(notebook: Any) -> str:
     import nbformat
 
     for cell in notebook.cells:
-        cell.metadata = {}
+        cell.metadata = {
+            key: cell.metadata[key] for key in ("jupyter", "tags") if key in cell.metadata
+        }
         for data in (output["data"] for output in cell.get("outputs", []) if "data" in output):
             if "image/png" in data:
                 data["image/png"] = lighter(data["image/png"])
@@ -129,10 +200,9 @@ def in_step(path: Path) -> bool:
     beside = path.with_suffix(".ipynb")
     if not beside.exists():
         return False
-    written = json.loads(beside.read_text(encoding="utf-8"))["cells"]
-    return [(c["cell_type"], "".join(c["source"])) for c in written] == cells(
-        path.read_text(encoding="utf-8")
-    )
+    found = json.loads(beside.read_text(encoding="utf-8"))["cells"]
+    theirs = [Cell(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in found]
+    return theirs == written(path.read_text(encoding="utf-8"))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Write `small.safetensors` and `small_activations.npz` in `npwhisper/assets/notebooks/`: a small network, and what torch computes with it.
+"""Write a small network, `small.safetensors`, and what torch computes with it, `small_activations.npz`.
 
     python notebooks/make_activations.py            write both
     python notebooks/make_activations.py --check    make them anew in memory and compare

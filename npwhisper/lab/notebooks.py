@@ -47,7 +47,9 @@ def path(name: str) -> str:
     """
     folder = Path(str(resources.files("npwhisper") / "assets" / "notebooks"))
     if not (folder / name).is_file():
-        raise FileNotFoundError(f"there is no {name!r} for the notebooks, only {sorted(f.name for f in folder.iterdir())}")
+        raise FileNotFoundError(
+            f"there is no {name!r} for the notebooks, only {sorted(f.name for f in folder.iterdir())}"
+        )
     return str(folder / name)
 
 
@@ -108,7 +110,7 @@ def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> Non
     Parameters
     ----------
     answer : object
-        ``...`` means that it is not answered yet.
+        ``...``, alone or in a list, means that it is not answered yet.
     is_right : function
         Given the answer; true if it is right.
     hint : str
@@ -126,7 +128,7 @@ def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> Non
     >>> exercise(2 + 2, lambda x: x == 4)
     Right.
     """
-    if answer is ...:
+    if answer is ... or (isinstance(answer, (list, tuple)) and any(part is ... for part in answer)):
         print(NOT_YET)
         return
     if not is_right(answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ def test_labels_never_overlap() -> None:
     for labels, side in ((ax.get_yticklabels(), 1), (ax.get_xticklabels(), 0)):
         boxes = sorted((label.get_window_extent().bounds for label in labels), key=lambda box: box[side])
         assert len(boxes) > 10
-        assert all(a[side] + a[side + 2] <= b[side] for a, b in zip(boxes, boxes[1:], strict=False))
+        assert all(a[side] + a[side + 2] <= b[side] for a, b in itertools.pairwise(boxes))
     assert [label.get_text() for label in ax.get_yticklabels()] == [names[int(at)] for at in ax.get_yticks()]
 
 

@@ -1,6 +1,6 @@
 """The notebooks as files: every .ipynb is its .py with outputs, and all are built alike; one is executed.
 
-All of them are executed, from a clean kernel, by `python notebooks/build.py --check` (the extra `notebooks`).
+All of them are executed, from a clean kernel in an empty folder, by `python notebooks/build.py --check` (the extra `notebooks`).
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,8 +41,7 @@ def name(path: Path) -> str:
 
 
 def cells(path: Path) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = build.cells(path.read_text(encoding="utf-8"))
-    return found
+    return [(cell.kind, cell.source) for cell in build.written(path.read_text(encoding="utf-8"))]
 
 
 def outputs(path: Path) -> list[dict[str, Any]]:
@@ -54,14 +55,18 @@ def prose(path: Path) -> str:
 
 def test_the_percent_format_is_cut_into_cells() -> None:
     text = "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1  # %% not a cell\n"
-    assert build.cells(text) == [("markdown", "# Title\n\ntext"), ("code", "x = 1  # %% not a cell")]
+    text += '\n# %% jupyter={"source_hidden": true} tags=["claim", "b"]\nassert x\n'
+    claim = ("code", "assert x", {"jupyter": {"source_hidden": True}, "tags": ["claim", "b"]})
+    assert build.cells(text) == [("markdown", "# Title\n\ntext", {}), ("code", "x = 1  # %% not a cell", {}), claim]
+    assert build.written(text) == build.cells(text)[:2]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_jupytext_cuts_it_into_the_same_cells(path: Path) -> None:
     jupytext = pytest.importorskip("jupytext", reason="pip install npwhisper[notebooks]")
     theirs = jupytext.reads(path.read_text(encoding="utf-8"), "py:percent").cells
-    assert [(cell.cell_type, cell.source) for cell in theirs] == cells(path)
+    ours = build.cells(path.read_text(encoding="utf-8"))
+    assert [(cell.cell_type, cell.source, cell.metadata) for cell in theirs] == ours
 
 
 def test_folded_solutions_are_found() -> None:
@@ -109,17 +114,41 @@ def test_pictures_name_their_axes(path: Path) -> None:
             assert "xlabel" in used or "plot_" in used, f"a picture without a name on its axis:\n{source[:300]}"
 
 
-def test_one_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executed here as plain Python: the quickest one, with its solutions."""
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_the_first_code_installs_the_package_on_colab_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next(cell for cell in build.written(path.read_text(encoding="utf-8")) if cell.kind == "code")
+    assert first.metadata == {"jupyter": {"source_hidden": True}, "tags": ["install"]}
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(first.source, {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exec(first.source, {})
+    assert not commands
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    exec(first.source, {})
+    assert [command[1:] for command in commands] == [["-m", "pip", "install", "--quiet", "npwhisper[notebooks]"]]
+
+
+@pytest.mark.parametrize("path", WALKTHROUGHS, ids=name)
+def test_every_exercise_has_a_cell_to_write_in_and_a_check(path: Path) -> None:
+    found = build.cells(path.read_text(encoding="utf-8"))
+    tags = [tag for cell in found for tag in cell.metadata.get("tags", []) if tag in ("exercise", "check")]
+    assert tags == ["exercise", "check"] * 3
+    assert all("..." in cell.source for cell in found if cell.has("exercise"))
+    assert all("notebooks.exercise(" in cell.source for cell in found if cell.has("check"))
+
+
+def test_one_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Executed here as plain Python in an empty folder: the quickest one, with its exercises."""
     matplotlib = pytest.importorskip("matplotlib", reason="pip install npwhisper[notebooks]")
     pytest.importorskip("IPython", reason="pip install npwhisper[notebooks]")
     matplotlib.use("Agg")
-    monkeypatch.chdir(NOTEBOOKS)
+    monkeypatch.chdir(tmp_path)
     path = NOTEBOOKS / "02_layers.py"
     names: dict[str, Any] = {}
     for source in [
         *(source for kind, source in cells(path) if kind == "code"),
-        *build.solutions(path.read_text(encoding="utf-8")),
+        *build.trials(path.read_text(encoding="utf-8")),
     ]:
         exec(compile(source, path.name, "exec"), names)
     matplotlib.pyplot.close("all")
