@@ -155,3 +155,5 @@ def test_one_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     ]:
         exec(compile(source, path.name, "exec"), names)
     matplotlib.pyplot.close("all")
+    matplotlib.rcdefaults()  # the style is the notebook's
+    matplotlib.use("Agg")
