@@ -58,9 +58,11 @@ AUDIO_ENDINGS = [
     ".au",
 ]
 COMMANDS = {  # the first word of the arguments -> the module that runs it
+    "autograder": "lab.course.autograder",
     "convert": "checkpoint.command",
     "corpus": "corpus.command",
     "glass": "lab.glass.command",
+    "grade": "lab.course.command",
     "report": "corpus.report_command",
 }
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
@@ -87,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
         usage="npwhisper AUDIO [AUDIO ...] [options]",
         description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
         "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen, "
-        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up.",
+        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up, "
+        "`npwhisper grade FOLDER -a a1` grades the assignments of a class.",
         formatter_class=Help,
     )
     p.add_argument(

@@ -90,7 +90,7 @@ class CheckResult:
         return html_table(["", "case", "problem", "likely mistake"], rows, f"{self.layer}: {self._verdict()}")
 
 
-def check(function: Function, name: str | None = None) -> CheckResult:
+def check(function: Function, name: str | None = None, seed: int = 0) -> CheckResult:
     """Compare a function of yours with torch, case by case.
 
     Parameters
@@ -99,6 +99,8 @@ def check(function: Function, name: str | None = None) -> CheckResult:
         With the arguments of the package's function of that name.
     name : str, optional
         Which one it is; by default its own name, in which more may stand (``my_layer_norm``).
+    seed : int, optional
+        Of the cases that are made afresh, beside those that come with the package.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def check(function: Function, name: str | None = None) -> CheckResult:
     layer = name or _layer_name(getattr(function, "__name__", ""))
     if layer not in EXERCISES:
         raise CheckError(f"there are no cases for {layer!r}{_advice(layer)}")
-    cases = all_cases(layer, seed=0)
+    cases = all_cases(layer, seed)
     return judge(cases, [attempt(case, function) for case in cases])
 
 

@@ -12,6 +12,7 @@ import hashlib
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import sys
 import tempfile
@@ -36,10 +37,15 @@ MEMORY = 2**31  # bytes that a task may use, beside what Python and NumPy have
 
 
 class Verdict(NamedTuple):
-    """What became of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why."""
+    """What became of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why.
+
+    `right` of `cases` cases are right, where they were tried to the end.
+    """
 
     status: str
     report: str = ""
+    right: int = 0
+    cases: int = 0
 
 
 def seed_of(path: Path) -> int:
@@ -60,10 +66,19 @@ def plain(text: Any) -> str:
 class Grader:
     """Grades the tasks of one file."""
 
-    def __init__(self, path: Path, seconds: float, seed: int | None = None, memory: int = MEMORY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seconds: float,
+        seed: int | None = None,
+        memory: int = MEMORY,
+        start: float | None = None,
+        user: str = "",
+    ) -> None:
         self.path, self.seconds = path, seconds
+        self.start = START_SECONDS if start is None else start
         self.seed = seed_of(path) if seed is None else seed
-        self.limits = Limits(START_SECONDS + 2 * seconds, memory)
+        self.limits = Limits(self.start + 2 * seconds, memory, user)
         self.import_error = ""  # one that would only be waited for again
 
     @functools.cached_property
@@ -85,7 +100,11 @@ class Grader:
 
     def grade(self, task: str) -> Verdict:
         """Grade one task: first by what it uses, then by what it gives."""
-        if found := self.source.findings(task):
+        try:
+            found = self.source.findings(task)
+        except RecursionError:
+            return Verdict("refused", f"{task}: {self.path.name} is nested too deeply to be read")
+        if found:
             return Verdict("refused", "\n".join(f"{task}: {plain(finding)}" for finding in found))
         return self.run(task)
 
@@ -102,11 +121,11 @@ class Grader:
 
     def _imported(self, worker: Worker, task: str) -> Verdict | None:
         """Why there is no function to try, if there is none."""
-        name, told = self.path.name, worker.receive(START_SECONDS)
+        name, told = self.path.name, worker.receive(self.start)
         if not isinstance(told, dict):
             if worker.has_ended():
                 return Verdict("wrong", f"importing {name} ended the process{worker.reason()}")
-            self.import_error = f"importing {name} took more than {START_SECONDS:.0f} s"
+            self.import_error = f"importing {name} took more than {self.start:.0f} s"
             return Verdict("wrong", self.import_error)
         if error := told.get("import"):
             return Verdict("wrong", f"{name} cannot be imported: {plain(error)}")
@@ -140,9 +159,9 @@ def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
         return Verdict("crashed", f"{task}: {plain(told['crash'])}")
     attempts = [_attempt(fields) for fields in told["attempts"]]
     result = judge(cases, attempts)
-    if result:
-        return Verdict("right")
-    return Verdict("unwritten" if result.is_unwritten else "wrong", str(result))
+    right, report = sum(not outcome.problem for outcome in result.outcomes), "" if result else str(result)
+    status = "right" if result else "unwritten" if result.is_unwritten else "wrong"
+    return Verdict(status, report, right, len(cases))
 
 
 def _attempt(fields: dict[str, Any]) -> Attempt:
@@ -171,6 +190,8 @@ class Worker:
         self.connection, theirs = context.Pipe(duplex=False)
         arguments = (self.path.absolute(), self.request, theirs, paper, self.limits)
         self.process: SpawnProcess = context.Process(target=work, args=arguments, daemon=True)
+        if user := self.limits.user:
+            shutil.chown(self.folder.name, user)
         with _main_hidden():
             self.process.start()
         theirs.close()

@@ -1,4 +1,4 @@
-"""What the tasks of a notebook need, taken out of it as a Python file. Nothing is executed.
+"""What the tasks of a notebook or a Python file need, taken out of it as a Python file. Nothing is executed.
 
 Kept are the functions that are tasks, and whatever they name, wherever it stands: helpers, constants, tables that are
 filled in a loop, imports. Left out, and said, is the rest: calls of `check`, plots, last cells, what is no Python.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.encodings import read_text
 from npwhisper.lab.grading.source import Names, Source, bound, root_name, statements
 
 PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are no Python
@@ -25,18 +27,20 @@ class NotebookError(ValueError):
 
 
 class Part(NamedTuple):
-    """A statement at the top level of a cell, as it is written; without a node it is no Python."""
+    """A statement at the top level of a cell, as it is written from this line on; without a node it is no Python."""
 
     cell: int
+    line: int
     text: str
     node: ast.stmt | None
 
 
 class Collected(NamedTuple):
-    """The code that was kept, and a sentence for everything that was not."""
+    """The code that was kept, a sentence for everything that was not, and for every task that is no Python."""
 
     code: str
     left_out: list[str]
+    broken: dict[str, str]
 
 
 def collect(path: Path) -> Collected:
@@ -48,17 +52,54 @@ def collect(path: Path) -> Collected:
         If the file cannot be read as a notebook.
     """
     parts = [part for number, code in _cells(path) for part in _parts(number, code)]
-    kept, names = _needed([part.node for part in parts if part.node])
-    early = [part for part in parts if _is_future(part.node)]
-    late = [part for part in parts if part.node in kept and not _is_future(part.node)]
-    left_out = [f"cell {part.cell}: {_shown(part)}" for part in parts if part not in early and part not in late]
-    return Collected("\n\n\n".join(_reduced(part, names) for part in [*early, *late]) + "\n", left_out)
+    kept, left_out, names = _sorted(parts)
+    early = [part for part in kept if _is_future(part.node)]
+    late = [part for part in kept if not _is_future(part.node)]
+    code = "\n\n\n".join(_reduced(part, names) for part in [*early, *late]) + "\n"
+    return Collected(code, [f"cell {part.cell}: {_shown(part)}" for part in left_out], _broken(left_out, "cell"))
+
+
+def collect_script(text: str) -> Collected:
+    """Take what can be graded out of a Python file; everything stays in its line."""
+    kept, left_out, _ = _sorted(_parts(1, text))
+    code = ""
+    for part in kept:
+        code += "\n" * max(1 if code else 0, part.line - 1 - code.count("\n")) + part.text
+    return Collected(code + "\n", [f"line {part.line}: {_shown(part)}" for part in left_out], _broken(left_out, "line"))
+
+
+def _sorted(parts: Sequence[Part]) -> tuple[list[Part], list[Part], set[str]]:
+    """The parts that are kept, those that are not, and the names that are needed."""
+    needed, names = _needed([part.node for part in parts if part.node])
+    kept = [part for part in parts if part.node in needed or _is_future(part.node)]
+    return kept, [part for part in parts if part not in kept], names
+
+
+def _broken(left_out: Sequence[Part], unit: str) -> dict[str, str]:
+    """The tasks whose code is no Python, each with the reason."""
+    found = dict[str, str]()
+    for part in left_out:
+        match = re.search(r"^(?:async\s+)?def\s+(\w+)", part.text, re.MULTILINE)
+        if part.node is None and match and match[1] in EXERCISES:
+            place = f"line {part.line}" if unit == "line" else f"cell {part.cell}"
+            found[match[1]] = f"{match[1]} ({place}) is no Python: {_reason(part.text)}"
+    return found
+
+
+def _reason(text: str) -> str:
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        return f"{error.msg}, at {(error.text or '').strip()[:60]!r}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return type(error).__name__
+    return "it has commands of IPython inside"
 
 
 def _cells(path: Path) -> Iterator[tuple[int, str]]:
     """The number (from 1) and the code of every code cell; cells that are damaged have none."""
     try:
-        notebook: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        notebook: Any = json.loads(read_text(path)[0])
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
         found = [(number, _code(cell)) for number, cell in enumerate(cells, 1)]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, IndexError) as error:
@@ -73,21 +114,29 @@ def _code(cell: Any) -> str:
     return source if isinstance(source, str) else "".join(map(str, source))
 
 
-def _parts(number: int, code: str) -> list[Part]:
+def _parts(number: int, code: str, line: int = 1) -> list[Part]:
     """The statements of a cell. Of one that is no Python, those that are, read piece by piece."""
     code = code.replace("\r\n", "\n").replace("\0", "")
     if code.startswith("%%"):
         first, _, rest = code.partition("\n")
         if not first.startswith(PYTHON_MAGICS):
-            return [Part(number, code, None)]
-        code = rest
+            return [Part(number, line, code, None)]
+        code, line = rest, line + 1
     for text in (code, _without_magics(code)):
         if (nodes := _parsed(text)) is not None:
-            return [Part(number, _text(text, node), node) for node in nodes]
-    pieces = _pieces(code)
-    return (
-        [part for piece in pieces for part in _parts(number, piece)] if len(pieces) > 1 else [Part(number, code, None)]
-    )
+            return [Part(number, line + _first(node) - 1, _text(text, node), node) for node in nodes]
+    return _pieced(number, code, line)
+
+
+def _pieced(number: int, code: str, line: int) -> list[Part]:
+    """The parts of code that is no Python as a whole."""
+    pieces, found = _pieces(code), list[Part]()
+    if len(pieces) == 1:
+        return [Part(number, line, code, None)] if code.strip() else []
+    for piece in pieces:
+        found += _parts(number, piece, line)
+        line += piece.count("\n") + 1
+    return found
 
 
 def _parsed(text: str) -> list[ast.stmt] | None:
@@ -120,12 +169,17 @@ def _pieces(code: str) -> list[str]:
     return ["\n".join(piece) for piece in pieces]
 
 
+def _first(node: ast.stmt) -> int:
+    """The line of a statement, or of its first decorator."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return decorators[0].lineno if decorators else node.lineno
+
+
 def _text(code: str, node: ast.stmt) -> str:
     """A statement as it is written, decorators included."""
-    decorators = getattr(node, "decorator_list", [])
-    if not decorators:
+    if _first(node) == node.lineno:
         return ast.get_source_segment(code, node) or ast.unparse(node)
-    return "\n".join(code.split("\n")[decorators[0].lineno - 1 : node.end_lineno])
+    return "\n".join(code.split("\n")[_first(node) - 1 : node.end_lineno])
 
 
 def _reduced(part: Part, names: set[str]) -> str:

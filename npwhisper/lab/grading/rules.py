@@ -36,13 +36,22 @@ READY_MADE = {
     "scipy.signal.ShortTimeFFT",
     "scipy.signal.medfilt",
     "scipy.ndimage.median_filter",
+    "numpy.f2py",
+    "numpy.testing",
+    "operator.attrgetter",
+    "operator.methodcaller",
+    "scipy.io",
+    "string.Formatter",
+    "typing.ForwardRef",
+    "typing.get_type_hints",
 }
+"""What would be the task itself, or finds attributes, opens files and evaluates texts by name."""
 FILES = {
     "load", "fromfile", "loadtxt", "genfromtxt", "memmap", "fromregex", "ctypeslib", "DataSource", "npyio",
 }  # fmt: skip
 REACHING = {
     "builtins", "ctypes", "f_back", "f_builtins", "f_globals", "f_locals", "gc", "gi_frame", "importlib", "inspect",
-    "modules", "os", "sys", "tb_frame",
+    "modules", "os", "sys", "tb_frame", "threading",
 }  # fmt: skip
 """Attributes that lead from a harmless module to one that is not, or into the caller."""
 

@@ -174,6 +174,12 @@ class Uses(Names):
         if root and not self.is_local(root):
             self.names.add(root)
 
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        """`case object(name=x)` is an attribute like any other."""
+        for name in node.kwd_attrs:
+            self.visit_Attribute(ast.copy_location(ast.Attribute(node.cls, name, ast.Load()), node))
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         """`getattr(x, "name")` is an attribute like any other."""
         match node:
@@ -226,9 +232,11 @@ def _judge(task: str, dotted: str) -> Iterator[str]:
         yield f"it uses {root}: {EXERCISES[task].assignment} is written with NumPy"
     elif root == "npwhisper":
         yield from _judge_ours(task, dotted)
-    elif dotted in READY_MADE or (root == "numpy" and FILES & set(parts)):
+    elif any(dotted == name or dotted.startswith(f"{name}.") for name in READY_MADE) or (
+        root == "numpy" and FILES & set(parts)
+    ):
         yield f"it uses {dotted}, which is not allowed"
-    elif REACHING & set(parts):
+    elif REACHING & {part.lstrip("_") for part in parts}:
         yield f"it uses {dotted}, which no task needs"
 
 

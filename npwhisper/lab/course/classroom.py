@@ -1,0 +1,66 @@
+"""A workflow for GitHub Classroom: every task is a test with its points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import npwhisper
+from npwhisper.lab.course.marking import Options
+from npwhisper.lab.exercises import EXERCISES
+
+HEAD = """# Grades assignment {assignment} at every push, for GitHub Classroom. Put this file into the template
+# repository, and protect it there: what a student changes here counts. A private word makes hidden cases:
+# give the organisation the secret NPWHISPER_SECRET.
+name: Grade
+on: [push, workflow_dispatch]
+permissions:
+  checks: write
+  actions: read
+  contents: read
+jobs:
+  grade:
+    runs-on: ubuntu-latest
+    if: github.actor != 'github-classroom[bot]'
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: pip install npwhisper=={version}
+"""
+TASK = """      - name: {task}
+        id: {id}
+        uses: classroom-resources/autograding-command-grader@v1
+        env:
+          NPWHISPER_SECRET: ${{{{ secrets.NPWHISPER_SECRET }}}}
+        with:
+          test-name: {task}
+          command: npwhisper grade . --student "$GITHUB_REPOSITORY" --assignment {assignment} --tasks {task} --strict
+          timeout: 10
+          max-score: {points}
+"""
+REPORT = """      - uses: classroom-resources/autograding-grading-reporter@v1
+        env:
+{results}
+        with:
+          runners: {runners}
+"""
+
+
+def workflow(options: Options) -> str:
+    """The text of ``.github/workflows/classroom.yml``."""
+    ids = {task: task.replace("_", "-") for task in options.chosen}
+    parts = [HEAD.format(assignment=options.assignment, version=npwhisper.__version__)]
+    for task, name in ids.items():
+        points = EXERCISES[task].points
+        parts.append(TASK.format(task=task, id=name, assignment=options.assignment, points=points))
+    results = "\n".join(f'          {n.upper()}_RESULTS: "${{{{ steps.{n}.outputs.result }}}}"' for n in ids.values())
+    return "".join([*parts, REPORT.format(results=results, runners=",".join(ids.values()))])
+
+
+def write_workflow(folder: Path, options: Options) -> list[Path]:
+    """Write the workflow into a checkout of the template repository."""
+    path = folder / ".github" / "workflows" / "classroom.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(workflow(options), encoding="utf-8", newline="\n")
+    return [path]

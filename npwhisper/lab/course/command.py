@@ -1,0 +1,163 @@
+"""The command ``npwhisper grade SUBMISSIONS...``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from npwhisper.checkpoint.replacing import replacing
+from npwhisper.lab.course.feedback import write_feedback
+from npwhisper.lab.course.marking import Marks, Options
+from npwhisper.lab.course.names import printable
+from npwhisper.lab.course.run import grade_all
+from npwhisper.lab.course.similarity import Pair, similar_pairs
+from npwhisper.lab.course.submissions import Submission, find
+from npwhisper.lab.course.tables import as_csv, as_gradescope, as_json, as_pairs, as_table, needs_a_look
+from npwhisper.lab.exercises import EXERCISES
+
+SECRET = "NPWHISPER_SECRET"
+ASSIGNMENTS = sorted({exercise.assignment for exercise in EXERCISES.values()})
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Grade a class; the status is 1 if the grader failed somewhere, or with --strict if points are missing."""
+    p = parser()
+    given = p.parse_args(arguments)
+    try:
+        options = options_from(given)
+    except ValueError as error:
+        p.error(str(error))
+    with tempfile.TemporaryDirectory() as work:
+        submissions = find(given.submissions, Path(work), given.student or _student(given.metadata))
+        if given.gradescope and len(submissions) != 1:
+            p.error(
+                f"--gradescope is for one submission, and here are {len(submissions)}: add --student NAME if it is one"
+            )
+        class_marks = _graded(submissions, options, given.jobs)
+    pairs = _pairs(class_marks, options, given.similar)
+    _report(given, class_marks, pairs)
+    is_short = given.strict and any(marks.points < marks.of for marks in class_marks)
+    return int(is_short or bool(needs_a_look(class_marks)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``npwhisper grade``."""
+    p = argparse.ArgumentParser(prog="npwhisper grade", description="Grade the submissions of a class.")
+    p.add_argument(
+        "submissions",
+        nargs="+",
+        metavar="SUBMISSION",
+        help="folders and zips as Moodle or Canvas export them, .py, .ipynb",
+    )
+    p.add_argument("--csv", metavar="FILE", help="write a table of points")
+    p.add_argument("--json", metavar="FILE", help="write everything: points, reports, similar pairs")
+    p.add_argument("--feedback", metavar="DIR", help="write a page (HTML) for each student")
+    p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json, for one submission")
+    p.add_argument("--similar", type=float, default=0.8, metavar="SHARE", help="list pairs that share this much (0.8)")
+    p.add_argument("--student", default="", metavar="NAME", help="all that is given is one student's")
+    p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which says whose it is")
+    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions graded at a time (all cores)")
+    p.add_argument("--strict", action="store_true", help="exit with 1 if points are missing")
+    add_options(p)
+    return p
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """How is graded: the arguments that the autograders take as well."""
+    p.add_argument("--assignment", "-a", required=True, choices=ASSIGNMENTS, help="which one it is")
+    p.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="only these tasks of it")
+    p.add_argument("--partial", action="store_true", help="points for the share of cases that are right")
+    p.add_argument("--seconds", type=float, default=10.0, help="time limit of each task (10)")
+    p.add_argument("--start-seconds", type=float, default=60.0, help="time limit of importing the file (60)")
+    p.add_argument(
+        "--memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
+    )
+    p.add_argument("--seed", type=int, help="of the fresh cases, the same for all (by default each student has others)")
+    p.add_argument("--secret-file", metavar="FILE", help=f"a private word that makes hidden cases; also in ${SECRET}")
+    p.add_argument("--user", default="", help="run the students' code with the rights of this user (needs root)")
+
+
+def options_from(given: argparse.Namespace) -> Options:
+    """The options, checked.
+
+    Raises
+    ------
+    ValueError
+        If a task belongs to another assignment, a number makes no sense, or the user cannot be taken.
+    """
+    secret = (
+        Path(given.secret_file).read_text(encoding="utf-8").strip() if given.secret_file else os.environ.get(SECRET, "")
+    )
+    names = (given.assignment, tuple(given.tasks), given.seconds, given.start_seconds, given.memory, given.partial)
+    options = Options(*names, given.seed, secret, given.user)
+    if unknown := sorted(set(given.tasks) - set(options.chosen)):
+        own = ", ".join(Options(given.assignment).chosen)
+        raise ValueError(f"--tasks {' '.join(unknown)}: {given.assignment} has {own}")
+    if not (options.seconds > 0 and options.start > 0 and options.memory > 0):
+        raise ValueError("--seconds, --start-seconds and --memory must be greater than 0")
+    if options.user:
+        _check_user(options.user)
+    return options
+
+
+def _check_user(user: str) -> None:
+    try:
+        import pwd
+
+        pwd.getpwnam(user)
+    except (ImportError, KeyError):
+        raise ValueError(f"--user {user}: this system has no such user") from None
+    if os.geteuid():
+        raise ValueError(f"--user {user}: only root can run code with the rights of another user")
+
+
+def _student(metadata: str | None) -> str:
+    """Whose submission it is, from Gradescope's file."""
+    if not metadata:
+        return ""
+    try:
+        users = json.loads(Path(metadata).read_text(encoding="utf-8"))["users"]
+        return ", ".join(str(user.get("email") or user.get("name") or user.get("id")) for user in users)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "submission"
+
+
+def _graded(submissions: Sequence[Submission], options: Options, jobs: int) -> list[Marks]:
+    """The marks in the order of the submissions; a line for each as it comes, where somebody can see it."""
+    found: dict[int, Marks] = {}
+    for place, marks in grade_all(submissions, options, jobs):
+        found[place] = marks
+        if sys.stderr.isatty():
+            print(f"{len(found)} of {len(submissions)}  {printable(marks.student)}", file=sys.stderr)
+    return [found[place] for place in sorted(found)]
+
+
+def _pairs(class_marks: Sequence[Marks], options: Options, least: float) -> list[Pair]:
+    names = [f"{marks.student} ({marks.number})" if marks.number else marks.student for marks in class_marks]
+    return similar_pairs(
+        {name: m.shapes for name, m in zip(names, class_marks, strict=True)}, least, options.assignment
+    )
+
+
+def _report(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> None:
+    """Print the table, and write the files that were asked for."""
+    print(as_table(class_marks))
+    if pairs:
+        print(f"\nSimilar: {len(pairs)}. Code that is alike proves nothing; read both, and ask.\n{as_pairs(pairs)}")
+    if failed := needs_a_look(class_marks):
+        print(f"\nThe grader failed for {', '.join(map(printable, failed))}: see their notes.")
+    for path, text in (
+        (given.csv, "\ufeff" + as_csv(class_marks)),  # the mark tells spreadsheets that this is UTF-8
+        (given.json, as_json(class_marks, pairs)),
+        (given.gradescope, as_gradescope(class_marks[0])),
+    ):
+        if path:
+            with replacing(Path(path)) as file:
+                file.write(text.encode("utf-8"))
+    if given.feedback:
+        write_feedback(class_marks, Path(given.feedback))

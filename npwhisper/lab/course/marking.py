@@ -1,0 +1,212 @@
+"""The tasks of one submission, graded: which file counts, what it gets, and what its code looks like.
+
+``python -m npwhisper.lab.course.marking`` reads a request as JSON and writes the marks as JSON. `run` starts it, one
+process for each submission, so that whatever a file does to its reader costs that submission alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from npwhisper.lab.course.names import printable
+from npwhisper.lab.course.similarity import fingerprints
+from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.encodings import read_text
+from npwhisper.lab.grading.grader import Grader, Verdict, seed_of
+from npwhisper.lab.grading.notebook import NotebookError, collect, collect_script
+
+NOT_GRADED = "not graded"
+
+
+class Options(NamedTuple):
+    """How a class is graded."""
+
+    assignment: str
+    tasks: tuple[str, ...] = ()
+    seconds: float = 10.0
+    start: float = 60.0
+    memory: float = 2.0
+    partial: bool = False
+    seed: int | None = None
+    secret: str = ""
+    user: str = ""
+
+    @property
+    def chosen(self) -> list[str]:
+        """The tasks that are graded."""
+        return [t for t, e in EXERCISES.items() if e.assignment == self.assignment and t in (self.tasks or EXERCISES)]
+
+
+class Mark(NamedTuple):
+    """What one task got."""
+
+    task: str
+    points: float
+    of: int
+    status: str
+    report: str = ""
+    right: int = 0
+    cases: int = 0
+
+
+class Marks(NamedTuple):
+    """What one submission got, and what is to be said about it."""
+
+    student: str
+    number: str = ""
+    is_late: bool = False
+    file: str = ""
+    marks: tuple[Mark, ...] = ()
+    notes: tuple[str, ...] = ()
+    code: str = ""
+    shapes: Mapping[str, Mapping[str, int]] = {}
+    seconds: float = 0.0
+
+    @property
+    def points(self) -> float:
+        """All points together."""
+        return round(sum(mark.points for mark in self.marks), 2)
+
+    @property
+    def of(self) -> int:
+        """The points that could be had."""
+        return sum(mark.of for mark in self.marks)
+
+
+class Code(NamedTuple):
+    """A file as it is graded."""
+
+    name: str
+    path: Path
+    text: str
+    broken: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def seed_for(identity: str, options: Options) -> int:
+    """The seed of a student's fresh cases: the one given, else from a private word and the student, else the student.
+
+    >>> seed_for("alice", Options("a1")) == seed_of(Path("alice.py")) != seed_for("alice", Options("a1", secret="x"))
+    True
+    """
+    if options.seed is not None:
+        return options.seed
+    if not options.secret:
+        return seed_of(Path(f"{identity.replace('/', '_')}.py"))
+    return int.from_bytes(
+        hashlib.sha256(f"{options.secret}\0{identity}".encode("utf-8", "replace")).digest()[:4], "big"
+    )
+
+
+def mark(request: Mapping[str, Any], options: Options) -> Marks:
+    """Grade one submission; what goes wrong with it is a note."""
+    began, known = time.monotonic(), {key: request[key] for key in ("student", "number", "is_late")}
+    identity = request["identity"]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the user whose rights the worker takes must be able to read it
+        codes, notes = _codes(request, Path(folder))
+        if not codes:
+            reason = "nothing that can be graded was handed in"
+            marks = tuple(Mark(task, 0, EXERCISES[task].points, "missing", reason) for task in options.chosen)
+            return Marks(**known, marks=marks, notes=(*notes, reason))
+        best = max(codes, key=lambda code: len(_tried(code, options)))
+        notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
+        grader = _grader(best, identity, options)
+        marks = tuple(_mark(grader, task, best, options) for task in options.chosen)
+    shapes = fingerprints(best.text)
+    seconds = round(time.monotonic() - began, 1)
+    return Marks(
+        **known,
+        file=best.name,
+        marks=marks,
+        notes=(*notes, *best.notes),
+        code=best.text,
+        shapes=shapes,
+        seconds=seconds,
+    )
+
+
+def _codes(request: Mapping[str, Any], folder: Path) -> tuple[list[Code], list[str]]:
+    """The files that can be read, as they are graded, and a note on the others."""
+    codes, notes = list[Code](), list[str](request["notes"])
+    for number, (name, path) in enumerate(request["files"]):
+        target = folder / str(number) / f"{request['safe']}.py"
+        target.parent.mkdir()
+        try:
+            codes.append(_code(name, Path(path), target))
+        except (NotebookError, OSError, ValueError, RecursionError, MemoryError) as error:
+            reason = printable(error).replace(printable(path), printable(name))[:300]
+            notes.append(f"{printable(name)} cannot be read: {reason}")
+    return codes, notes
+
+
+def _code(name: str, path: Path, target: Path) -> Code:
+    """A file as it is graded, written where the worker finds it."""
+    text, note = read_text(path)
+    collected = collect(path) if name.lower().endswith(".ipynb") else collect_script(text)
+    target.write_text(collected.code, encoding="utf-8", errors="backslashreplace")
+    return Code(name, target, collected.code, collected.broken, (f"{printable(name)}: {note}",) if note else ())
+
+
+def _tried(code: Code, options: Options) -> list[str]:
+    """The tasks that a file tries."""
+    names = {node.name for node in _tree(code.text).body if isinstance(node, ast.FunctionDef)} | set(code.broken)
+    return [task for task in options.chosen if task in names or f"{task} =" in code.text]
+
+
+def _tree(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _grader(code: Code, identity: str, options: Options) -> Grader:
+    memory = int(options.memory * 2**30)
+    return Grader(code.path, options.seconds, seed_for(identity, options), memory, options.start, options.user)
+
+
+def _mark(grader: Grader, task: str, code: Code, options: Options) -> Mark:
+    """Grade one task. Where the grader itself fails, somebody must look."""
+    of = EXERCISES[task].points
+    try:
+        verdict = grader.grade(task)
+    except Exception as error:
+        verdict = Verdict(NOT_GRADED, f"the grader failed: {type(error).__name__}: {printable(error)[:300]}")
+    if verdict.status == "missing" and task in code.broken:
+        verdict = Verdict("wrong", printable(code.broken[task]))
+    report = verdict.report.replace(f", seed {grader.seed}", ", hidden") if options.secret else verdict.report
+    points = of if verdict.status == "right" else _part(of, verdict) if options.partial else 0
+    return Mark(task, points, of, verdict.status, report, verdict.right, verdict.cases)
+
+
+def _part(of: int, verdict: Verdict) -> float:
+    """The points for the cases that are right, of a function that is wrong."""
+    return round(of * verdict.right / verdict.cases, 2) if verdict.status == "wrong" and verdict.cases else 0
+
+
+def read_marks(fields: Mapping[str, Any]) -> Marks:
+    """Marks from JSON."""
+    marks = tuple(Mark(**one) for one in fields["marks"])
+    return Marks(**{**fields, "marks": marks, "notes": tuple(fields["notes"])})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read a request from the file named, grade, and write the marks into the other."""
+    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    options = Options(**{**request["options"], "tasks": tuple(request["options"]["tasks"])})
+    found = mark(request, options)
+    told = {**found._asdict(), "marks": [one._asdict() for one in found.marks]}
+    Path(arguments[1]).write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
