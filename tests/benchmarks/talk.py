@@ -2,8 +2,8 @@
 
     python tests/benchmarks/talk.py --weights FOLDER --minutes 4 --rounds 2 --out talk.json
 
-FOLDER holds ``tiny.en.safetensors`` and ``base.safetensors``, and for faster-whisper ``tiny.en-ct2`` and ``base-ct2``. The
-talk is speech of the tests, again and again. Every engine has a process of its own, loads the model before the clock
+FOLDER holds ``tiny.en.safetensors`` and ``base.safetensors``, and for faster-whisper ``tiny.en-ct2`` and ``base-ct2``.
+The talk is speech of the tests, over and over. Every engine has a process of its own, loads the model before the clock
 starts, and takes its turn in every round; memory is the peak of the process. whisper.cpp reads a ggml file of 16-bit
 floats written from the same weights. An engine that is not installed, or fails, is named with the reason.
 """
@@ -177,11 +177,14 @@ ENGINES: dict[str, tuple[Engine, list[str]]] = {  # and what each can do
 
 def serve(pipe: Any, engine: str, options: argparse.Namespace, size: str) -> None:
     """Answer settings with (seconds, words, peak MB), until None comes."""
-    run = None
+    run, warm = None, set[str]()
     with contextlib.redirect_stdout(sys.stderr):
         while (setting := pipe.recv()) is not None:
             try:
                 run = run or ENGINES[engine][0](options.weights, size, options.threads)
+                if setting not in warm:
+                    run(talk(0.1), setting)
+                    warm.add(setting)
                 begin = time.perf_counter()
                 text = run(talk(options.minutes), setting)
                 seconds = time.perf_counter() - begin
