@@ -14,6 +14,7 @@ import numpy as np
 from npwhisper.audio.ffmpeg import ffmpeg_blocks, ffmpeg_channels
 from npwhisper.audio.libsndfile import soundfile_blocks, soundfile_channels
 from npwhisper.audio.mixing import EVERYTHING, Channel, Chosen, check_channel, check_track
+from npwhisper.audio.plain import plain_blocks, plain_channels
 from npwhisper.audio.samples import as_samples, blocks_of, to_mono
 from npwhisper.audio.units import SAMPLE_RATE, AudioError, AudioInput, Blocks, check_rate, name_of
 from npwhisper.tracing.seam import Array
@@ -101,6 +102,7 @@ def open_blocks(
         return use(blocks_of(samples)), functools.partial(blocks_of, samples)
     source = located(file)
     readers = (
+        functools.partial(plain_blocks, source, sr, chosen.channel),
         functools.partial(soundfile_blocks, source, sr, chosen.channel),
         lambda complaint: functools.partial(ffmpeg_blocks, source, sr, complaint, chosen),
     )
@@ -114,6 +116,7 @@ def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
         return 1 if samples.ndim == 1 else min(samples.shape)
     source, chosen = located(file), Chosen(track=audio_track)
     readers = (
+        functools.partial(plain_channels, source),
         functools.partial(soundfile_channels, source),
         lambda complaint: functools.partial(ffmpeg_channels, source, complaint, chosen),
     )
@@ -121,10 +124,15 @@ def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
 
 
 def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[Callable[[], Any]], T]) -> T:
-    """Use libsndfile's reader, or ffmpeg's, given the complaint, if libsndfile cannot read this or reads one track."""
-    import soundfile
+    """Use libsndfile's reader, or ffmpeg's, given the complaint, if libsndfile cannot read this or reads one track.
 
-    by_soundfile, by_ffmpeg = readers
+    Where there is no libsndfile, as in a browser, ours reads WAV and FLAC.
+    """
+    by_plain, by_soundfile, by_ffmpeg = readers
+    try:
+        import soundfile
+    except ModuleNotFoundError:
+        return use(by_plain)
     complaint = f"sound track {chosen.track} of {name_of(source)} cannot be read: libsndfile knows one track only"
     if not chosen.track:
         try:

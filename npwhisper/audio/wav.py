@@ -1,10 +1,37 @@
-"""WAV files whose recorder never came to write how long they are: the data size is 0, and sound follows."""
+"""WAV files: those whose recorder never came to write how long they are, and all where there is no libsndfile.
+
+Of an interrupted recording the data size is 0, and sound follows.
+"""
 
 from __future__ import annotations
 
+import io
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
 from npwhisper.audio.links import Link, Reader
+from npwhisper.audio.units import READ_BLOCK, SAMPLE_RATE, AudioError
+from npwhisper.tracing.seam import Array
 
 UNKNOWN = b"\xff\xff\xff\xff"  # libsndfile then reads to the end of the file
+INTEGERS, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # what the samples are
+
+
+class Sound(NamedTuple):
+    """A recording that is decoded while its pieces, (samples, channels) float32, are taken.
+
+    `announced` is the number of samples that its header tells of, 0 if it does not; `mask` the WAV file's speakers.
+    """
+
+    form: str
+    rate: int
+    pieces: Iterator[Array]
+    mask: int = 0
+    announced: int = 0
+    damage: list[str] = []  # noqa: RUF012 (a default that nobody changes)
 
 
 def wav_links(data: Reader) -> list[Link]:
@@ -27,3 +54,73 @@ def _are_chunks(data: Reader, at: int) -> bool:
         size = int.from_bytes(head[4:], "little")
         at += 8 + size + size % 2
     return data.size <= at <= data.size + 1
+
+
+def wav_sound(data: bytes) -> Sound | None:
+    """The sound of a WAV file of integers or floats; None if this is none."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return None
+    is_cut = bool(wav_links(Reader(io.BytesIO(data))))
+    chunks = dict(_chunks(data))
+    if not {b"fmt ", b"data"} <= chunks.keys() or chunks[b"fmt "][1] < 16:
+        raise AudioError("the wav file has no whole header: is it complete?")
+    at, size = chunks[b"fmt "]
+    kind, n_channels, rate, _, width, n_bits = struct.unpack("<HHIIHH", data[at : at + 16])
+    mask = 0
+    if kind == EXTENSIBLE and size >= 26:
+        mask, kind = struct.unpack("<IH", data[at + 20 : at + 26])
+    if not n_channels or width != n_channels * n_bits // 8 or (kind, n_bits) not in SAMPLES:
+        raise AudioError(
+            f"the wav file holds samples of form {kind} with {n_bits} bits, but without libsndfile integers of 8 to 32 "
+            "bits and floats are read: convert it"
+        )
+    start, size = chunks[b"data"]
+    size = len(data) - start if is_cut else size
+    found = data[start : start + min(size, len(data) - start) // width * width]
+    announced = size // width if size < 0x7FFF0000 else 0
+    return Sound("WAV", rate, _decoded(found, (kind, n_bits), n_channels), mask, announced)
+
+
+SAMPLES = {(INTEGERS, 8), (INTEGERS, 16), (INTEGERS, 24), (INTEGERS, 32), (FLOATS, 32), (FLOATS, 64)}
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """The name, place and size of every chunk up to the sound."""
+    at = 12
+    while len(head := data[at : at + 8]) == 8:
+        size = int.from_bytes(head[4:], "little")
+        yield head[:4], (at + 8, size)
+        if head[:4] == b"data":
+            return
+        at += 8 + size + size % 2
+
+
+def _decoded(data: bytes, form: tuple[int, int], n_channels: int) -> Iterator[Array]:
+    """Numbers between -1 and 1, piece by piece: -> (samples, channels)."""
+    kind, n_bits = form
+    step = READ_BLOCK * n_channels * n_bits // 8
+    for piece in (data[i : i + step] for i in range(0, len(data), step)):
+        if kind == FLOATS:
+            samples = np.frombuffer(piece, f"<f{n_bits // 8}").astype(np.float32)
+        elif n_bits == 8:
+            samples = (np.frombuffer(piece, np.uint8).astype(np.float32) - 128.0) / 128.0
+        else:  # in the upper bytes of 32 bits
+            upper = np.zeros((len(piece) // (n_bits // 8), 4), np.uint8)
+            upper[:, 4 - n_bits // 8 :] = np.frombuffer(piece, np.uint8).reshape(-1, n_bits // 8)
+            samples = (upper.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+        yield samples.reshape(-1, n_channels)
+
+
+def wav_bytes(samples: Array) -> bytes:
+    """A WAV file of 16 bits at 16 kHz: (samples,) between -1 and 1 -> bytes.
+
+    >>> wav_bytes(np.zeros(3, np.float32))[:4], len(wav_bytes(np.zeros(3, np.float32)))
+    (b'RIFF', 50)
+    """
+    import wave
+
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        wav.writeframes(np.rint(samples * 32767.0).astype("<i2").tobytes())
+    return file.getvalue()

@@ -182,8 +182,10 @@ def _sha256(read: Callable[[int], bytes]) -> str:
 
 
 def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
-    import pooch
-
+    try:
+        import pooch
+    except ModuleNotFoundError as error:
+        raise OSError("pooch, which downloads, is not installed, as in a browser") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale_parts(path.parent)
     with replacing(path) as file:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
 MOST_THREADS = 1024
+IS_BROWSER = sys.platform == "emscripten"  # Python in WebAssembly: it starts no threads, and NumPy there has no BLAS
 
 _threads: list[int] = []  # what set_num_threads was given last
 _wanted_here: ContextVar[int | None] = ContextVar("npwhisper_threads", default=None)
@@ -30,7 +31,12 @@ _is_inside: ContextVar[bool] = ContextVar("npwhisper_is_inside_a_block", default
 
 
 def get_num_threads() -> int:
-    """How many threads compute: what was set, or one for each available processor, at most OMP_NUM_THREADS."""
+    """How many threads compute: what was set, or one for each available processor, at most OMP_NUM_THREADS.
+
+    In a browser, one.
+    """
+    if IS_BROWSER:
+        return 1
     if (here := _wanted_here.get()) is not None:
         return here
     if _threads:
@@ -178,6 +184,10 @@ def keep_freed_memory() -> None:
 @functools.cache
 def blas_libraries() -> tuple[Any, ...]:
     """threadpoolctl's controllers of the loaded BLAS libraries."""
+    if IS_BROWSER:
+        return ()
+    from threadpoolctl import ThreadpoolController
+
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 

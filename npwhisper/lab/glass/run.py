@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper.audio import HOP_LENGTH, N_SAMPLES, SAMPLE_RATE, TOKENS_PER_SECOND, load_audio
+from npwhisper.audio.wav import wav_bytes
 from npwhisper.decoding import DecodingTask
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.lab.glass import hearing, lens, words
@@ -100,7 +101,7 @@ class Packing:
             return
         first, last = (round(meta[key] * SAMPLE_RATE) for key in ("start", "end"))
         piece = self.samples[first:last]
-        arrays["sound"] = np.frombuffer(_flac(piece), np.uint8)
+        arrays["sound"] = np.frombuffer(_encoded(piece), np.uint8)
         bins = np.array_split(np.abs(piece), min(OUTLINE, max(1, len(piece))))
         loud = np.array([part.max() if len(part) else 0.0 for part in bins], np.float32)
         arrays["outline"] = levels(loud, float(loud.max()) or 1.0)
@@ -259,12 +260,14 @@ def _search_meta(found: Found, options: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _flac(samples: Array) -> bytes:
-    """The sound as FLAC of 16 bits, which browsers play."""
-    import soundfile
-
-    file = io.BytesIO()
-    soundfile.write(file, np.clip(samples, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+def _encoded(samples: Array) -> bytes:
+    """The sound in 16 bits, which browsers play: FLAC, or WAV where there is no libsndfile."""
+    samples, file = np.clip(samples, -1, 1), io.BytesIO()
+    try:
+        import soundfile
+    except ModuleNotFoundError:  # in a browser
+        return wav_bytes(samples)
+    soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 

@@ -14,7 +14,7 @@ export function loadSound() {
   loaded = sound;
   audio.pause();
   if (audio.src) URL.revokeObjectURL(audio.src);
-  if (sound) audio.src = URL.createObjectURL(new Blob([sound], { type: "audio/flac" }));
+  if (sound) audio.src = URL.createObjectURL(new Blob([sound]) /* FLAC or WAV: the browser looks */);
   else audio.removeAttribute("src");
 }
 
