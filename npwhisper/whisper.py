@@ -10,6 +10,7 @@ from typing import Any
 from npwhisper import timing
 from npwhisper.audio import FRAMES_PER_SECOND
 from npwhisper.checkpoint.weights import EMBEDDED, load_weights
+from npwhisper.compute.threads import IS_BROWSER
 from npwhisper.decoding import DecodingResult
 from npwhisper.decoding import window as decoding
 from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
@@ -348,6 +349,8 @@ def _with_bar(stream: Transcription | SeparateChannels) -> Iterator[Segment]:
     """Pass segments on beside a bar that counts seconds of audio."""
     from tqdm import tqdm
 
+    if IS_BROWSER:
+        tqdm.monitor_interval = 0  # its watching thread cannot start there, and tqdm would warn
     with tqdm(total=round(stream.duration, 1), unit="s", bar_format=BAR) as bar:
         for segment in stream:
             bar.update(round(min(stream.seek / FRAMES_PER_SECOND, stream.duration), 1) - bar.n)
