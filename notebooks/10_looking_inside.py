@@ -83,7 +83,7 @@ print(f"{sureness(plain).mean():.3f} per token")
 # *each* block. (This is known as the *logit lens*.)
 
 # %%
-with npwhisper.trace("decoder.token_embedding", "decoder.blocks.?", "decoder.blocks.??") as acts:
+with npwhisper.trace("decoder.token_embedding", *(f"decoder.blocks.{i}" for i in range(d.n_text_layer))) as acts:
     model.logits(tokens, features)
 
 w = model.scope["decoder"]
@@ -214,7 +214,7 @@ for share in (1.0, 0.5, 0.0):
 
 # %%
 silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), d.n_mels)
-with npwhisper.trace("encoder.blocks.?", "encoder.blocks.??") as quiet:
+with npwhisper.trace(*(f"encoder.blocks.{i}" for i in range(d.n_audio_layer))) as quiet:
     model.embed_audio(silence)
 
 middle = slice(n_heard // 2 - 6, n_heard // 2 + 6)

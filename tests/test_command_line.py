@@ -220,3 +220,16 @@ def test_numbers_out_of_range(arguments: list[str], words: str, capsys: pytest.C
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("given", "value"), [("None", None), ("", ""), ("-1", "-1"), ("50,60", "50,60")])
+def test_suppressed_tokens_of_the_command_line(given: str, value: str | None) -> None:
+    assert parser().parse_args(["a.wav", f"--suppress_tokens={given}"]).suppress_tokens == value
+
+
+def test_an_address_gets_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["https://example.org/talk.mp3", "-f", "none"]) == 1
+    error = capsys.readouterr().err
+    assert "this is an address, and npwhisper reads files: download it first" in error
+    assert error.count("\n") == 1
+    assert "spelling" not in error

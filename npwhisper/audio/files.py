@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, TypeVar
@@ -168,6 +169,9 @@ def _existing(path: str) -> str | bytes:
         raise IsADirectoryError(
             errno.EISDIR, "an audio file was wanted, but this is a directory; name a file in it", path
         )
+    if not os.path.exists(path) and re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE):
+        advice = "download it first (a browser, curl, or yt-dlp for videos) and give the path of the file"
+        raise FileNotFoundError(errno.ENOENT, f"this is an address, and npwhisper reads files: {advice}", path)
     if not os.path.exists(path):
         where = f"there is no such audio file (looked from {os.getcwd()!r}); check the spelling"
         raise FileNotFoundError(errno.ENOENT, where, path)

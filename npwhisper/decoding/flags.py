@@ -71,7 +71,12 @@ def add_decoding(group: Any) -> None:
     group.add_argument("--beam_size", type=optional(int), default=5, help="beams at temperature 0; None: greedy")
     group.add_argument("--patience", type=optional(float), help="how many times beam_size ended texts to wait for")
     group.add_argument("--length_penalty", type=optional(float), help="exponent, 0 to 1; None: mean log-probability")
-    group.add_argument("--suppress_tokens", default="-1", help="ids never produced; -1: signs that are not spoken")
+    group.add_argument(
+        "--suppress_tokens",
+        type=optional(str),
+        default="-1",
+        help="ids never produced; -1: signs not spoken; None: none",
+    )
     group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
     group.add_argument("--carry_initial_prompt", type=boolean, default=False, help="give it to every window")
     group.add_argument("--hotwords", help="words that every window is told")

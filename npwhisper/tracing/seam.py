@@ -12,6 +12,7 @@ after the module around it (`decoder.blocks.0.attn.softmax`).
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 import numpy as np
 
 from npwhisper.tracing.scope import Scope
+from npwhisper.tracing.spelling import advice_on
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Weights: TypeAlias = Mapping[str, Any]
@@ -202,6 +204,11 @@ def trace(*patterns: str) -> Iterator[Activations]:
     Activations
         A mapping from names to frozen arrays, filled as the calls happen.
 
+    Warns
+    -----
+    UserWarning
+        When the block ends, about each pattern that matched no call.
+
     Examples
     --------
     >>> import numpy as np
@@ -211,10 +218,11 @@ def trace(*patterns: str) -> Iterator[Activations]:
     >>> acts["softmax"]
     array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
-    acts = Activations()
+    acts, seen = Activations(), set[str]()
 
     def record(name: str, function: Function) -> Function:
         acts.begin(name)
+        seen.add(name)
         if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
             return function
 
@@ -229,3 +237,7 @@ def trace(*patterns: str) -> Iterator[Activations]:
 
     with handling(record):
         yield acts
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in seen):
+            message = f"nothing computed in this block is called {pattern!r}{advice_on(pattern, seen)}"
+            warnings.warn(message, stacklevel=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 2, cutoff: float = 0.6) -> str:
@@ -16,3 +16,10 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 2, cutoff: float =
     """
     close = difflib.get_close_matches(name, sorted(known), n=most, cutoff=cutoff)
     return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def advice_on(name: str, known: Collection[str]) -> str:
+    """The end of a sentence on a layer that does not exist or was not called: what was meant, or what there is."""
+    if meant := did_you_mean(name, known, most=3, cutoff=0.5):
+        return f": {meant}"
+    return f": there are {', '.join(sorted(known)[:40])}" if known else ": no layer was called at all"

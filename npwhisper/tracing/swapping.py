@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from npwhisper.tracing.seam import LAYERS, Array, Function, handling
-from npwhisper.tracing.spelling import did_you_mean
+from npwhisper.tracing.shapes import Calls
+from npwhisper.tracing.spelling import advice_on
 
 Edit: TypeAlias = Callable[[Array], Any]
 
@@ -65,7 +66,7 @@ def swap(
     ------
     SwapError
         If there is no such layer, if a replacement does not take the arguments that the layer takes or does not return
-        an array, or if a dotted name has met no call when the block ends.
+        an array, if a shape that it returned made the block fail, or if a dotted name has met no call when it ends.
 
     Notes
     -----
@@ -82,7 +83,8 @@ def swap(
     ...     softmax(np.array([[1, 3, 2]], np.float32))
     array([[0., 1., 0.]], dtype=float32)
     """
-    changes = [_replacement(wish, function) for wish, function in {**(places or {}), **functions}.items()]
+    calls = Calls()
+    changes = [_replacement(wish, function, calls) for wish, function in {**(places or {}), **functions}.items()]
     changes += [_edit(wish, function) for wish, function in (edit or {}).items()]
     counts, seen, met = Counter[str](), set[str](), set[str]()
 
@@ -95,11 +97,16 @@ def swap(
                 counts[name] += 1
         return function
 
-    with handling(replace, replaces=True):
-        yield counts
+    try:
+        with handling(replace, replaces=True):
+            yield counts
+    except Exception as error:
+        if sentence := calls.explain(error):
+            raise SwapError(sentence) from error
+        raise
     for change in changes:
         if not change.is_function_name and change.wish not in met:
-            raise SwapError(f"nothing computed in this block is called {change.wish!r}{_advice(change.wish, seen)}")
+            raise SwapError(f"nothing computed in this block is called {change.wish!r}{advice_on(change.wish, seen)}")
 
 
 def find_layer(name: str) -> Function | None:
@@ -114,24 +121,18 @@ def _is_function_name(wish: str) -> bool:
     if find_layer(wish) is not None:
         return True
     if "." not in wish and not any(sign in wish for sign in "*?["):
-        raise SwapError(f"there is no layer called {wish!r}{_advice(wish, LAYERS)}")
+        raise SwapError(f"there is no layer called {wish!r}{advice_on(wish, LAYERS)}")
     return False
 
 
-def _advice(name: str, known: Any) -> str:
-    if meant := did_you_mean(name, known, most=3, cutoff=0.5):
-        return f": {meant}"
-    return f": there are {', '.join(sorted(known)[:40])}" if known else ": no layer was called at all"
-
-
-def _replacement(wish: str, function: Function) -> _Change:
+def _replacement(wish: str, function: Function, calls: Calls) -> _Change:
     if not callable(function):
         raise SwapError(f"{wish} can be replaced by a function, got {type(function).__name__}: pass one")
     is_function_name = _is_function_name(wish)
     original = find_layer(wish)
     if original is not None:
         check_signature(original, function)
-    return _Change(wish, is_function_name, lambda name, layer: _guarded(name, layer, function))
+    return _Change(wish, is_function_name, lambda name, layer: _guarded(name, layer, function, calls))
 
 
 def check_signature(original: Function, function: Function) -> None:
@@ -167,11 +168,12 @@ def describe(function: Function) -> str:
     return f"def {function.__name__}({', '.join(parameters)})"
 
 
-def _guarded(name: str, layer: Function, function: Function) -> Function:
+def _guarded(name: str, layer: Function, function: Function, calls: Calls) -> Function:
     """The replacement, with sentences for calls it does not take and for results that are none."""
 
     @functools.wraps(layer)
     def replaced(*args: Any, **kwargs: Any) -> Any:
+        calls.begin(name, layer, function, args, kwargs)
         try:
             value = function(*args, **kwargs)
         except TypeError:
@@ -180,6 +182,7 @@ def _guarded(name: str, layer: Function, function: Function) -> Function:
         if not isinstance(value, np.ndarray) and inspect.signature(layer).return_annotation == "Array":
             kind = getattr(function, "__name__", "the replacement")
             raise SwapError(f"{kind} returned {_kind(value)} at {name}, but {layer.__name__} returns an array")
+        calls.end(name, value)
         return value
 
     return replaced

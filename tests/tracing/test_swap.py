@@ -354,3 +354,41 @@ def test_weights_without_names_are_no_obstacle() -> None:
     w = {"weight": np.ones(24, np.float32), "bias": np.zeros(24, np.float32)}
     with swap(layer_norm=zeros):
         assert not layer_norm(X, w).any()
+
+
+# Results of a wrong shape
+
+
+def shortened(x: Array, w: Weights) -> Array:
+    return linear(x, w)[..., :-1]
+
+
+@pytest.mark.parametrize(
+    ("place", "function", "sentence"),
+    [
+        ("decoder.blocks.1.attn.query", shortened, "shortened returned an array of shape .3, 4, 23. at PLACE; wanted is .3, 4, 24."),  # noqa: E501
+        ("encoder.conv1", lambda x, w, stride=1: x, "<lambda> returned an array of shape .3, 7, 22. at PLACE; wanted is .3, 24, 22."),  # noqa: E501
+        ("encoder.blocks.0.attn.softmax", lambda x: x.sum(axis=-1), "returned an array of shape .3, 3, 11. at PLACE; wanted is .3, 3, 11, 11."),  # noqa: E501
+        ("decoder.blocks.0", lambda x, w, *_, **__: x[:, :, 1:], "shape .3, 4, 23. at PLACE; wanted is .3, 4, 24."),
+        ("encoder.blocks.0.mlp.0", lambda x, w: x @ w["weight"], "<lambda> failed at PLACE, given .3, 11, 24., .*weight .96, 24..* .wanted is shape .3, 11, 96..: matmul"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_a_wrong_shape_names_the_layer_what_it_returned_and_what_was_wanted(
+    place: str, function: Callable[..., Any], sentence: str, tiny_random: Network
+) -> None:
+    with pytest.raises(SwapError, match=sentence.replace("PLACE", place)) as raised, swap({place: function}):
+        forward(tiny_random)
+    assert "\n" not in str(raised.value)
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_an_error_that_no_shape_caused_stays(tiny_random: Network) -> None:
+    class OwnError(ValueError):
+        pass
+
+    with pytest.raises(OwnError, match="mine"), swap({"decoder.ln": zeros, "softmax": softmax}):  # noqa: PT012
+        forward(tiny_random)
+        raise OwnError("mine")
+    with pytest.raises(ValueError, match=r"^mine$"), swap(layer_norm=zeros):  # noqa: PT012
+        forward(tiny_random)
+        raise ValueError("mine")

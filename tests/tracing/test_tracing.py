@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -70,9 +71,27 @@ def test_globs_choose(tiny_random: Network) -> None:
 
 
 def test_a_glob_is_sensitive_to_case_and_means_the_whole_name(tiny_random: Network) -> None:
-    with trace("ENCODER*", "ln_post", "coder") as acts:
+    with pytest.warns(UserWarning, match="nothing computed") as warned, trace("ENCODER*", "ln_post", "coder") as acts:
         tiny_random.embed_audio(MEL)
     assert len(acts) == 0
+    assert [str(warning.message).split(":")[0] for warning in warned] == [
+        f"nothing computed in this block is called {pattern!r}" for pattern in ("ENCODER*", "ln_post", "coder")
+    ]
+
+
+def test_a_misspelt_pattern_gets_advice_at_the_line_that_wrote_it(tiny_random: Network) -> None:
+    advice = r"is called 'decoder\.blokcs\.1': did you mean decoder\.blocks\.1 or"
+    with pytest.warns(UserWarning, match=advice) as warned, trace("decoder.blokcs.1", "encoder") as acts:
+        tiny_random(MEL, TOKENS)
+    assert list(acts) == ["encoder"]
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="'encoder': no layer was called at all"), trace("encoder"):
+        pass
+
+
+def test_an_error_in_the_block_is_not_hidden_by_advice(tiny_random: Network) -> None:
+    with pytest.raises(KeyError, match="mine"), trace("encoder"):
+        raise KeyError("mine")
 
 
 def test_every_decode_step_is_kept_in_order(tiny_random: Network) -> None:
@@ -246,7 +265,8 @@ def test_threads_record_for_themselves(tiny_random: Network) -> None:
 def test_watching_changes_no_bit(tiny_random: Network) -> None:
     idle = tiny_random(MEL, TOKENS)
     for patterns in [(), ("nothing",), ("*softmax",)]:
-        with trace(*patterns):
+        with warnings.catch_warnings(), trace(*patterns):
+            warnings.simplefilter("ignore")  # of the pattern that matches nothing
             watched = tiny_random(MEL, TOKENS)
         np.testing.assert_array_equal(watched, idle)
     np.testing.assert_array_equal(tiny_random(MEL, TOKENS), idle)
