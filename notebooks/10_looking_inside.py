@@ -83,7 +83,8 @@ print(f"{sureness(plain).mean():.3f} per token")
 # *each* block. (This is known as the *logit lens*.)
 
 # %%
-with npwhisper.trace("decoder.token_embedding", *(f"decoder.blocks.{i}" for i in range(d.n_text_layer))) as acts:
+blocks = [f"decoder.blocks.{i}" for i in range(d.n_text_layer)]
+with npwhisper.trace("decoder.token_embedding", *blocks) as acts:
     model.logits(tokens, features)
 
 w = model.scope["decoder"]
