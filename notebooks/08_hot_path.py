@@ -409,11 +409,11 @@ for n in (1, 8):
     )
 
 # %% tags=["claim"]
-assert per_window[8] < 0.8 * per_window[1], per_window
+assert per_window[8] < per_window[1], per_window
 
 # %% [markdown]
-# A step with eight rows costs more than one with a single row, but much less than eight of them: the weights
-# are read once. This is the rung that gains most for the decoder.
+# A step with eight rows costs more than one with a single row, but less than eight of them: the weights are read
+# once. (While somebody traces, profiles or swaps layers, `transcribe` decodes one window after the other.)
 #
 # ## The equality
 #

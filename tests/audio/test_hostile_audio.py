@@ -142,7 +142,7 @@ THINGS: dict[str, tuple[Any, type[Exception], str]] = {
     "a missing file": ("no/such talk.wav", FileNotFoundError, "there is no such audio file .*check the spelling"),
     "a zero in a path": ("talk\0.wav", FileNotFoundError, "there is no such audio file"),
     "a long path": ("a" * 5000, FileNotFoundError, "there is no such audio file"),
-    "a URL": ("https://example.org/talk.mp3", FileNotFoundError, "there is no such audio file"),
+    "a URL": ("https://example.org/talk.mp3", FileNotFoundError, "this is an address, .*download it first"),
     "a folder": (os.curdir, IsADirectoryError, "this is a directory; name a file in it"),
 }
 

@@ -261,7 +261,7 @@ class Planted:
 
     def __init__(self, tokenizer: Any, frames_per_token: int = 20) -> None:
         self.dims = SimpleNamespace(n_audio_ctx=1500, n_audio_state=6, n_text_ctx=448, n_mels=80)
-        self.alignment_heads = [(1, 2)]
+        self.alignment_heads, self.weights = [(1, 2)], {}
         self.is_multilingual, self.num_languages = False, 99
         self.tokenizer, self.frames_per_token = tokenizer, frames_per_token
         self.n_heard = 0
