@@ -20,7 +20,8 @@ from make_reference import torch_model
 from whisper.decoding import PyTorchInference
 
 import npwhisper
-from npwhisper.model import Network, layers, logits
+from npwhisper.checkpoint import read_checkpoint, to_float32
+from npwhisper.model import ModelDimensions, Network, layers, logits
 from npwhisper.tracing.seam import trace
 
 SEEDS = [1, 2, 3]
@@ -96,10 +97,12 @@ def test_logits_of_the_largest_vocabulary() -> None:
     assert_stack_equal(logits(x, weight), (torch.from_numpy(x) @ torch.from_numpy(weight).T).numpy())
 
 
-def test_a_file_that_torch_wrote_is_loaded(tmp_path: Path) -> None:
+def test_a_file_that_torch_wrote_is_read(tmp_path: Path) -> None:
     theirs = torch_model(cases.SMALL, cases.random_weights(seed=1)).half()
     torch.save({"dims": vars(cases.SMALL), "model_state_dict": theirs.state_dict()}, tmp_path / "small.pt")
-    ours = npwhisper.load_model(tmp_path / "small.pt")
+    checkpoint = read_checkpoint(tmp_path / "small.pt")
+    weights = {name: to_float32(array, name) for name, array in checkpoint.weights.items()}
+    ours = Network(ModelDimensions(**checkpoint.dims), weights)
     mel, tokens = cases.random_mel(), cases.random_tokens("tokens", cases.B, cases.T)
     their_logits = theirs.float()(torch.from_numpy(mel), torch.from_numpy(tokens)).numpy()
     assert_stack_equal(ours(mel, tokens), their_logits)
