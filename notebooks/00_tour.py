@@ -7,7 +7,7 @@
 #
 # **What you need** · NumPy: arrays, shapes, `argmax`. No knowledge of neural networks or of sound.
 #
-# **Which file this explains** · `npwhisper/whisper.py`, the handle that people hold, and the order
+# **Which file this explains** · `npwhisper/whisper/handle.py`, the handle that people hold, and the order
 # in which all other files are read.
 
 # %% jupyter={"source_hidden": true} tags=["install"]

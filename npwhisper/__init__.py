@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from npwhisper.checkpoint.download import DownloadError
     from npwhisper.checkpoint.weights import available_models
     from npwhisper.compute.parallel import set_num_threads
-    from npwhisper.corpus.run import transcribe_corpus
     from npwhisper.decoding import DecodingResult, DecodingTask, decode, detect_language
     from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
     from npwhisper.lab.checking import check
@@ -28,13 +27,14 @@ if TYPE_CHECKING:
     from npwhisper.tracing.swapping import swap
     from npwhisper.transcription.voice import find_speech
     from npwhisper.whisper import Whisper, align, iter_segments, load_model, transcribe
+    from npwhisper.whisper.corpus.run import transcribe_corpus
 
 __version__ = "0.1.0"
-__path__.append(f"{__path__[0]}/compat")  # openai-whisper's other modules and our old ones, see npwhisper/compat
+__path__.append(f"{__path__[0]}/whisper/compat")  # openai-whisper's other modules, and our old ones
 
 _HOME = {
     "audio": ("AudioError", "AudioWarning", "example", "load_audio", "log_mel_spectrogram", "pad_or_trim"),
-    "corpus.run": ("transcribe_corpus",),
+    "whisper.corpus.run": ("transcribe_corpus",),
     "lab.checking": ("check",),
     "checkpoint.contents": ("CheckpointError",),
     "lab.comparing": ("capture_torch", "compare", "first_difference", "save_activations"),

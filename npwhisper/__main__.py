@@ -60,10 +60,10 @@ AUDIO_ENDINGS = [
 COMMANDS = {  # the first word of the arguments -> the module that runs it
     "autograder": "lab.course.autograder",
     "convert": "checkpoint.command",
-    "corpus": "corpus.command",
+    "corpus": "whisper.corpus.command",
     "glass": "lab.glass.command",
     "grade": "lab.course.command",
-    "report": "corpus.report_command",
+    "report": "whisper.corpus.report_command",
 }
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 
@@ -182,7 +182,7 @@ Writer = Callable[[dict[str, Any], str], list[Path]]
 
 def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
     """What writes the output files; fails if the folder cannot hold some."""
-    from npwhisper.output.writers import get_writer
+    from npwhisper.transcription.output.writers import get_writer
 
     if form == "none":
         return lambda result, recording: []

@@ -112,7 +112,7 @@ def swap(
 def find_layer(name: str) -> Function | None:
     """The layer of this function name, wherever in the package it is; None if there is none."""
     if name not in LAYERS:
-        import_module("npwhisper.whisper")  # which imports every module that has layers
+        import_module("npwhisper.whisper.handle")  # which imports every module that has layers
     return LAYERS.get(name)
 
 

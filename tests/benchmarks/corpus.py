@@ -34,10 +34,10 @@ import talkers
 
 import npwhisper
 from npwhisper.checkpoint import Checkpoint, write_checkpoint
-from npwhisper.corpus.manifest import FILE
-from npwhisper.corpus.run import transcribe_corpus
-from npwhisper.corpus.sharing import shared_weights
-from npwhisper.output.writers import FORMATS
+from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus.manifest import FILE
+from npwhisper.whisper.corpus.run import transcribe_corpus
+from npwhisper.whisper.corpus.sharing import shared_weights
 
 RATE = 16_000
 OPTIONS: dict[str, Any] = {"temperature": 0, "beam_size": None}

@@ -21,8 +21,8 @@ from talkers import ENGLISH, MULTILINGUAL, talker
 
 from npwhisper.checkpoint.weights import convert, embedded_path, load_weights
 from npwhisper.compute.parallel import get_num_threads, set_num_threads
-from npwhisper.output.writers import to_json
 from npwhisper.tracing.seam import trace
+from npwhisper.transcription.output.writers import to_json
 
 ROOT = Path(__file__).parents[2]
 SOUNDS = [0.1 * cases.random_array(f"sound {i}", (3 + i) * 16000) for i in range(4)]

@@ -22,11 +22,11 @@ import soundfile
 import talkers
 
 import npwhisper
-from npwhisper.corpus.lock import locked
-from npwhisper.corpus.manifest import Manifest, read_manifest
-from npwhisper.corpus.recordings import CorpusError, find_recordings
-from npwhisper.corpus.run import transcribe_corpus
-from npwhisper.output.writers import FORMATS
+from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus.lock import locked
+from npwhisper.whisper.corpus.manifest import Manifest, read_manifest
+from npwhisper.whisper.corpus.recordings import CorpusError, find_recordings
+from npwhisper.whisper.corpus.run import transcribe_corpus
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
 
@@ -211,14 +211,14 @@ def test_a_full_disk_leaves_a_valid_manifest(tmp_path: Path, monkeypatch: pytest
 def test_a_worker_that_dies_costs_only_its_recording(
     talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npwhisper.corpus.run.transcribe_recording", dies_on_b)
+    monkeypatch.setattr("npwhisper.whisper.corpus.run.transcribe_recording", dies_on_b)
     entries = {entry["name"]: entry for entry in run(talks, tmp_path / "out", model, n_jobs=2)}
     assert entries.pop("b")["error"].startswith("the process that transcribed it ended twice")
     assert [entry["status"] for entry in entries.values()] == ["done", "failed", "done", "done"]
 
 
 def dies_on_b(recording: Any, job: Any) -> Any:
-    from npwhisper.corpus.work import transcribe_recording
+    from npwhisper.whisper.corpus.work import transcribe_recording
 
     if recording.name == "b" and multiprocessing.parent_process() is not None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -227,7 +227,7 @@ def dies_on_b(recording: Any, job: Any) -> Any:
 
 SCRIPT = """
     import sys, talkers
-    from npwhisper.corpus.run import transcribe_corpus
+    from npwhisper.whisper.corpus.run import transcribe_corpus
     transcribe_corpus({talks!r}, {out!r}, talkers.talker(talkers.ENGLISH), n_jobs=2, weights_cache={cache!r},
                       temperature=0, sample_len=20, progress=lambda entry: print(entry["name"], flush=True))
 """

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from npwhisper.corpus.manifest import Manifest
-from npwhisper.corpus.recordings import CorpusError
-from npwhisper.corpus.report import export, load_entries, report
+from npwhisper.whisper.corpus.manifest import Manifest
+from npwhisper.whisper.corpus.recordings import CorpusError
+from npwhisper.whisper.corpus.report import export, load_entries, report
 
 
 def done(name: str, **changes: Any) -> dict[str, Any]:

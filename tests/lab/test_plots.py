@@ -18,8 +18,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from npwhisper.audio import hz_to_mel, mel_filters  # noqa: E402
 from npwhisper.lab.plots import PlotError, plot_alignment, plot_attention, plot_mel, plot_tokens  # noqa: E402
-from npwhisper.output.transcript import Transcript  # noqa: E402
 from npwhisper.timing import WordTiming  # noqa: E402
+from npwhisper.transcription.output.transcript import Transcript  # noqa: E402
 
 MEL = np.linspace(-1, 1, 80 * 250, dtype=np.float32).reshape(80, 250)
 WORDS = [WordTiming(" And", [1], 0.3, 0.5, 0.9), WordTiming(" $o", [2], 0.5, 1.1, 0.8)]

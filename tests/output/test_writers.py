@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npwhisper.output import writers
-from npwhisper.output.writers import (
+from npwhisper.transcription.output import writers
+from npwhisper.transcription.output.writers import (
     FORMATS,
     WriterError,
     cues,

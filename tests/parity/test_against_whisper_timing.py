@@ -27,10 +27,10 @@ from whisper.tokenizer import get_tokenizer as get_their_tokenizer
 import npwhisper
 from npwhisper import timing as ours
 from npwhisper.model import Network
-from npwhisper.output import writers
 from npwhisper.timing import words as timing_words
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
+from npwhisper.transcription.output import writers
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # theirs forgets to close it
 

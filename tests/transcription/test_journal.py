@@ -26,7 +26,6 @@ from talkers import MULTILINGUAL, talker
 import npwhisper
 from npwhisper.__main__ import main
 from npwhisper.audio import SAMPLE_RATE, AudioError
-from npwhisper.output.writers import to_json
 from npwhisper.transcription.journal import (
     BEGINNING,
     JournalError,
@@ -37,6 +36,7 @@ from npwhisper.transcription.journal import (
     start_journal,
 )
 from npwhisper.transcription.locking import JournalLock
+from npwhisper.transcription.output.writers import to_json
 from npwhisper.transcription.passage import Passage
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.windows import Window

@@ -19,8 +19,8 @@ import npwhisper
 from npwhisper.__main__ import main
 from npwhisper.audio import AudioError, AudioWarning, load_audio
 from npwhisper.audio.files import count_channels
-from npwhisper.output.writers import to_srt, to_tsv, to_txt
 from npwhisper.transcription.journal import JournalError, read_journal
+from npwhisper.transcription.output.writers import to_srt, to_tsv, to_txt
 
 FAST: dict[str, Any] = {"temperature": 0.0, "sample_len": 24}
 RATE = 16000

@@ -1,3 +1,0 @@
-from npwhisper.compat.moved import stand_in
-
-stand_in(__name__)

@@ -1,5 +1,0 @@
-"""Names of openai-whisper's ``audio.py`` that ours does not need."""
-
-from npwhisper.compat.utils import exact_div
-
-__all__ = ["exact_div"]

@@ -1,0 +1,125 @@
+"""The command ``npwhisper corpus INPUT... --output_dir OUT``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from npwhisper.decoding.flags import (
+    Help,
+    add_decoding,
+    add_fallback,
+    add_guards,
+    add_sound,
+    add_words,
+    boolean,
+    temperatures,
+)
+from npwhisper.decoding.options import ROBUST
+from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus.manifest import Entry
+from npwhisper.whisper.corpus.run import transcribe_corpus
+
+OURS = ("output_dir", "model", "jobs", "weights_cache", "retry_failed", "threads", "output_format", "verbose")
+SUBTITLES = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    p = argparse.ArgumentParser(
+        prog="npwhisper corpus",
+        usage="npwhisper corpus INPUT [INPUT ...] --output_dir OUT [options]",
+        description="Transcribe many recordings, several at a time. Run it again to continue where it ended.",
+        formatter_class=Help,
+    )
+    p.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, patterns, .list files; - reads a list")
+    p.add_argument("--output_dir", "-o", required=True, help="folder for the transcripts and manifest.jsonl")
+    p.add_argument("--output_format", "-f", nargs="+", default=["txt", "json"], choices=(*FORMATS, "all"))
+    p.add_argument("--model", default="tiny.en", help="an official name, or the path of a checkpoint")
+    p.add_argument("--jobs", "-j", type=int, help="recordings at a time; one for each processor unless given")
+    p.add_argument("--threads", type=int, default=1, help="threads of each job")
+    p.add_argument("--weights_cache", help="folder for the weights that all jobs share (~/.cache/npwhisper)")
+    p.add_argument("--retry_failed", action="store_true", help="try recordings again that failed before")
+    p.add_argument("--verbose", type=boolean, default=True, help="False: no progress bar")
+    add_sound(p.add_argument_group("sound"))
+    add_decoding(p.add_argument_group("decoding"))
+    add_fallback(p.add_argument_group("when a text looks unsound"))
+    add_guards(p.add_argument_group("silence and hallucinations"))
+    add_words(p.add_argument_group("words and subtitles"))
+    return p
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Transcribe the corpus and say what came of it; 1 if a recording failed."""
+    options = _options(arguments)
+    inputs, ours = options.pop("inputs"), {name: options.pop(name) for name in OURS}
+    subtitles = {name: options.pop(name) for name in SUBTITLES}
+    formats = list(FORMATS) if "all" in ours["output_format"] else ours["output_format"]
+    options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
+    with _Bar(ours["verbose"]) as bar:
+        entries = transcribe_corpus(
+            inputs,
+            ours["output_dir"],
+            ours["model"],
+            n_jobs=ours["jobs"],
+            num_threads=ours["threads"],
+            output_format=formats,
+            retry_failed=ours["retry_failed"],
+            weights_cache=ours["weights_cache"],
+            subtitles={name: value for name, value in subtitles.items() if value},
+            planned=bar.start,
+            progress=bar.add,
+            **options,
+        )
+    failed = [entry for entry in entries if entry["status"] == "failed"]
+    for entry in failed:
+        subject = "" if repr(entry["path"]) in entry["error"] else f"{entry['path']!r}: "
+        print(f"npwhisper: {subject}{entry['error']}", file=sys.stderr)
+    done = len(entries) - len(failed)
+    print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {ours['output_dir']}/manifest.jsonl")
+    if len(entries) < bar.total:
+        print(f"{bar.total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
+    return int(bool(failed) or len(entries) < bar.total)
+
+
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    p = parser()
+    if p.parse_args(arguments).robust:
+        p.set_defaults(**ROBUST)
+    given = vars(p.parse_args(arguments))
+    for name in SUBTITLES:
+        if given[name] and not given["word_timestamps"]:
+            p.error(f"--{name} needs --word_timestamps True")
+    return given
+
+
+class _Bar:
+    """A progress bar that counts recordings, hours of audio and seconds of computing per second of audio."""
+
+    def __init__(self, is_shown: bool) -> None:
+        self.is_shown = is_shown
+        self.bar: Any = None
+        self.audio, self.total, self.begin = 0.0, 0, time.perf_counter()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, todo: int, total: int) -> None:
+        """`todo` of `total` recordings are not done yet."""
+        from tqdm import tqdm
+
+        self.total, self.bar = total, tqdm(total=todo, unit="recording", disable=not self.is_shown)
+
+    def add(self, entry: Entry) -> None:
+        """Count a recording that is finished."""
+        self.audio += entry.get("duration", 0.0)
+        factor = (time.perf_counter() - self.begin) / self.audio if self.audio else 0.0
+        self.bar.set_postfix_str(f"{self.audio / 3600:.2f} h of audio, real-time factor {factor:.3f}")
+        self.bar.update()

@@ -1,0 +1,259 @@
+"""Transcribing a corpus: what is left to do, given to processes, and written down as it comes back.
+
+joblib distributes the work, so that its backends decide where it is done: processes of this machine by default, a Dask
+or Ray cluster inside ``joblib.parallel_config(backend=...)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from npwhisper.checkpoint.weights import EMBEDDED
+from npwhisper.compute.threads import get_num_threads, using_threads
+from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
+from npwhisper.tokenizer import check_language
+from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper import Whisper
+from npwhisper.whisper.corpus.lock import locked
+from npwhisper.whisper.corpus.manifest import Entry, Manifest, identity
+from npwhisper.whisper.corpus.recordings import CorpusError, Recording, find_recordings
+from npwhisper.whisper.corpus.sharing import shared_weights
+from npwhisper.whisper.corpus.work import Job, sentence, transcribe_recording
+
+Progress = Callable[[Entry], None]
+
+
+def transcribe_corpus(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    model: Whisper | str | os.PathLike[str] | None = None,
+    *,
+    n_jobs: int | None = None,
+    output_format: str | Sequence[str] = ("txt", "json"),
+    retry_failed: bool = False,
+    weights_cache: str | os.PathLike[str] | None = None,
+    num_threads: int = 1,
+    subtitles: Mapping[str, Any] | None = None,
+    planned: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> list[Entry]:
+    """Transcribe many recordings, several at a time, and resume where an earlier run ended.
+
+    Parameters
+    ----------
+    inputs : path or iterable of paths
+        Files, folders, patterns and lists, as `find_recordings` takes them.
+    output_dir : path
+        The folder for the transcripts and for ``manifest.jsonl``. Transcripts keep the folder structure of the inputs.
+    model : Whisper, name or path, optional
+        What `load_model` takes, or what it returned. By default the embedded model.
+    n_jobs : int, optional
+        How many recordings to transcribe at a time; by default what ``joblib.parallel_config`` says, or one for each
+        processor. Processes share the weights.
+    output_format : str or sequence of str
+        ``"txt"``, ``"vtt"``, ``"srt"``, ``"tsv"``, ``"json"``, several of them, or ``"all"``.
+    retry_failed : bool
+        Try recordings again that failed in an earlier run. Without it they are only tried again when the file, the
+        model or an option has changed.
+    weights_cache : path, optional
+        Where the shared float32 weights are kept; ``~/.cache/npwhisper`` by default.
+    num_threads : int
+        Threads of each process. With one, scores do not depend on `n_jobs`, to the last bit; with more, a job that is
+        left alone at the end is faster.
+    subtitles : mapping, optional
+        Options of the writers: ``max_line_width``, ``highlight_words``, ...
+    planned : function, optional
+        Called once with the number of recordings that are to be transcribed, and the number of all.
+    progress : function, optional
+        Called with each entry of the manifest as it is written.
+    **options
+        Those of `transcribe`: ``language="de"``, ``beam_size=5``, ``word_timestamps=True``, ... The seed is 0 unless
+        given, so that a recording gives the same transcript in every run.
+
+    Returns
+    -------
+    list of dict
+        The manifest's entry of every recording of `inputs`, including those that an earlier run finished. After an
+        interruption, those that are finished.
+
+    Raises
+    ------
+    CorpusError
+        If an input does not exist, another process is writing to the same folder, or the manifest cannot be written.
+    ValueError, TypeError
+        If an option is out of range, or does not exist.
+    ImportError
+        If joblib is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import npwhisper
+    >>> folder = tempfile.mkdtemp()
+    >>> [entry] = transcribe_corpus(npwhisper.example(), folder, n_jobs=1, weights_cache=folder)
+    >>> entry["status"], entry["language"]
+    ('done', 'en')
+    """
+    recordings = find_recordings([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)
+    formats = _formats(output_format)
+    options = {"seed": 0, **options}
+    checked = TranscribeOptions.from_keywords(**options)
+    with using_threads(num_threads):
+        _require_language(checked)
+    folder = Path(output_dir)
+    with locked(folder):
+        manifest = Manifest(folder)
+        weights = shared_weights(model, weights_cache)
+        subtitles = dict(subtitles or {})
+        settings = _settings(weights, formats, checked, subtitles)
+        todo = [
+            recording
+            for recording in recordings
+            if not manifest.is_done(recording, settings, folder, formats)
+            and (retry_failed or not manifest.has_failed(recording, settings))
+        ]
+        n_jobs = _number_of_jobs(n_jobs)
+        if planned is not None:
+            planned(len(todo), len(recordings))
+        name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
+        job = Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
+        try:
+            for entry in _entries(todo, job, n_jobs):
+                manifest.add(entry)
+                if progress is not None:
+                    progress(entry)
+        finally:
+            manifest.finish(recordings)
+    return [manifest.entries[r.path] for r in recordings if r.path in manifest.entries]
+
+
+def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:
+    names = [output_format] if isinstance(output_format, str) else list(output_format)
+    names = list(FORMATS) if names == ["all"] else names
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise CorpusError(f"unknown output format {unknown or names}: use some of {', '.join(FORMATS)}, or all")
+    return tuple(name for name in FORMATS if name in names)
+
+
+def _require_language(options: TranscribeOptions) -> None:
+    """Refuse an unknown language once, not in every recording."""
+    if options.decoding.language not in (None, EVERY_WINDOW):
+        check_language(str(options.decoding.language))
+
+
+def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions, subtitles: Mapping[str, Any]) -> str:
+    """A checksum of all that decides about a transcript, apart from the recording."""
+    text = json.dumps([weights.stem, formats, options.identity(), subtitles], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _number_of_jobs(n_jobs: int | None) -> int:
+    """How many processes joblib will use: of this machine, or of the cluster that is configured."""
+    from joblib import effective_n_jobs
+
+    if n_jobs is not None and n_jobs < 1:
+        raise CorpusError(f"at least one job must run, got {n_jobs}: use 1")
+    if n_jobs is None and effective_n_jobs() == 1:
+        return get_num_threads()
+    return int(effective_n_jobs(n_jobs))
+
+
+def _entries(todo: Sequence[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
+    """Transcribe recordings in the order in which they finish; one that ends its process is tried once more, alone."""
+    left = {recording.path: recording for recording in todo}
+    with _interruptible() as stop:
+        while left and not stop.is_set():
+            given: list[Recording] = []
+            try:
+                for entry in _parallel(_until(stop, list(left.values()), given), job, n_jobs):
+                    del left[entry["path"]]
+                    yield entry
+            except Exception:  # a process died; which recording it had is not known
+                lost = [recording for recording in given if recording.path in left]
+                if not lost:
+                    raise
+                for recording in lost:
+                    del left[recording.path]
+                    yield _alone(recording, job)
+
+
+def _parallel(recordings: Iterator[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
+    """Entries as they are finished, or a few at a time where the backend returns only lists (Ray's)."""
+    from joblib import Parallel
+
+    work = (_call(recording, job) for recording in recordings)
+    options = {"n_jobs": n_jobs, "batch_size": 1, "pre_dispatch": "n_jobs"}
+    try:
+        run = Parallel(**options, return_as="generator_unordered")
+    except ValueError:
+        while chunk := list(islice(work, 4 * n_jobs)):
+            yield from Parallel(**options)(chunk)
+    else:
+        yield from run(work)
+
+
+def _call(recording: Recording, job: Job) -> Any:
+    from joblib import delayed
+
+    return delayed(transcribe_recording)(recording, job)
+
+
+def _alone(recording: Recording, job: Job) -> Entry:
+    """Transcribe one recording in a process of its own, which it may end."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    try:
+        with ProcessPoolExecutor(1) as pool:
+            return pool.submit(transcribe_recording, recording, job).result()
+    except Exception as error:
+        found = identity(recording.path) if os.path.exists(recording.path) else {"size": 0, "modified": 0, "sha256": ""}
+        reason = f"the process that transcribed it ended twice ({sentence(error)}): is there enough memory?"
+        return {
+            "path": recording.path,
+            "name": recording.name,
+            **found,
+            "settings": job.settings,
+            "status": "failed",
+            "error": reason,
+            "seconds": 0.0,
+        }
+
+
+def _until(stop: threading.Event, todo: Sequence[Recording], given: list[Recording]) -> Iterator[Recording]:
+    """Give out recordings until somebody stops the run, and write down which were given."""
+    for recording in todo:
+        if stop.is_set():
+            return
+        given.append(recording)
+        yield recording
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Let Ctrl-C end the run after the recordings under way; a second Ctrl-C ends it at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
