@@ -2,10 +2,11 @@
 # # 00 · A tour: from a sound to a sentence
 #
 # **What you will build** · Speech recognition in five lines, and then the same five lines again
-# with the lid off: you pull the sound through every stage of Whisper by hand, until the same
+# with the lid off: you take the sound through every stage of Whisper by hand, until the same
 # sentence comes out.
 #
-# **What you need** · NumPy: arrays, shapes, `argmax`. No knowledge of neural networks or of sound.
+# **What you need** · NumPy: arrays, shapes, `argmax`. You need not know anything about neural networks
+# or sound.
 #
 # **Which file this explains** · `npwhisper/whisper/handle.py`, the handle that people hold, and the order
 # in which all other files are read.
@@ -93,9 +94,15 @@ plt.show()
 # %% [markdown]
 # Time runs to the right in both pictures. In the lower one, low pitches are at the bottom and hisses
 # (*s*, *sh*) at the top; the stripes are the overtones of the voice. The dark gaps are Kennedy's
-# pauses, and even they are not black: the old recording has noise everywhere. How this picture is
-# made is the story of notebook 01.
-#
+# pauses. Even they are not black below 5000 Hz: the old recording is noisy throughout. Notebook 01
+# shows how this picture is made.
+
+# %% tags=["claim"]
+loudness = mel[:, :frames].mean(axis=0)
+pauses = mel[:60, :frames][:, loudness < np.quantile(loudness, 0.2)]
+assert (pauses > mel.min() + 0.01).mean() > 0.9, "the pauses are black"
+
+# %% [markdown]
 # ### Stage 2: picture to features
 #
 # The encoder reads the whole picture at once.
@@ -115,7 +122,7 @@ picture = ax.imshow(
     (heard - heard.mean(axis=0)).T, extent=(0, frames / 100, 0, 48), vmin=-3, vmax=3
 )
 ax.set(
-    title="what the encoder heard (48 features, less their means)",
+    title="what the encoder computed (48 features, less their means)",
     xlabel="time (s)",
     ylabel="feature",
 )
@@ -126,7 +133,12 @@ plt.show()
 # Nobody designed these features: the network found them in training, and most cannot be read. But
 # you can see that they change when the sound changes, and one row can be read after all: feature 19
 # is bright in the pauses and dark where Kennedy speaks.
-#
+
+# %% tags=["claim"]
+by_position = loudness.reshape(-1, 2).mean(axis=1)
+assert np.corrcoef(features[0, : frames // 2, 19], by_position)[0, 1] < -0.6, "feature 19"
+
+# %% [markdown]
 # ### Stage 3: one token at a time
 #
 # The decoder does one thing only: given the features and the tokens so far, it scores every
@@ -220,7 +232,12 @@ plt.show()
 # %% [markdown]
 # The bright path runs from the upper left to the lower right: word after word, as they are said.
 # In notebook 03 you build this, and in notebook 07 it becomes a time for every word.
-#
+
+# %% tags=["claim"]
+path = attention[:, : frames // 2].argmax(axis=1)
+assert np.corrcoef(path, np.arange(len(path)))[0, 1] > 0.95, "the head does not follow the speech"
+
+# %% [markdown]
 # ## The equality
 #
 # Every notebook ends with one: what we built by hand is what the library computes. `decode`
@@ -236,6 +253,13 @@ decoded = npwhisper.decode(model, mel, options)
 assert tokens[len(start) :] == decoded.tokens
 assert tokenizer.decode(tokens[len(start) :]).strip() == decoded.text
 print("the same:", decoded.text)
+
+# %% tags=["claim"]
+import re
+
+spoken, punctuated = result["text"].strip(), decoded.text
+assert spoken != punctuated, "the punctuation is the same with timestamps"
+assert re.findall(r"\w+", spoken) == re.findall(r"\w+", punctuated)
 
 # %% [markdown]
 # ## The way on
@@ -284,8 +308,17 @@ notebooks.exercise(
 #
 # </details>
 
+# %% tags=["claim"]
+assert 0.5 < model.weights["decoder.token_embedding.weight"].size / total < 0.55
+width, n_blocks, n_tokens = (
+    1280,
+    32,
+    51866,
+)  # large: 12 D² in a block of the encoder, 16 D² in one of the decoder
+assert round(n_tokens / (n_tokens + 28 * n_blocks * width), 2) == 0.04
+
 # %% [markdown]
-# **2. What does it hear in silence?** Decode a window of zeros. Look at `text`, and at
+# **2. What does it transcribe in silence?** Decode a window of zeros. Look at `text`, and at
 # `no_speech_prob`.
 
 # %% tags=["exercise"]
@@ -304,11 +337,17 @@ notebooks.exercise(no_speech, lambda p: 0.94 < p < 0.97, "It is the result's `no
 # no_speech = heard.no_speech_prob
 # ```
 #
-# It writes "you". Whisper was trained on subtitles, where a word stands under nearly every sound, so in
-# silence it invents one: a *hallucination*. It knows better: it gives 95 % to the token for "no
-# speech". Notebook 06 shows what `transcribe` makes of these two numbers.
+# It writes "you". Whisper was trained on subtitled recordings, where nearly every sound has words, so
+# in silence it makes some up: a *hallucination*. Yet it gives a probability of 95 % to the token for "no
+# speech". Notebook 06 shows how `transcribe` uses these two numbers.
 #
 # </details>
+
+# %% tags=["claim"]
+quiet = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), model.dims.n_mels)
+heard_in_silence = npwhisper.decode(model, quiet, without_timestamps=True)
+assert heard_in_silence.text == "you"
+assert round(heard_in_silence.no_speech_prob, 2) == 0.95
 
 # %% [markdown]
 # **3. How much faster may one speak?** Keep every sample but say that there are fewer of them:
@@ -337,6 +376,13 @@ notebooks.exercise(fastest, lambda f: f == 1.5, "Compare the words with those of
 #         fastest = rate / 16000
 # ```
 #
-# At one and a half times the speed every word is still right; at twice the speed none.
+# At one and a half times the speed every word is still right; at twice the speed the first half of the
+# sentence is lost.
 #
 # </details>
+
+# %% tags=["claim"]
+twice = npwhisper.audio.resample(samples, 32000, 16000)
+twice_mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(twice), model.dims.n_mels)
+heard_twice = npwhisper.decode(model, twice_mel).text
+assert not re.search("fellow|Americans|ask", heard_twice), heard_twice

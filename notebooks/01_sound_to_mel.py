@@ -58,13 +58,20 @@ plt.show()
 # second. The shape of the pattern, that is, the frequencies that are in it, tells which vowel it is.
 # So a listener should look at frequencies, but only for a moment at a time, because a moment later
 # the next sound comes.
-#
+
+# %% tags=["claim"]
+vowel = samples[int(1.05 * SAMPLE_RATE) :]
+alike = [np.corrcoef(vowel[:400], vowel[lag : lag + 400])[0, 1] for lag in range(53, 161)]
+assert max(alike) > 0.9, "no pattern that repeats 100 to 300 times a second"
+
+# %% [markdown]
 # ## Cut into frames
 #
 # Whisper looks at 25 ms at a time (400 samples), and moves on by 10 ms (160 samples). The frames
 # overlap.
 #
-# So that the first frame is *centred* on the first sample, 200 samples are mirrored at both ends.
+# So that the first frame is *centred* on the first sample, the 200 samples at each end are mirrored
+# beyond it.
 
 # %%
 padded = np.pad(samples, N_FFT // 2, mode="reflect")
@@ -88,7 +95,8 @@ left.plot(milliseconds, frame, label="frame", linewidth=1)
 left.plot(milliseconds, frame * hann(), label="frame, faded", linewidth=1)
 left.plot(milliseconds, hann() * np.abs(frame).max(), label="bell", linewidth=1, linestyle="--")
 left.set(xlabel="time (ms)", ylabel="pressure")
-left.legend(fontsize="small")
+left.set(ylim=(-0.65, 1.15))
+left.legend(fontsize="small", loc="upper center", ncols=3, columnspacing=1, handlelength=1)
 for window, label in ((1.0, "cut off"), (hann(), "faded")):
     right.plot(
         hertz, 20 * np.log10(np.abs(np.fft.rfft(tone * window)) + 1e-9), label=label, linewidth=1
@@ -106,11 +114,20 @@ plt.show()
 # %% [markdown]
 # On the right is a pure tone, which should be one narrow peak. Cut off, it smears over all
 # frequencies; faded, it stays a peak.
-#
+
+# %% tags=["claim"]
+far = hertz > 2000
+spilt = [
+    np.abs(np.fft.rfft(tone * window))[far].max() / np.abs(np.fft.rfft(tone * window)).max()
+    for window in (1.0, hann())
+]
+assert spilt[0] > 0.01 > 0.0001 > spilt[1], spilt
+
+# %% [markdown]
 # ## Which frequencies are in a frame?
 #
 # To find out whether a frame contains, say, 1000 Hz, multiply it with a sine and a cosine of 1000
-# Hz and add up. If the frame swings along, the sum is large. Do so for 0, 40, 80, ... 8000 Hz and
+# Hz and add up. If the frame oscillates at that frequency, the sum is large. Do so for 0, 40, 80, ... 8000 Hz and
 # you have the *discrete Fourier transform*. It is nothing but a matrix product.
 
 # %%
@@ -130,14 +147,18 @@ for ax, values, title in (
 ):
     picture = ax.imshow(values, extent=(0, n_frames / 100, 0, 8000))
     ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz)")
-    fig.colorbar(picture, ax=ax)
+    fig.colorbar(picture, ax=ax, label=title)
 plt.show()
 
 # %% [markdown]
-# On the left there is hardly anything to see: the loudest moments are a million times more
-# powerful than the soft ones. Our ears do not mind, because they hear *ratios*: twice as much
-# power always sounds like the same step louder. The logarithm (right) does the same.
-#
+# On the left there is hardly anything to see: the largest values are more than a million times as large
+# as most of the others. Our ears cope with that, because they hear *ratios*: doubling the
+# power always sounds like the same step. The logarithm (right) does the same.
+
+# %% tags=["claim"]
+assert power.max() > 1e6 * np.median(power)
+
+# %% [markdown]
 # The library computes the same with the *fast* Fourier transform, which gets by with far fewer
 # multiplications.
 
@@ -162,8 +183,8 @@ right.set(title="every sixth mel filter", xlabel="frequency (Hz)", ylabel="weigh
 plt.show()
 
 # %% [markdown]
-# Place 80 triangles at equal distances on the mel scale, and let each sum up the power under it.
-# That is a matrix product again, with mostly zeros: 201 frequencies become 80 *mel bins*, narrow
+# Place 80 triangles at equal distances on the mel scale, and let each add up the power under it.
+# That is a matrix product again, mostly with zeros: 201 frequencies become 80 *mel bins*, narrow
 # ones for low pitches and wide ones for high ones. (The newest large models have 128 bins.)
 
 # %%
@@ -173,9 +194,9 @@ print(f"{filters.shape} @ {power.shape} -> {mel_power.shape}")
 # %% [markdown]
 # ## The logarithm, and a floor
 #
-# Last come three small things: the logarithm; a floor, which lifts everything that is 80 dB (8
-# powers of ten) below the loudest, since that is only noise; and a shift and scale which bring the
-# numbers near 0, where networks like them.
+# Three small steps remain: the logarithm; a floor, which lifts everything that is more than 80 dB (8
+# powers of ten) below the loudest value, since that is only noise; and a shift and scale that bring the
+# numbers near 0, which suits networks.
 
 # %%
 log_mel = np.log10(np.maximum(mel_power, 1e-10))
@@ -214,6 +235,14 @@ ax = plot_mel(npwhisper.log_mel_spectrogram(sonnet))
 ax.set_title("eleven seconds of a reader")
 plt.show()
 
+# %% tags=["claim"]
+reader = npwhisper.log_mel_spectrogram(sonnet)
+high = (filters * hertz).sum(axis=1) / filters.sum(axis=1) > 5000
+loud = [(picture_[high] > picture_.max() - 1.25).mean() for picture_ in (library, reader)]
+assert loud[0] < 0.01 < 0.1 < loud[1], "50 dB below the loudest, above 5000 Hz"
+black = reader <= reader.min() + 1e-6
+assert black[high].mean() > 0.2 > 0.05 > black[~high].mean(), "holes at the top"
+
 # %% [markdown]
 # ## What does Whisper hear?
 #
@@ -245,7 +274,12 @@ print(npwhisper.load_model().transcribe(resound(mel))["text"])
 
 # %% [markdown]
 # That is the same text as from the recording itself.
-#
+
+# %% tags=["claim"]
+whisper = npwhisper.load_model()
+assert whisper.transcribe(resound(mel))["text"] == whisper.transcribe(samples)["text"]
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. Which bin?** Make one second of a pure tone of 1000 Hz, and of 4000 Hz. In which mel bin are

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 02 · Layers: linear, layer norm, GELU, convolution
 #
-# **What you will build** · The four small functions of which nearly all of Whisper consists, each
+# **What you will build** · The four small functions that make up nearly all of Whisper, each
 # first as its definition and then as one or two lines of NumPy; and from them the front end of the
 # encoder.
 #
@@ -35,7 +35,7 @@ mel = npwhisper.log_mel_spectrogram(
     npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), model.dims.n_mels
 )
 
-with npwhisper.trace("encoder*") as acts:  # so that we can play with real numbers
+with npwhisper.trace("encoder*") as acts:  # so that we can work with real numbers
     model.embed_audio(mel)
 print(acts)
 
@@ -71,16 +71,16 @@ assert np.allclose(layers.linear(x, w), by_product, atol=1e-4)
 print(f"{x.shape} -> {by_product.shape}: the same question is asked at every position")
 
 # %% [markdown]
-# ## Layer norm: bring every position to the same loudness
+# ## Layer norm: bring every position to the same scale
 #
-# Numbers that run through many layers tend to grow or to fade. A layer norm looks at the D numbers
+# Numbers that pass through many layers tend to grow or to shrink. A layer norm looks at the D numbers
 # of *one position*, subtracts their mean and divides by their standard deviation, and then lets
 # each feature have a scale and a shift of its own, which were learned.
 #
 # $$ y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \, w + b $$
 #
-# Two traps: the variance is the *biased* one (divide by D and not by D - 1), and $\varepsilon =
-# 10^{-5}$ stands *inside* the root.
+# Two pitfalls: the variance is the *biased* one (divide by D, not by D - 1), and $\varepsilon =
+# 10^{-5}$ is *inside* the root.
 
 
 # %%
@@ -107,12 +107,22 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# Two positions stand out: their numbers are twenty times as large as those of all others. Both lie
+# Two positions stand out: their numbers are more than twenty times as large as those of the others. Both lie
 # where nobody speaks (before the first word and in the first pause). Many large transformers do
 # this: they put a few huge values at places without information, where heads that find nothing
 # can look. (Sun et al. 2024 call them *massive activations*.) After the layer norm all positions
 # have about the same size.
-#
+
+# %% tags=["claim"]
+sizes = [values[0, :145].std(axis=-1) for values in (before, after)]
+outliers = np.flatnonzero(sizes[0] > 5 * np.median(sizes[0]))
+assert len(outliers) == 2
+assert (sizes[0][outliers] > 20 * np.median(sizes[0])).all()
+loudness = mel[:, :290].mean(axis=0).reshape(-1, 2).mean(axis=1)
+assert (loudness[outliers] < np.quantile(loudness, 0.3)).all(), "where nobody speaks"
+assert sizes[1].max() < 3 * sizes[1].min()
+
+# %% [markdown]
 # ## GELU: a bend
 #
 # Any number of linear layers one after the other is just one linear layer. Something must bend in
@@ -149,17 +159,36 @@ plt.show()
 # %% [markdown]
 # On the right: the well-known tanh approximation is wrong by up to 5e-4, which can change a token
 # in the end. The function of the library is a polynomial inside a tanh and wrong by less than what
-# float32 can tell apart; its coefficients were fitted, and it is many times faster than `erf`.
+# float32 can tell apart; its coefficients were fitted, and it is several times faster than `erf`.
 
 # %%
 assert np.abs(layers.gelu(t.astype(np.float32)) - gelu(t)).max() < 1e-6
 
+# %% tags=["claim"]
+import time
+
+from scipy.special import erf
+
+assert 4e-4 < np.abs(gelu_tanh(t) - gelu(t)).max() < 5e-4
+bent = np.random.default_rng(0).standard_normal((1500, 1536)).astype(np.float32)
+quickest = {}
+for name, function in {
+    "erf": lambda: 0.5 * bent * (1 + erf(bent / 1.4)),
+    "ours": lambda: layers.gelu(bent),
+}.items():
+    begins = [time.perf_counter()]
+    for _ in range(7):
+        function()
+        begins.append(time.perf_counter())
+    quickest[name] = min(np.diff(begins))
+assert quickest["erf"] > 1.5 * quickest["ours"], quickest
+
 # %% [markdown]
 # ## The mlp: wider, bend, back
 #
-# Linear, GELU, linear is called a *multi-layer perceptron*. It thinks about every position by
+# Linear, GELU, linear is called a *multi-layer perceptron*. It treats every position by
 # itself: D numbers become 4 D questions, the bend keeps the ones that were answered with yes, and
-# the answers are put back into D numbers. More than half of the weights in Whisper's blocks are in
+# the answers are combined into D numbers again. More than half of the weights in Whisper's blocks are in
 # these.
 
 
@@ -196,6 +225,10 @@ plt.show()
 # %%
 print(f"answered with yes (above 0.1): {(hidden > 0.1).mean():.0%}")
 
+# %% tags=["claim"]
+in_blocks = {name: a.size for name, a in model.weights.items() if ".blocks." in name}
+assert sum(n for name, n in in_blocks.items() if ".mlp." in name) > 0.5 * sum(in_blocks.values())
+
 # %% [markdown]
 # ## Convolution: a linear layer that slides
 #
@@ -212,9 +245,8 @@ print(f"answered with yes (above 0.1): {(hidden > 0.1).mean():.0%}")
 # %%
 def conv1d(x, w, stride=1):
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1)))
-    taps = [
-        padded[:, :, j : j + x.shape[2] : stride] for j in range(3)
-    ]  # the frame before, the frame, the one after
+    # the frame before, the frame itself, the one after
+    taps = [padded[:, :, j : j + x.shape[2] : stride] for j in range(3)]
     return (
         sum(np.einsum("bit,oi->bot", taps[j], w["weight"][:, :, j]) for j in range(3))
         + w["bias"][:, None]
@@ -234,9 +266,8 @@ print(f"conv1: {mel[None].shape} -> {mine.shape}")
 # %%
 kernels = encoder["conv1"]["weight"]
 strongest = np.argsort(-np.abs(kernels).max(axis=(1, 2)))[:16]
-strongest = strongest[
-    np.abs(kernels[strongest]).max(axis=2).argmax(axis=1).argsort()
-]  # from low to high pitch
+# from low to high pitch
+strongest = strongest[np.abs(kernels[strongest]).max(axis=2).argmax(axis=1).argsort()]
 limit = np.abs(kernels[strongest]).max() / 2
 
 # %% jupyter={"source_hidden": true}
@@ -252,10 +283,21 @@ plt.show()
 
 # %% [markdown]
 # The strongest sixteen each respond to one narrow band: purple in the band, orange beside it, so that
-# a pitch counts if it is louder than its neighbours. The three at the bottom are stronger in the
+# a pitch counts if it is louder than its neighbours. Two of the three for the lowest pitches are stronger in the
 # last frame than in the first, so they respond when a low pitch begins. Nobody designed them: they
 # were learned.
-#
+
+# %% tags=["claim"]
+bands = [int(np.abs(kernel).max(axis=1).argmax()) for kernel in kernels[strongest]]
+for kernel, band in zip(kernels[strongest], bands, strict=True):
+    beside = kernel[max(band - 4, 0) : band + 5].mean(axis=1)
+    assert kernel[band].mean() > 0.2 > 0 > beside.min(), "purple in the band, orange beside it"
+rises = [
+    kernels[i][band, 2] > kernels[i][band, 0] for i, band in zip(strongest[:3], bands, strict=False)
+]
+assert sum(rises) == 2
+
+# %% [markdown]
 # ## The equality
 #
 # The front end of the encoder: convolution, bend, convolution with stride 2, bend. What comes out
@@ -265,9 +307,8 @@ plt.show()
 y = gelu(conv1d(mel[None, :, :400], encoder["conv1"]))
 y = gelu(conv1d(y, encoder["conv2"], stride=2))
 
-traced = layers.gelu(acts["encoder.conv2"])[
-    :, :, :195
-]  # away from the end, which we cut off at frame 400
+# up to position 195, away from the end, which we cut off at frame 400
+traced = layers.gelu(acts["encoder.conv2"])[:, :, :195]
 assert np.allclose(y[:, :, :195], traced, atol=1e-4)
 print(f"largest difference {np.abs(y[:, :, :195] - traced).max():.1e}")
 
@@ -281,7 +322,7 @@ for ax, values, title in zip(
 ):
     picture = ax.imshow(values, extent=(0, 3, 0, len(values)))
     ax.set(title=title, xlabel="time (s)", ylabel="bin or channel")
-    fig.colorbar(picture, ax=ax)
+    fig.colorbar(picture, ax=ax, label="value")
 plt.show()
 
 # %% [markdown]

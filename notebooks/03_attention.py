@@ -2,8 +2,7 @@
 # # 03 · Attention: how positions look at each other
 #
 # **What you will build** · Attention from its definition: scores, softmax, weighted mean; then
-# with a mask, then with many heads. Then you look at what it does in a real network that listens
-# and writes.
+# with a mask, then with many heads. Then you look at what it does in a real network for speech.
 #
 # **What you need** · Notebook 02: linear layers.
 #
@@ -50,9 +49,7 @@ mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n
 
 # %%
 def softmax(x):
-    powers = np.exp(
-        x - x.max(axis=-1, keepdims=True)
-    )  # less the maximum: exp(1000) would be infinite
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))  # exp(1000) would be infinite
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
@@ -77,7 +74,12 @@ plt.show()
 
 # %% [markdown]
 # A long query makes it a dictionary, a short one an average. The network can choose the length.
-#
+
+# %% tags=["claim"]
+top = [np.median(softmax(sharpness * queries @ keys.T).max(axis=1)) for sharpness in (1, 20)]
+assert top[0] < 0.75 < 0.99 < top[1], top
+
+# %% [markdown]
 # ## Why divide by the root of K?
 #
 # The inner product of two random vectors of K numbers has standard deviation $\sqrt K$. Without
@@ -108,6 +110,10 @@ ax.set(
 ax.minorticks_off()
 ax.legend()
 plt.show()
+
+# %% tags=["claim"]
+assert largest[-1] < 0.2, "divided by the root of K, no weight dominates"
+assert softmax(q @ k.swapaxes(1, 2)).max(axis=-1).mean() > 0.7, "not divided, one does"
 
 # %% [markdown]
 # ## Heads
@@ -156,7 +162,7 @@ def my_self_attention(x, w, n_head, mask=None):
 # %% [markdown]
 # ## Looking at a network that listens
 #
-# The encoder's self-attention, traced while it hears our sentence. Each row of a picture is a
+# The encoder's self-attention, traced while it encodes our sentence. Each row of a picture is a
 # position that asks, each column a position that it looks at. Only the part with sound is shown;
 # the rest of the 30 seconds is padding.
 
@@ -192,9 +198,23 @@ plt.show()
 # Two kinds of heads are there from the first block on. A thin bright diagonal is a head that looks at
 # its immediate neighbourhood. A checkerboard is a head for which *what* counts, not where: pauses
 # look at pauses, and speech at speech, however far away. In some heads (block 3, head 5) there are short
-# diagonals beside the main one: they join moments that sound alike, for "can do for you" and "your
-# country" are said twice. (The root of the weights is shown, so that faint ones are seen too.)
-#
+# diagonals beside the main one: they join moments that sound alike, for "can do for" and "your
+# country" are said twice. (The root of the weights is shown, so that faint ones are visible too.)
+
+# %% tags=["claim"]
+last = np.array(acts["encoder.blocks.3.attn.softmax"][0, 5, :n_heard, :n_heard])
+far = np.where(np.tri(n_heard, k=-75, dtype=bool), last, 0)  # more than 1.5 seconds before
+for spoken, (begin, end), lag in (
+    ("can do for", (9.3, 9.9), 2.7),
+    ("your country", (9.95, 10.5), 4.1),
+):
+    rows = np.arange(int(50 * begin), int(50 * end))
+    looked_at = far[rows].argmax(axis=1)[far[rows].max(axis=1) > 0.05]
+    lags = (rows[far[rows].max(axis=1) > 0.05] - looked_at) / 50
+    assert len(lags) >= 5, spoken
+    assert abs(np.median(lags) - lag) < 0.3, (spoken, lags)
+
+# %% [markdown]
 # How far does each head look? The mean distance between looking and looked at:
 
 # %%
@@ -218,7 +238,12 @@ plt.show()
 
 # %% [markdown]
 # In every block some heads look less than half a second away, and others two or three seconds.
-#
+
+# %% tags=["claim"]
+assert (reach.min(axis=1) < 0.5).all()
+assert ((reach.max(axis=1) > 2) & (reach.max(axis=1) < 3.6)).all()
+
+# %% [markdown]
 # ## A mask: do not look into the future
 #
 # The decoder writes from left to right, so a position must not see later ones. That is done by
@@ -239,7 +264,7 @@ weights = acts_text["decoder.blocks.0.attn.softmax"][0]
 n_shown = min(len(weights), 3)
 
 # %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(1, n_shown, figsize=(8, 3.4), sharey=True, squeeze=False)
+fig, axes = plt.subplots(1, n_shown, figsize=(11, 4.6), sharey=True, squeeze=False)
 for head, ax in enumerate(axes[0]):
     ax.imshow(weights[head], origin="upper", aspect="equal", vmin=0, vmax=1)
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
@@ -251,15 +276,23 @@ plt.show()
 assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
 
 # %% [markdown]
-# The first and the third head look at the token itself and nowhere else. The one in the middle finds
+# The first and the third head look at the token itself and almost nowhere else. The one in the middle finds
 # repetitions: in the second half of the sentence "ask", "what", "do", "for", "your" and "country" each
-# look back at the place where the same word stood before.
+# look back at the earlier occurrence of the same word.
+
+# %% tags=["claim"]
+assert np.median(np.diag(weights[0])) > 0.9
+to_itself = weights[2][2:].argmax(axis=1)
+assert (weights[0][2:].argmax(axis=1) == np.arange(2, len(names))).mean() > 0.9
+for word in (" ask", " what", " do", " for", " your", " country"):
+    before, again = (i for i, name in enumerate(names) if name == word)
+    assert weights[1][again, before] > 0.4, word
 
 # %% [markdown]
 # ## Cross-attention: the text looks at the sound
 #
 # In *cross-attention* the queries come from the text and the keys and values from the encoder. It
-# is the only place where the decoder hears anything. The heads of a few blocks, for the tokens of
+# is the only place where the sound enters the decoder. The heads of its blocks, for the tokens of
 # our sentence:
 
 # %%
@@ -268,7 +301,7 @@ blocks = np.linspace(0, d.n_text_layer - 1, n_rows).round().astype(int)
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(
-    n_rows, n_columns, figsize=(10, 2.6 * n_rows), sharex=True, sharey=True, squeeze=False
+    n_rows, n_columns, figsize=(10, 3 * n_rows), sharex=True, sharey=True, squeeze=False
 )
 for row, block in zip(axes, blocks, strict=True):
     for head, ax in enumerate(row):
@@ -281,30 +314,49 @@ for row, block in zip(axes, blocks, strict=True):
         star = " *" if (block, head) in model.alignment_heads else ""
         ax.set_title(f"block {block}, head {head}{star}", fontsize="small")
 for ax in axes[-1]:
-    ax.set_xlabel("sound (s)")
+    ax.set_xlabel("time (s)")
 for row in axes:
-    row[0].set_yticks(np.arange(len(names)) + 0.5, names, fontsize=6)
+    row[0].set_yticks(np.arange(0, len(names), 2) + 0.5, names[::2], fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Staircases from the upper left to the lower right are heads that follow the speaker: while they
-# write a word, they look at the moment at which it was said. The flat parts of the stairs are
-# Kennedy's pauses. Those with a star are the ones that OpenAI chose for word times (notebook 07); some
-# without a star follow as well. In the first block most heads look everywhere, or nowhere in
+# Staircases from the upper left to the lower right are heads that follow the speaker: while a
+# word is written, they look at the moment at which it was said. The flat parts of the stairs are
+# Kennedy's pauses. The heads with a star are those that OpenAI chose for word times (notebook 07); some
+# without a star follow the speech as well. In the first block most heads look everywhere, or nowhere in
 # particular.
-#
+
+# %% tags=["claim"]
+n_given = 2  # the tokens before the text
+
+
+def follows(block, head):
+    """Correlation between the order of the tokens and the moments they look at most."""
+    listened = acts_text[f"decoder.blocks.{block}.cross_attn.softmax"].reshape(
+        d.n_text_head, len(names), -1
+    )
+    moments = listened[head, n_given:, :n_heard].argmax(axis=1)
+    return np.corrcoef(moments, np.arange(len(moments)))[0, 1] if np.ptp(moments) else 0.0
+
+
+assert all(follows(*pair) > 0.85 for pair in model.alignment_heads)
+assert all(
+    follows(*pair) > 0.95 and pair not in model.alignment_heads
+    for pair in ((1, 2), (1, 5), (2, 1), (2, 4))
+)
+assert sum(follows(0, head) < 0.6 for head in range(d.n_text_head)) >= 4
+
+# %% [markdown]
 # ## The equality
 #
-# Our self-attention, with the real weights of the encoder's first block, on what really came in
-# there:
+# Our self-attention, with the real weights of the encoder's first block, on the input that block
+# received:
 
 # %%
 block = model.scope["encoder"]["blocks"]["0"]
 x = acts["encoder.blocks.0.attn_ln"][:, :300]
-mine, library = (
-    my_self_attention(x, block["attn"], d.n_audio_head),
-    self_attention(x, block["attn"], d.n_audio_head),
-)
+mine = my_self_attention(x, block["attn"], d.n_audio_head)
+library = self_attention(x, block["attn"], d.n_audio_head)
 assert np.allclose(mine, library, atol=1e-4)
 print(f"largest difference {np.abs(mine - library).max():.1e}")
 
@@ -335,7 +387,7 @@ notebooks.exercise(
 # ```
 #
 # Every position asks every other one, and the sum over them has no order. Without positions added
-# at the beginning, "dog bites man" would be "man bites dog".
+# at the beginning, "dog bites man" would be the same as "man bites dog".
 #
 # </details>
 

@@ -39,9 +39,9 @@ n_heard = len(samples) // 320
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), d.n_mels)[None]
 
 # %% [markdown]
-# ## The plan of the house
+# ## The plan of the network
 #
-# A checkpoint is a flat list of arrays with dotted names. Nested at the dots it is the plan of the
+# A checkpoint is a flat list of arrays with dotted names. Nested at the dots, it is the plan of the
 # network.
 
 
@@ -65,7 +65,7 @@ def draw(scope, indent=0):
 draw(model.scope)
 
 # %% [markdown]
-# ## The encoder: hear
+# ## The encoder: from sound to features
 #
 # Two convolutions (notebook 02), then a table of positions, then blocks. Each block *adds* to its
 # input: first what attention found at other positions, then what the mlp made of it. So the same D
@@ -92,15 +92,14 @@ def encoder(mel, w, n_head):
 # ### The table of positions
 #
 # Attention does not know what is before and what is after (notebook 03), so each position gets a
-# pattern of its own: waves, quick ones and slow ones, like the hands of many clocks. In Whisper
-# all sines stand in the left half of the features and all cosines in the right half, and the table
+# pattern of its own: waves, fast ones and slow ones, like the hands of many clocks. In Whisper
+# the left half of the features are sines and the right half cosines, and the table
 # is stored in the checkpoint.
 
 # %%
 table = model.scope["encoder"]["positional_embedding"]
-assert np.allclose(
-    table, layers.sinusoids(*table.shape), atol=2e-3
-)  # the file holds it in half precision
+# The file holds it in half precision.
+assert np.allclose(table, layers.sinusoids(*table.shape), atol=2e-3)
 
 # %% jupyter={"source_hidden": true}
 fig, (left, right) = plt.subplots(1, 2)
@@ -115,8 +114,13 @@ right.set(
 plt.show()
 
 # %% [markdown]
-# Neighbours are alike, which is what makes it easy for a head to look at its neighbourhood.
-#
+# Neighbours are alike, which makes it easy for a head to look at its neighbourhood.
+
+# %% tags=["claim"]
+assert (alike[190:211] > 0.65).all()
+assert alike[190:211].min() > alike[:150].max()
+
+# %% [markdown]
 # ### What each block adds
 #
 # The size of the stream, and the size of what attention and mlp add to it, where there is speech:
@@ -146,13 +150,22 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# In the first block attention adds most; in the last one the mlp does, and the stream becomes three times
-# as long as it was.
-#
+# In the first block attention adds most; in the last one the mlp does, and the stream ends up nearly three
+# times as large as after the first block.
+
+# %% tags=["claim"]
+stream, by_attention, by_mlp = (
+    [size(f"encoder.blocks.{i}{part}") for i in blocks] for part in ("", ".attn", ".mlp")
+)
+assert by_attention[0] > by_mlp[0]
+assert by_mlp[-1] > by_attention[-1]
+assert 2.5 < stream[-1] / stream[0] < 3
+
+# %% [markdown]
 # ## The decoder: say what comes next
 #
 # The decoder's stream begins with the embedding of each token plus a learned table of positions.
-# Each block looks at the text before it, then at the recording, then thinks. In the end each
+# Each block attends to the text so far, then to the recording, and then applies its mlp. In the end each
 # position is compared with the embeddings of *all* tokens: the same table that turned tokens into
 # vectors turns vectors into scores. (The weights are *tied*.)
 
@@ -185,8 +198,8 @@ print(f"{logits.shape}: a score for each of {d.n_vocab} tokens after each of {to
 # %% [markdown]
 # ## Beside PyTorch
 #
-# How do we know that all this is Whisper, and not nearly Whisper? We let openai-whisper compute
-# with the same weights, write down what every module gives, and compare. Since few people want to
+# How do we know that this is Whisper, and not just something close to it? We let openai-whisper compute
+# with the same weights, record what every module returns, and compare. Since few people want to
 # install PyTorch for this, the package holds a very small network (`small.safetensors`) and what
 # PyTorch 2.13 recorded of it (`small_activations.npz`).
 
@@ -233,7 +246,11 @@ print(
 
 # %% [markdown]
 # That is float32's own rounding: the two add up in a different order, no more.
-#
+
+# %% tags=["claim"]
+assert max(difference.error for difference in comparison.differences) < 1e-5
+
+# %% [markdown]
 # ## The first layer that is wrong
 #
 # Suppose you wrote your own layer norm and divided by D - 1. `swap` puts it into the network in
@@ -265,8 +282,11 @@ plt.show()
 # %%
 print(comparison.first)
 
+# %% tags=["claim"]
+assert comparison.first.name == "decoder.blocks.0.mlp_ln"
+
 # %% [markdown]
-# ## With a living PyTorch
+# ## With PyTorch itself
 #
 # If torch and openai-whisper are installed, this cell compares the real model with them; otherwise
 # it says so.
@@ -344,8 +364,8 @@ notebooks.exercise(
 #     first_wrong.append(compare(recorded, wrong).first.name)
 # ```
 #
-# Both are found at once: PyTorch has no module for the scores, but the recorder computes them from
-# what the attention module hands out.
+# Both are found where they were made: PyTorch has no module for the scores, but the recorder computes them
+# from the queries and keys.
 #
 # </details>
 

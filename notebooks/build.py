@@ -167,7 +167,18 @@ def execute(path: Path) -> tuple[Any, float]:
         raise RuntimeError(f"{path.name} took {seconds:.0f} s and printed: {found}")
     keep = notebook.cells[: len(cells(text))]
     notebook.cells = [cell for cell in keep if "claim" not in cell.metadata.get("tags", [])]
+    renumber(notebook.cells)
     return notebook, seconds
+
+
+def renumber(kept: list[Any]) -> None:
+    """Count the executed cells anew, without the claims between them."""
+    code = [cell for cell in kept if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
 
 
 def lighter(picture: str) -> str:

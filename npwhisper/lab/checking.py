@@ -73,6 +73,8 @@ class CheckResult:
 
     def __str__(self) -> str:
         lines = [f"{self.layer}: {self._verdict()}"]
+        if self.is_unwritten:
+            return f"{lines[0]}, {UNWRITTEN}"
         for outcome in self.outcomes:
             lines.append(f"  {'wrong' if outcome.problem else 'right'}  {outcome.label}")
             lines += [f"         {line}" for line in outcome.problem.splitlines()]
@@ -86,6 +88,8 @@ class CheckResult:
         return f"{right} of {len(self.outcomes)} cases right"
 
     def _repr_html_(self) -> str:
+        if self.is_unwritten:
+            return f"<p>{self}</p>"
         rows = [["✓" if not o.problem else "✗", o.label, o.problem, o.mistake] for o in self.outcomes]
         return html_table(["", "case", "problem", "likely mistake"], rows, f"{self.layer}: {self._verdict()}")
 

@@ -58,6 +58,16 @@ def use_style() -> None:
     import matplotlib.pyplot as plt
 
     plt.style.use(path("notebook.mplstyle"))
+    if "inline" in plt.get_backend():
+        _keep_transparent(plt)
+
+
+def _keep_transparent(plt: Any) -> None:
+    """Make only the PNG transparent: JupyterLab lays transparent figures of the inline backend on white."""
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    plt.rcParams["figure.facecolor"] = "white"
+    set_matplotlib_formats("png", facecolor="none")
 
 
 class Player:

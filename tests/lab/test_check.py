@@ -617,7 +617,9 @@ def test_what_is_not_written_yet_says_so() -> None:
     def my_gelu(x: Array) -> Array:
         raise NotImplementedError
 
-    assert "it is not written yet" in str(check(my_gelu))
+    result = check(my_gelu)
+    assert str(result) == f"gelu: 0 of {len(result.outcomes)} cases right, it is not written yet"
+    assert result._repr_html_() == f"<p>{result}</p>"
 
 
 def test_a_name_may_have_more_in_it() -> None:
