@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,8 @@ def use_style() -> None:
 
 def _keep_transparent(plt: Any) -> None:
     """Make only the PNG transparent: JupyterLab lays transparent figures of the inline backend on white."""
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
-
     plt.rcParams["figure.facecolor"] = "white"
-    set_matplotlib_formats("png", facecolor="none")
+    import_module("matplotlib_inline.backend_inline").set_matplotlib_formats("png", facecolor="none")
 
 
 class Player:

@@ -63,3 +63,16 @@ def test_an_exercise_is_unanswered_right_or_wrong(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "Right.\n"
     with pytest.raises(AssertionError, match=r"^not right yet\. Add one\.$"):
         notebooks.exercise(3, lambda x: x == 4, "Add one.")
+
+
+def test_the_inline_backend_keeps_pictures_transparent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JupyterLab lays a figure without a background on white, even on a dark page; so only its PNG has none."""
+    inline = pytest.importorskip("matplotlib_inline.backend_inline", reason="pip install npwhisper[notebooks]")
+    plt = pytest.importorskip("matplotlib.pyplot", reason="pip install npwhisper[plot]")
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(inline, "set_matplotlib_formats", lambda kind, facecolor: asked.append((kind, facecolor)))
+    monkeypatch.setattr(plt, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    with plt.rc_context():
+        notebooks.use_style()
+        assert plt.rcParams["figure.facecolor"] == "white"
+    assert asked == [("png", "none")]
