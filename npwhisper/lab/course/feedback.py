@@ -67,6 +67,8 @@ def page(marks: Marks) -> str:
     parts += [_section(mark) for mark in marks.marks if mark.status != "right"]
     if marks.code.strip() and any(mark.status != "right" for mark in marks.marks):
         parts += ["<h2>What was graded</h2>", _explanation(marks.file), f"<pre>{_numbered(marks.code)}</pre>"]
+    if marks.left_out:
+        parts += ["<h2>What was left out</h2>", "<p>No task needs it.</p>", f"<pre>{_listed(marks.left_out)}</pre>"]
     return PAGE.format(title=student, body="\n".join(parts))
 
 
@@ -97,6 +99,10 @@ def _shown(line: str) -> str:
 def _explanation(file: str) -> str:
     kept = "each in its line" if file.lower().endswith(".py") else "from whatever cell"
     return f"<p>The tasks and what they need, {kept}. Lines in the reports are these.</p>"
+
+
+def _listed(left_out: Sequence[str]) -> str:
+    return "\n".join(map(_text, left_out[:200]))
 
 
 def _numbered(code: str) -> str:

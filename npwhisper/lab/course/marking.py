@@ -67,6 +67,7 @@ class Marks(NamedTuple):
     marks: tuple[Mark, ...] = ()
     notes: tuple[str, ...] = ()
     code: str = ""
+    left_out: tuple[str, ...] = ()
     shapes: Mapping[str, Mapping[str, int]] = {}
     seconds: float = 0.0
 
@@ -88,6 +89,7 @@ class Code(NamedTuple):
     path: Path
     text: str
     broken: Mapping[str, str]
+    left_out: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -119,8 +121,7 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
             return Marks(**known, marks=marks, notes=(*notes, reason))
         best = max(codes, key=lambda code: len(_tried(code, options)))
         notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
-        grader = _grader(best, identity, options)
-        marks = tuple(_mark(grader, task, best, options) for task in options.chosen)
+        marks = tuple(_mark(_grader(best, task, identity, options), task, best, options) for task in options.chosen)
     shapes = fingerprints(best.text)
     seconds = round(time.monotonic() - began, 1)
     return Marks(
@@ -129,6 +130,7 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
         marks=marks,
         notes=(*notes, *best.notes),
         code=best.text,
+        left_out=best.left_out,
         shapes=shapes,
         seconds=seconds,
     )
@@ -153,7 +155,8 @@ def _code(name: str, path: Path, target: Path) -> Code:
     text, note = read_text(path)
     collected = collect(path) if name.lower().endswith(".ipynb") else collect_script(text)
     target.write_text(collected.code, encoding="utf-8", errors="backslashreplace")
-    return Code(name, target, collected.code, collected.broken, (f"{printable(name)}: {note}",) if note else ())
+    notes = (f"{printable(name)}: {note}",) if note else ()
+    return Code(name, target, collected.code, collected.broken, tuple(collected.left_out), notes)
 
 
 def _tried(code: Code, options: Options) -> list[str]:
@@ -169,9 +172,13 @@ def _tree(text: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _grader(code: Code, identity: str, options: Options) -> Grader:
+def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
+    """The grader of one task; it gets what this task needs, so that what fails in other lines costs it nothing."""
+    path = code.path.parent / task / code.path.name
+    path.parent.mkdir()
+    path.write_text(collect_script(code.text, (task,)).code, encoding="utf-8", errors="backslashreplace")
     memory = int(options.memory * 2**30)
-    return Grader(code.path, options.seconds, seed_for(identity, options), memory, options.start, options.user)
+    return Grader(path, options.seconds, seed_for(identity, options), memory, options.start, options.user)
 
 
 def _mark(grader: Grader, task: str, code: Code, options: Options) -> Mark:
@@ -196,7 +203,8 @@ def _part(of: int, verdict: Verdict) -> float:
 def read_marks(fields: Mapping[str, Any]) -> Marks:
     """Marks from JSON."""
     marks = tuple(Mark(**one) for one in fields["marks"])
-    return Marks(**{**fields, "marks": marks, "notes": tuple(fields["notes"])})
+    texts = {key: tuple(fields[key]) for key in ("notes", "left_out")}
+    return Marks(**{**fields, "marks": marks, **texts})
 
 
 def main(arguments: Sequence[str]) -> None:

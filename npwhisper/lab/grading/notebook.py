@@ -1,7 +1,8 @@
 """What the tasks of a notebook or a Python file need, taken out of it as a Python file. Nothing is executed.
 
 Kept are the functions that are tasks, and whatever they name, wherever it stands: helpers, constants, tables that are
-filled in a loop, imports. Left out, and said, is the rest: calls of `check`, plots, last cells, what is no Python.
+filled in a loop or by a call, imports. Kept, too, is what changes another module, so that the grader refuses it. Left
+out, and said, is the rest: calls of `check`, plots, last cells, what is no Python.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.changing import changes
 from npwhisper.lab.grading.encodings import read_text
-from npwhisper.lab.grading.source import Names, Source, bound, root_name, statements
+from npwhisper.lab.grading.source import Names, Patches, Source, bound, statements
 
+JUDGES = ("npwhisper", "numpy", "builtins")  # modules that whoever cheats would change
 PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are no Python
 
 
@@ -52,25 +55,26 @@ def collect(path: Path) -> Collected:
         If the file cannot be read as a notebook.
     """
     parts = [part for number, code in _cells(path) for part in _parts(number, code)]
-    kept, left_out, names = _sorted(parts)
+    kept, left_out, names = _sorted(parts, EXERCISES)
     early = [part for part in kept if _is_future(part.node)]
     late = [part for part in kept if not _is_future(part.node)]
     code = "\n\n\n".join(_reduced(part, names) for part in [*early, *late]) + "\n"
     return Collected(code, [f"cell {part.cell}: {_shown(part)}" for part in left_out], _broken(left_out, "cell"))
 
 
-def collect_script(text: str) -> Collected:
-    """Take what can be graded out of a Python file; everything stays in its line."""
-    kept, left_out, _ = _sorted(_parts(1, text))
+def collect_script(text: str, tasks: Collection[str] = EXERCISES) -> Collected:
+    """Take what can be graded, or what these tasks alone need, out of a Python file; everything stays in its line."""
+    kept, left_out, _ = _sorted(_parts(1, text), tasks)
     code = ""
     for part in kept:
-        code += "\n" * max(1 if code else 0, part.line - 1 - code.count("\n")) + part.text
+        lines = part.line - 1 - code.count("\n")
+        code += ("\n" * lines or "; " if code else "\n" * lines) + part.text
     return Collected(code + "\n", [f"line {part.line}: {_shown(part)}" for part in left_out], _broken(left_out, "line"))
 
 
-def _sorted(parts: Sequence[Part]) -> tuple[list[Part], list[Part], set[str]]:
+def _sorted(parts: Sequence[Part], tasks: Collection[str]) -> tuple[list[Part], list[Part], set[str]]:
     """The parts that are kept, those that are not, and the names that are needed."""
-    needed, names = _needed([part.node for part in parts if part.node])
+    needed, names = _needed([part.node for part in parts if part.node], tasks)
     kept = [part for part in parts if part.node in needed or _is_future(part.node)]
     return kept, [part for part in parts if part not in kept], names
 
@@ -192,13 +196,15 @@ def _reduced(part: Part, names: set[str]) -> str:
     return ast.unparse(node)
 
 
-def _needed(nodes: Sequence[ast.stmt]) -> tuple[set[ast.stmt], set[str]]:
+def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.stmt], set[str]]:
     """The statements that the tasks need, directly or through others, and the names."""
     source = Source(ast.Module(list(nodes), []))
-    touched = {node: set(_bindings(node)) | {n for n in _changes(node) if not source.origin(n)} for node in nodes}
-    names = {name for node in nodes for name in touched[node] if _is_task(node, name)}
-    kept: set[ast.stmt] = set()
-    while new := {node for node in nodes if node not in kept and (touched[node] & names or "*" in touched[node])}:
+    touched = {
+        node: set(_bindings(node)) | {n for n in changes(node, source) if not source.origin(n)} for node in nodes
+    }
+    names = {name for node in nodes for name in touched[node] if _is_task(node, name, tasks)}
+    new, kept = {node for node in nodes if _changes_modules(node, source)}, set[ast.stmt]()
+    while new := (new | {node for node in nodes if touched[node] & names or "*" in touched[node]}) - kept:
         kept |= new
         for node in new:
             uses = Names(source)
@@ -207,11 +213,25 @@ def _needed(nodes: Sequence[ast.stmt]) -> tuple[set[ast.stmt], set[str]]:
     return kept, names
 
 
-def _is_task(node: ast.stmt, name: str) -> bool:
+def _is_task(node: ast.stmt, name: str, tasks: Collection[str]) -> bool:
     """Whether a name is one of a task, or a function's that is nearly one: the grader says that it is misspelt."""
-    return name in EXERCISES or (
-        isinstance(node, ast.FunctionDef) and bool(difflib.get_close_matches(name, EXERCISES, n=1, cutoff=0.8))
+    return name in tasks or (
+        isinstance(node, ast.FunctionDef)
+        and name not in EXERCISES
+        and bool(difflib.get_close_matches(name, tasks, n=1, cutoff=0.8))
     )
+
+
+def _changes_modules(node: ast.stmt, source: Source) -> bool:
+    """Whether a statement changes npwhisper or NumPy, or a setting that the tasks run with."""
+    patches = Patches(source)
+    patches.look(node)
+    return any(origin.partition(".")[0] in JUDGES for origin in patches.changed) or _is_setting(node, source)
+
+
+def _is_setting(node: ast.stmt, source: Source) -> bool:
+    is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return is_call and Names(source).dotted(node.value.func) == "sys.setrecursionlimit"  # type: ignore[attr-defined]
 
 
 def _bindings(node: ast.stmt) -> Iterator[str]:
@@ -221,14 +241,9 @@ def _bindings(node: ast.stmt) -> Iterator[str]:
         yield from _bindings(inner)
 
 
-def _changes(node: ast.stmt) -> Iterator[str]:
-    """The names of what a statement changes: `x[i] = ...`, `x.append(...)`, in blocks too."""
-    targets: Iterable[ast.AST] = getattr(node, "targets", [getattr(node, "target", None)])
-    yield from (root_name(target) for target in targets if isinstance(target, (ast.Attribute, ast.Subscript)))
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-        yield root_name(node.value.func)
-    for inner in _inside(node):
-        yield from _changes(inner)
+def _changes(node: ast.stmt, source: Source) -> Iterator[str]:
+    """The names that a statement changes, but for those of other modules."""
+    return (name for name in changes(node, source) if not source.origin(name))
 
 
 def _inside(node: ast.stmt) -> Iterator[ast.stmt]:

@@ -198,29 +198,36 @@ class Uses(Names):
 class Patches(Walker):
     """Changes to other modules, which concern all tasks: `npwhisper.lab.checking.check = mine`."""
 
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.changed = set[str]()
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """An attribute that is set or deleted."""
-        origin = self.dotted(node)
-        if isinstance(node.ctx, (ast.Store, ast.Del)) and origin and not origin.startswith(HARMLESS):
-            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        if isinstance(node.ctx, (ast.Store, ast.Del)):
+            self._change(node, node)
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         """An item of a module that is set or deleted."""
-        origin = self.dotted(node.value)
-        if isinstance(node.ctx, (ast.Store, ast.Del)) and origin and not origin.startswith(HARMLESS):
-            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        if isinstance(node.ctx, (ast.Store, ast.Del)):
+            self._change(node, node.value)
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         """`setattr`, and code that is made while the file is imported."""
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        origin = self.dotted(node.args[0]) if node.args else None
-        if name in ("setattr", "delattr") and origin and not self.is_local(name):
-            self.add(node, f"the file changes {origin}, so that nothing in it counts")
+        if name in ("setattr", "delattr") and node.args and not self.is_local(name):
+            self._change(node, node.args[0])
         if name in ("exec", "eval", "globals", "vars", "__import__") and not self.scopes:
             self.add(node, f"the file calls {name}, so that nothing in it can be read")
         self.generic_visit(node)
+
+    def _change(self, node: ast.expr, what: ast.expr) -> None:
+        origin = self.dotted(what)
+        if origin and not origin.startswith(HARMLESS):
+            self.changed.add(origin)
+            self.add(node, f"the file changes {origin}, so that nothing in it counts")
 
 
 def _judge(task: str, dotted: str) -> Iterator[str]:

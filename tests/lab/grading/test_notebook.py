@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from npwhisper.lab.grading.grader import Grader, seed_of
-from npwhisper.lab.grading.notebook import Collected, NotebookError, collect, main
+from npwhisper.lab.grading.notebook import Collected, NotebookError, collect, collect_script, main
 
 
 def notebook(path: Path, *cells: str) -> Path:
@@ -130,3 +130,54 @@ def test_damaged_cells_and_older_notebooks_are_read(tmp_path: Path) -> None:
 
 def test_a_student_has_one_seed_in_both_forms() -> None:
     assert seed_of(Path("alice.ipynb")) == seed_of(Path("alice.py"))
+
+
+FILLING = {
+    "by a call alone": "TABLE = []\ndef fill():\n    TABLE.append(3)\nfill()",
+    "a global": "TABLE = None\ndef fill():\n    global TABLE\n    TABLE = [3]\nfill()",
+    "its argument": "TABLE = []\ndef fill(n, x):\n    x.append(n)\nfill(3, x=TABLE)",
+    "through another": "TABLE = []\ndef add(x):\n    x += [3]\n    x[0] = 3\ndef fill():\n    add(TABLE)\nfill()",
+    "in a loop": "TABLE = [0]\ndef fill(i):\n    TABLE[i] = 3\nfor i in range(1):\n    fill(i)",
+    "by a decorator": "TABLE = []\ndef register(f):\n    TABLE.append(3)\n    return f\n@register\ndef other(): ...",
+    "with a result that nobody needs": "TABLE = [0]\ndef fill():\n    TABLE[0] = 3\n    return 1\ndone = fill()",
+    "and itself": "TABLE = []\ndef fill(n=0):\n    TABLE.append(3)\n    if n:\n        fill(n - 1)\nfill(2)",
+}
+
+
+@pytest.mark.parametrize("way", FILLING)
+def test_a_call_that_fills_what_a_task_needs_is_kept(tmp_path: Path, way: str) -> None:
+    found = collected(tmp_path, FILLING[way], "def gelu(x):\n    return TABLE[0]")
+    assert names(found, "gelu")[0](0) == 3  # type: ignore[operator]
+    assert found.left_out == []
+
+
+def test_calls_that_fill_nothing_a_task_needs_are_left_out_and_said(tmp_path: Path) -> None:
+    helpers = "SEEN = []\ndef show(f):\n    SEEN.append(f)\n    g = [f]\n    g[0] = 1\ndef gelu(x):\n    return x"
+    found = collected(tmp_path, helpers, "show(gelu)", "import sys\nsys.setrecursionlimit(5000)\nsys.exit()")
+    assert found.code == "def gelu(x):\n    return x\n\n\nimport sys\n\n\nsys.setrecursionlimit(5000)\n"
+    assert found.left_out == [
+        "cell 1: SEEN = []",
+        "cell 1: def show(f): ...",
+        "cell 2: show(gelu)",
+        "cell 3: sys.exit()",
+    ]
+
+
+def test_a_changed_checker_is_kept_so_that_the_grader_refuses_it(tmp_path: Path) -> None:
+    path = tmp_path / "alice.py"
+    cells = ("import npwhisper.lab.checking as c\nc._wrong = 0", "import math\nmath.pi = 3", "def gelu(x): return x")
+    found = collected(tmp_path, *cells)
+    path.write_text(found.code)
+    assert "math" not in found.code
+    verdict = Grader(path, 10).grade("gelu")
+    assert (verdict.status, verdict.report) == (
+        "refused",
+        "gelu: line 4: the file changes npwhisper.lab.checking._wrong, so that nothing in it counts",
+    )
+
+
+def test_what_one_task_needs_stays_in_its_line() -> None:
+    text = "A = 1; B = 2\n\ndef linear(x, w): return A + B\n\n# here\nC = A; D = C\ndef gelu(x):\n    return D\n"
+    assert collect_script(text).code == text.replace("# here", "")
+    assert collect_script(text, ("gelu",)).code == "A = 1\n\n\n\n\nC = A; D = C\ndef gelu(x):\n    return D\n"
+    assert collect_script(text, ("linear",)).code == "A = 1; B = 2\n\ndef linear(x, w): return A + B\n"
