@@ -14,10 +14,10 @@ from npwhisper.compute.threads import IS_BROWSER
 from npwhisper.decoding import DecodingResult
 from npwhisper.decoding import window as decoding
 from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
-from npwhisper.model import Network
+from npwhisper.model import ModelDimensions, Network
 from npwhisper.timing import WordTiming
 from npwhisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
-from npwhisper.tracing.seam import Array
+from npwhisper.tracing.seam import Array, Weights
 from npwhisper.transcription.batch import start_transcription
 from npwhisper.transcription.output.transcript import Transcript
 from npwhisper.transcription.output.writers import channel_mark, format_timestamp
@@ -44,6 +44,19 @@ class Whisper(TorchNames, Network):
     is_multilingual : bool
     num_languages : int
     """
+
+    def __init__(
+        self,
+        dims: ModelDimensions,
+        weights: Weights | None = None,
+        alignment_heads: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        if weights is None:
+            raise TypeError(
+                "a Whisper is made of its dimensions and its weights, got no weights: "
+                "use npwhisper.load_model(path) or npwhisper.Whisper(dims, state_dict)"
+            )
+        super().__init__(dims, weights, alignment_heads)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

@@ -69,12 +69,16 @@ class TorchNames:
         return self.to("cuda")
 
     def parameters(self) -> Iterator[Any]:
-        """The weights, without their names."""
-        return iter(self.weights.values())
+        """The weights that were learnt, without their names: all but the encoder's sinusoids, a buffer in torch."""
+        return (weight for name, weight in self.weights.items() if name != "encoder.positional_embedding")
 
     def state_dict(self) -> dict[str, Any]:
         """The weights by torch's names."""
         return dict(self.weights)
+
+    def load_state_dict(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Always a TypeError: weights are read-only here."""
+        raise TypeError("the weights of a model do not change: npwhisper.Whisper(dims, state_dict) makes a new one")
 
     def set_alignment_heads(self, dump: bytes) -> None:
         """Choose the cross-attention heads that word timestamps are made from, in openai-whisper's base85 form."""

@@ -56,6 +56,22 @@ OLD_NAMES = {
     "corpus": ("run", "manifest"),
 }
 
+UPSTREAMS_NAMES = {
+    "audio": "SAMPLE_RATE N_FFT HOP_LENGTH CHUNK_LENGTH N_SAMPLES N_FRAMES N_SAMPLES_PER_TOKEN FRAMES_PER_SECOND "
+    "TOKENS_PER_SECOND exact_div load_audio pad_or_trim mel_filters log_mel_spectrogram",
+    "decoding": "decode detect_language DecodingOptions DecodingResult DecodingTask GreedyDecoder BeamSearchDecoder "
+    "SuppressBlank SuppressTokens ApplyTimestampRules MaximumLikelihoodRanker LogitFilter TokenDecoder SequenceRanker",
+    "model": "Whisper ModelDimensions sinusoids LayerNorm Linear Conv1d MultiHeadAttention ResidualAttentionBlock "
+    "AudioEncoder TextDecoder",
+    "timing": "dtw dtw_cpu dtw_cuda median_filter backtrace find_alignment add_word_timestamps merge_punctuations "
+    "WordTiming",
+    "tokenizer": "LANGUAGES TO_LANGUAGE_CODE Tokenizer get_encoding get_tokenizer",
+    "transcribe": "cli get_end transcribe",
+    "utils": "compression_ratio exact_div format_timestamp get_end get_start get_writer make_safe optional_float "
+    "optional_int str2bool ResultWriter SubtitlesWriter WriteTXT WriteVTT WriteSRT WriteTSV WriteJSON",
+    "normalizers": "BasicTextNormalizer EnglishTextNormalizer",
+}
+
 
 def fresh(code: str) -> str:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -86,6 +102,24 @@ def test_modules_are_there_without_an_import(module: str) -> None:
     assert fresh(f"import npwhisper as whisper; print(whisper.{module}.__name__)")
 
 
+@pytest.mark.parametrize("module", UPSTREAMS_NAMES)
+def test_upstreams_names_are_there_in_a_fresh_process(module: str) -> None:
+    """Found as attributes after ``import npwhisper`` alone, and by ``from npwhisper.MODULE import NAME``."""
+    names = UPSTREAMS_NAMES[module].split()
+    start = "" if module == "transcribe" else f"[getattr(whisper.{module}, name) for name in {names}]; "
+    assert fresh(
+        f"import npwhisper as whisper; {start}from npwhisper.{module} import {', '.join(names)}; print('there')"
+    )
+
+
+def test_a_model_is_not_made_or_filled_in_torchs_way(model: npwhisper.Whisper) -> None:
+    with pytest.raises(TypeError, match=r"got no weights: use npwhisper.load_model\(path\)"):
+        npwhisper.Whisper(model.dims)
+    with pytest.raises(TypeError, match=r"npwhisper.Whisper\(dims, state_dict\)"):
+        model.load_state_dict(model.state_dict())
+    assert npwhisper.Whisper(model.dims, model.state_dict()).dims == model.dims
+
+
 @pytest.mark.parametrize(
     "first", ["import npwhisper", "import npwhisper.transcribe", "from npwhisper.transcribe import cli, get_end"]
 )
@@ -105,7 +139,8 @@ def test_importing_does_nothing_else() -> None:
 def test_the_model_answers_to_torchs_names(model: npwhisper.Whisper) -> None:
     assert model.to(model.device).eval().half().float().cpu() is model
     assert (str(model.device), model.device.type) == ("cpu", "cpu")
-    assert sum(np.prod(p.shape) for p in model.parameters()) == sum(p.size for p in model.state_dict().values())
+    learnt = sum(p.size for name, p in model.state_dict().items() if name != "encoder.positional_embedding")
+    assert sum(np.prod(p.shape) for p in model.parameters()) == learnt == 37_184_256
     with pytest.raises(ValueError, match="computes on the CPU"):
         model.to("cuda:0")
 
