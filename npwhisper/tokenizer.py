@@ -1,7 +1,7 @@
 """Text to token ids and back: Whisper's vocabularies, control tokens and languages.
 
 A vocabulary is one long row. First come the byte sequences that byte-pair encoding merges (GPT-2's own for the ``.en``
-models, a multilingual set for the others), then the control tokens, then 1501 time stamps from 0.00 to 30.00 s. Every
+models, a multilingual set for the others), then the control tokens, then 1501 timestamps from 0.00 to 30.00 s. Every
 id follows from that order and from the number of languages. Word timestamps need the way back in pieces, so this file
 also cuts tokens into words.
 Upstream: ``whisper/tokenizer.py``; paper: sections 2.2 and 2.3.
@@ -56,7 +56,8 @@ COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "kr": "
 
 UNSPACED = ("zh", "ja", "th", "lo", "my", "yue")  # written without spaces between words
 TASKS = ("transcribe", "translate", "lang_id")
-TIME_STAMPS = tuple(f"<|{hundredths / 100:.2f}|>" for hundredths in range(0, 3002, 2))
+TIMESTAMPS = tuple(f"<|{hundredths / 100:.2f}|>" for hundredths in range(0, 3002, 2))
+TIME_STAMPS = TIMESTAMPS  # its old name
 
 # GPT-2's cut of a text into pieces, within which bytes are merged: contractions, words, numbers, marks, white space.
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -168,7 +169,7 @@ class Tokenizer:
     sot_sequence : tuple of int
         What the decoder starts from: start of transcript, language, task.
     special_tokens : dict of str to int
-        Control tokens and time stamps by name, in the order of their ids.
+        Control tokens and timestamps by name, in the order of their ids.
 
     >>> tokenizer = get_tokenizer(True, language="french", task="translate")
     >>> tokenizer.decode_with_timestamps([*tokenizer.sot_sequence, tokenizer.timestamp_begin + 54])
@@ -218,7 +219,7 @@ class Tokenizer:
             ) from error
 
     def decode(self, token_ids: Iterable[int], errors: str = "replace") -> str:
-        """The text of token ids, without time stamps; other control tokens stay visible.
+        """The text of token ids, without timestamps; other control tokens stay visible.
 
         Bytes that are no whole character become U+FFFD, or raise with ``errors="strict"``.
 
@@ -228,7 +229,7 @@ class Tokenizer:
         return self.encoding.decode([token for token in self._valid(token_ids) if token < self.timestamp_begin], errors)
 
     def decode_with_timestamps(self, token_ids: Iterable[int], errors: str = "replace") -> str:
-        """The text of token ids with time stamps written out.
+        """The text of token ids with timestamps written out.
 
         >>> get_tokenizer(False).decode_with_timestamps([50363, 18435, 11, 995, 0, 50463])
         '<|0.00|> Hello, world!<|2.00|>'
@@ -248,7 +249,7 @@ class Tokenizer:
 
     @cached_property
     def eot(self) -> int:
-        """End of text; every smaller id is text, every larger one a control token or time stamp."""
+        """End of text; every smaller id is text, every larger one a control token or timestamp."""
         return self.special_tokens["<|endoftext|>"]
 
     @cached_property
@@ -283,12 +284,12 @@ class Tokenizer:
 
     @cached_property
     def no_timestamps(self) -> int:
-        """Asks for text without time stamps."""
+        """Asks for text without timestamps."""
         return self.special_tokens["<|notimestamps|>"]
 
     @cached_property
     def timestamp_begin(self) -> int:
-        """The time stamp of 0.00 s; the following 1500 ids step by 0.02 s."""
+        """The timestamp of 0.00 s; the following 1500 ids step by 0.02 s."""
         return self.special_tokens["<|0.00|>"]
 
     @cached_property
@@ -318,7 +319,7 @@ class Tokenizer:
 
     @cached_property
     def sot_sequence_including_notimestamps(self) -> tuple[int, ...]:
-        """`sot_sequence` for text without time stamps."""
+        """`sot_sequence` for text without timestamps."""
         return (*self.sot_sequence, self.no_timestamps)
 
     @cached_property
@@ -336,7 +337,7 @@ class Tokenizer:
     def split_to_word_tokens(self, tokens: Iterable[int]) -> tuple[list[str], list[list[int]]]:
         """Words and the tokens of each; at spaces, or between characters where the language writes no spaces.
 
-        Nothing is lost: the words joined are the text (time stamps written out), their tokens joined are `tokens`.
+        Nothing is lost: the words joined are the text (timestamps written out), their tokens joined are `tokens`.
 
         >>> get_tokenizer(False).split_to_word_tokens([24709, 5444, 39529, 0])
         ([' Speech', ' spectrogram', '!'], [[24709], [5444, 39529], [0]])
@@ -418,13 +419,13 @@ def get_encoding(name: str = "gpt2", num_languages: int = 99) -> Encoding:
 
 @cache
 def _build_encoding(name: str, num_languages: int) -> Encoding:
-    """Byte sequences from the file, then the control tokens, then the time stamps, numbered through."""
+    """Byte sequences from the file, then the control tokens, then the timestamps, numbered through."""
     import tiktoken
 
     ranks = _read_ranks(name)
     languages = (f"<|{code}|>" for code in tuple(LANGUAGES)[:num_languages])
     tasks = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
-    special = ("<|endoftext|>", "<|startoftranscript|>", *languages, *tasks, *TIME_STAMPS)
+    special = ("<|endoftext|>", "<|startoftranscript|>", *languages, *tasks, *TIMESTAMPS)
     return tiktoken.Encoding(
         name=f"{name}.tiktoken",
         pat_str=PIECES,

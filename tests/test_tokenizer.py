@@ -129,7 +129,7 @@ def test_language_tokens_stand_in_id_order(vocabulary: str, first: int, last: in
 
 
 @pytest.mark.parametrize(("vocabulary", "last"), [("en", 51863), ("99", 51864), ("100", 51865)])
-def test_time_stamps_end_at_thirty_seconds(vocabulary: str, last: int) -> None:
+def test_timestamps_end_at_thirty_seconds(vocabulary: str, last: int) -> None:
     tokenizer = make(vocabulary)
     assert tokenizer.special_tokens["<|30.00|>"] == last
     assert last - tokenizer.timestamp_begin == 1500
@@ -296,7 +296,7 @@ def test_ids_of_known_texts(vocabulary: str, text: str, ids: list[int]) -> None:
     assert make(vocabulary).encode(text) == ids
 
 
-def test_decode_drops_time_stamps_and_keeps_control_tokens() -> None:
+def test_decode_drops_timestamps_and_keeps_control_tokens() -> None:
     ids = [50258, 50364, 46953, 50418, 50257, 51864]
     tokenizer = make("99")
     assert tokenizer.decode(ids) == "<|startoftranscript|>春<|endoftext|>"
@@ -381,7 +381,7 @@ def test_words(vocabulary: str, language: str | None, text: str, words: list[str
     assert [*chain(*word_tokens)] == ids
 
 
-def test_control_tokens_and_time_stamps_are_words_of_their_own() -> None:
+def test_control_tokens_and_timestamps_are_words_of_their_own() -> None:
     ids = [50364, 18435, 11, 50400, 50257]
     split = make("99", language="en").split_to_word_tokens(ids)
     assert split[1] == [[50364], [18435], [11], [50400], [50257]]

@@ -19,7 +19,7 @@ from npwhisper.audio.files import is_encoded, load_audio
 from npwhisper.audio.mel_array import MelArray
 from npwhisper.audio.samples import as_samples, blocks_of, pad_or_trim
 from npwhisper.audio.units import HOP_LENGTH, N_FFT, SAMPLE_RATE, AudioError, AudioInput, Blocks
-from npwhisper.compute.blocks import blocked
+from npwhisper.compute.blocks import in_blocks
 from npwhisper.compute.threads import limit_blas
 from npwhisper.tracing.seam import Array, layer
 
@@ -51,7 +51,7 @@ def stft(samples: Array) -> Array:
 
 
 @np.errstate(under="ignore")  # of sounds that are as good as silent
-@blocked(rows=96)
+@in_blocks(rows=96)
 def _power(frames: Array, bell: Array) -> Array:
     """Transform each frame by itself: (F, 400), (400,) -> (F, 201)."""
     spectrum = np.fft.rfft(frames * bell)

@@ -16,7 +16,7 @@ N_SAMPLES = CHUNK_LENGTH * SAMPLE_RATE  # 480000 samples in a window
 N_FRAMES = N_SAMPLES // HOP_LENGTH  # 3000 frames in a window
 N_SAMPLES_PER_TOKEN = HOP_LENGTH * 2  # the encoder's second convolution has stride 2
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
-TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN  # 50: one audio position, or one time stamp step, is 20 ms
+TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN  # 50: one audio position, or one timestamp step, is 20 ms
 
 READ_BLOCK = 1 << 18  # samples handled at a time: a long file never stands in memory with all its channels
 SLOWEST, FASTEST = 1_000, 768_000  # sampling rates accepted, in Hz

@@ -7,23 +7,13 @@ to arrays, and (sometimes) the list of cross-attention heads that follow the aud
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from npwhisper.model.network import ModelDimensions
 from npwhisper.tracing.seam import Array
 
-DIMENSIONS = (
-    "n_mels",
-    "n_audio_ctx",
-    "n_audio_state",
-    "n_audio_head",
-    "n_audio_layer",
-    "n_vocab",
-    "n_text_ctx",
-    "n_text_state",
-    "n_text_head",
-    "n_text_layer",
-)
+DIMENSIONS = tuple(dimension.name for dimension in fields(ModelDimensions))
 LARGEST_DIMENSION = 2**20
 MOST_LAYERS = 1024
 

@@ -16,15 +16,14 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from npwhisper.checkpoint.contents import CheckpointError, checked_dims
+from npwhisper.checkpoint.contents import DIMENSIONS, CheckpointError, checked_dims
 from npwhisper.checkpoint.mapped import cut, shaped
 from npwhisper.checkpoint.numbers import require_finite
 from npwhisper.checkpoint.quantised import BLOCK, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, dequantised
 from npwhisper.tracing.seam import Array
 
 MAGIC = b"lmgg"  # 0x67676d6c
-HEADER = ["n_vocab", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_layer"]
-HEADER += ["n_text_ctx", "n_text_state", "n_text_head", "n_text_layer", "n_mels"]
+HEADER = (DIMENSIONS[5], *DIMENSIONS[1:5], *DIMENSIONS[6:], DIMENSIONS[0])  # n_vocab first, n_mels last
 TYPES: dict[int, Any] = {0: "<f4", 1: "<f2", 2: Q4_0, 3: Q4_1, 6: Q5_0, 7: Q5_1, 8: Q8_0}
 QUANTISATION_VERSION = 2
 MOST_TOKENS = 2**17

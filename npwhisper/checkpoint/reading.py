@@ -22,7 +22,7 @@ from npwhisper.checkpoint.settings import read_json
 from npwhisper.checkpoint.vocabulary import no_timestamps_id, only_whisper_tokens
 from npwhisper.tracing.seam import Array
 
-STRANGERS = {
+OTHER_FORMATS = {
     (0, b"GGUF"): "a GGUF file: use whisper.cpp's ggml-*.bin",
     (0, b"version https://git-lfs"): "the pointer of a Git LFS file: fetch the file itself (git lfs pull)",
     (0, b"<!DOCTYPE"): "a web page: download the file itself",
@@ -111,7 +111,7 @@ def _tensors(data: Array) -> tuple[dict[str, Array], dict[str, Any]]:
     if looks_like_safetensors(data):
         weights, metadata = read_safetensors(data)
         return weights, _our_metadata(metadata)
-    known = [advice for (at, magic), advice in STRANGERS.items() if data[at : at + len(magic)].tobytes() == magic]
+    known = [advice for (at, magic), advice in OTHER_FORMATS.items() if data[at : at + len(magic)].tobytes() == magic]
     raise CheckpointError(f"this is {known[0] if known else 'no checkpoint: use .safetensors, .pt, ggml or a folder'}")
 
 

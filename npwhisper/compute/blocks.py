@@ -41,10 +41,10 @@ MADE_OF_LAYERS = {"mlp"}
 def positionwise(function: Callable[P, Array]) -> Callable[P, Array]:
     """Every row of x is computed by itself, so do some rows at a time."""
     name = function.__name__
-    return blocked(ROWS[name], composite=name in MADE_OF_LAYERS)(function)
+    return in_blocks(ROWS[name], composite=name in MADE_OF_LAYERS)(function)
 
 
-def blocked(
+def in_blocks(
     rows: int, axis: int | None = None, composite: bool = False
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Compute ``f(x, ...)`` for `rows` rows of x at a time, or for as many places along `axis` of x and of the result.
@@ -60,8 +60,8 @@ def blocked(
             if len(parts) <= 1 or (composite and is_handled()):
                 return function(x, *args, **kwargs)
             if axis is not None:
-                return _in_blocks(lambda block: function(block, *args, **kwargs), x, parts, axis)
-            y = _in_blocks(lambda block: function(block, *args, **kwargs), x.reshape(n, -1), parts, 0)
+                return _computed(lambda block: function(block, *args, **kwargs), x, parts, axis)
+            y = _computed(lambda block: function(block, *args, **kwargs), x.reshape(n, -1), parts, 0)
             return y.reshape(*x.shape[:-1], -1)
 
         return call
@@ -69,7 +69,7 @@ def blocked(
     return decorate
 
 
-def _in_blocks(function: Callable[[Array], Array], x: Array, parts: list[slice], axis: int) -> Array:
+def _computed(function: Callable[[Array], Array], x: Array, parts: list[slice], axis: int) -> Array:
     result: list[Array] = []
     lock = threading.Lock()
 
@@ -129,3 +129,6 @@ def pieces_of(x: Array) -> list[tuple[int, slice, slice]]:
 def reproducible(function: Callable[P, R]) -> Callable[P, R]:
     """Compute `f` with our threads only, BLAS on one: the same bits, whatever else the process computes."""
     return limit_blas(1)(function)
+
+
+blocked = in_blocks  # its old name

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, blocked, pieces_of
+from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, in_blocks, pieces_of
 from npwhisper.compute.int8 import Int8Matrix, Int8Transpose
 from npwhisper.compute.threads import blas_libraries, get_num_threads, run, run_alone
 from npwhisper.tracing.seam import Array
@@ -92,7 +92,7 @@ def convolve(windows: Array, weight: Array, bias: Array) -> Array:
     return _convolve(windows, weight, bias)
 
 
-@blocked(rows=375, axis=2)
+@in_blocks(rows=375, axis=2)
 def _convolve(windows: Array, weight: Array, bias: Array) -> Array:
     batch, d_in, length, width = windows.shape
     columns = windows.transpose(0, 1, 3, 2).reshape(batch, d_in * width, length)

@@ -61,7 +61,7 @@ def find_alignment(
     tokenizer : Tokenizer
         With the language and task of the text.
     text_tokens : sequence of int
-        The text, without time stamps and other control tokens.
+        The text, without timestamps and other control tokens.
     mel : array, shape (n_mels, 3000), or (1500, n_audio_state) if the encoder has heard it already
     num_frames : int
         How many of the 3000 frames of 0.01 s are audio and not padding.

@@ -152,6 +152,36 @@ def test_num_threads_is_an_option_of_one_transcription() -> None:
     assert get_num_threads() == before
 
 
+def test_the_threads_of_one_transcription_are_not_those_of_another_at_the_same_time() -> None:
+    both_compute = threading.Barrier(2, timeout=60)
+
+    def seen_with(n_threads: int) -> set[int]:
+        seen = set[int]()
+
+        def look(_: Any) -> None:
+            both_compute.wait()
+            seen.add(get_num_threads())
+            both_compute.wait()
+
+        talker(ENGLISH).transcribe(SOUNDS[0], on_decision=look, num_threads=n_threads, temperature=0, sample_len=2)
+        return seen
+
+    before = get_num_threads()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(seen_with, (2, 3))) == [{2}, {3}]
+    assert get_num_threads() == before
+
+
+def test_importing_allocates_no_arrays() -> None:
+    code = (
+        "import tracemalloc, numpy as np; tracemalloc.start(); import npwhisper.whisper.handle, npwhisper.lab.checking;"
+        "arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain);"
+        "taken = tracemalloc.take_snapshot().filter_traces([arrays]).traces; print(sum(t.size for t in taken))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert int(run.stdout) < 100_000
+
+
 def test_processes_share_the_pages_of_a_float32_file(tmp_path: Path) -> None:
     convert(embedded_path(), tmp_path / "model.safetensors", "float32")
     for name, array in load_weights(tmp_path / "model.safetensors").weights.items():

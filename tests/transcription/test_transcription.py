@@ -20,12 +20,15 @@ from talkers import ENGLISH, HUNDRED, MULTILINGUAL, Script, talker
 
 import npwhisper
 from npwhisper import DecodingOptions, TranscribeOptions
+from npwhisper.audio import mel, streaming
+from npwhisper.audio.files import open_blocks
+from npwhisper.audio.mel import stft
 from npwhisper.decoding import DecodingResult
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription import passage
 from npwhisper.transcription import run as transcription
-from npwhisper.transcription.run import Attempt, Decision, Transcription
+from npwhisper.transcription.run import Attempt, Decision, Transcription, encode
 from npwhisper.transcription.windows import History, TimedTokens, last_word_end, parse_clips, split_at_timestamps
 
 EN = get_tokenizer(False)
@@ -553,6 +556,40 @@ def test_the_language_is_detected_once_in_the_first_30_seconds(monkeypatch: pyte
     assert stream.language == max(probs, key=probs.get)
     assert model.transcribe(silence(5), temperature=0, sample_len=4)["language"] == stream.language
     assert {decision.language for decision in stream.decisions} <= {stream.language}
+
+
+def test_a_window_is_not_encoded_again_after_the_language_was_detected_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[Array] = []
+
+    def counted(model: Any, mel: Array) -> Array:
+        encoded.append(mel)
+        return encode(model, mel)
+
+    monkeypatch.setattr(transcription, "encode", counted)
+    stream = talker().iter_segments(sounds(45), temperature=0, sample_len=4)
+    list(stream)
+    assert len(encoded) == len(stream.decisions) > 1
+
+
+@pytest.mark.parametrize("vad", [False, True])
+def test_a_recording_is_decoded_and_its_mel_computed_once(monkeypatch: pytest.MonkeyPatch, vad: bool) -> None:
+    opened, frames = list[Any](), list[int]()
+
+    def counted_blocks(file: Any, *args: Any, **kwargs: Any) -> Any:
+        opened.append(file)
+        return open_blocks(file, *args, **kwargs)
+
+    def counted_stft(samples: Array) -> Array:
+        power = stft(samples)
+        frames.append(power.shape[-1])
+        return power
+
+    monkeypatch.setattr(streaming, "open_blocks", counted_blocks)
+    monkeypatch.setattr(mel, "stft", counted_stft)
+    stream = talker().iter_segments(npwhisper.example(), vad=vad, temperature=0, sample_len=4)
+    list(stream)
+    assert len(opened) == 1
+    assert sum(frames) <= stream.n_frames + 3000
 
 
 def test_the_language_is_looked_for_in_sound_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:

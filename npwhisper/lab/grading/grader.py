@@ -6,7 +6,6 @@ The expected values are computed and compared here. Of the student's code nothin
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import hashlib
 import multiprocessing
@@ -30,6 +29,7 @@ from npwhisper.lab.exercises import EXERCISES, Case
 from npwhisper.lab.grading.source import Source, read
 from npwhisper.lab.grading.wire import LIMIT, WireError, pack, unpack
 from npwhisper.lab.grading.worker import Limits, work
+from npwhisper.tracing.spelling import did_you_mean
 
 START_SECONDS = 60.0  # for a new process to import NumPy and the student's file
 SHOWN = 500  # characters of what a function printed or of an error message
@@ -145,9 +145,8 @@ class Grader:
         return Verdict("too slow", f"{task} did not end within {self.seconds:g} s: is there an endless loop?")
 
     def _missing(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self.source.functions, n=1)
-        hint = f", but there is {close[0]!r}: is it misspelt?" if close else ""
-        return f"{self.path.name} has no function {name!r}{hint}"
+        meant = did_you_mean(name, self.source.functions, most=1)
+        return f"{self.path.name} has no function {name!r}{f': {meant}' if meant else ''}"
 
 
 def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:

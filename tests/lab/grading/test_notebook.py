@@ -96,7 +96,7 @@ def test_the_last_definition_counts_and_futures_come_first(tmp_path: Path) -> No
 def test_a_misspelt_task_is_kept_so_that_the_grader_can_say_so(tmp_path: Path) -> None:
     path = tmp_path / "alice.py"
     path.write_text(collected(tmp_path, "def embeding(tokens, w): ...").code)
-    assert "there is 'embeding': is it misspelt?" in Grader(path, 10).run("embedding").report
+    assert "has no function 'embedding': did you mean embeding?" in Grader(path, 10).run("embedding").report
 
 
 @pytest.mark.parametrize(
