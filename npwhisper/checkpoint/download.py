@@ -184,8 +184,8 @@ def _sha256(read: Callable[[int], bytes]) -> str:
 def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
     """Download a file with pooch and move it into place once its SHA-256 is right.
 
-    Why not `pooch.retrieve`: it reads the file again to hash it, does not sync it to disk before the move, and names its
-    temporary file so that the leftovers of a killed download cannot be recognised (seen with 1.9.0).
+    Why not `pooch.retrieve`: it reads the file again to hash it, does not sync it before the move, and gives its
+    temporary file a name from which the leftovers of a killed download cannot be recognised (seen with 1.9.0).
     """
     try:
         import pooch
