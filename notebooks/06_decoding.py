@@ -1,9 +1,8 @@
 # %% [markdown]
 # # 06 · Decoding: choosing words
 #
-# **What you will build** · Greedy search, sampling and a look at beam search as the tree that it
-# is; and a log that tells, token by token, what the network wanted, what the rules allowed, and
-# why.
+# **What you will build** · Greedy search, sampling, and a picture of beam search as a tree; and a log that
+# shows, token by token, what the network wanted, what the rules allowed, and why.
 #
 # **What you need** · Notebook 00 (logits, tokens) and 04 (the cache). What a logarithm of a
 # probability is.
@@ -50,7 +49,7 @@ def words(tokens):
 # ## Search knows nothing of networks
 #
 # A search is given a function `step(tokens, parents)` that returns the log-probabilities of every
-# next token, for each row of tokens. That the function asks a network is none of its business; so
+# next token, for each row of tokens. The search does not need to know that the function asks a network, so
 # we may just as well give it a small table. This is a language of four words:
 
 # %%
@@ -84,8 +83,12 @@ for hypothesis in beam:
 
 # %% [markdown]
 # Greedy search takes "a", since it is the likelier beginning, and is then stuck with it. Beam
-# search keeps the two best beginnings alive and finds the better sentence. How good is the best of
-# *all* sentences? With five words we can try them all.
+# search keeps the two best beginnings and finds the better sentence. How good is the best of
+# *all* sentences? With four words we can try them all.
+
+# %% tags=["claim"]
+assert show(greedy).startswith("a ")
+assert max(beam, key=lambda h: h.sum_logprob).tokens == [1, 3, 4]
 
 # %%
 best = 0.0
@@ -171,8 +174,8 @@ for temperature in (0.2, 0.6, 1.0):
 # %% [markdown]
 # ## Beam search as a tree
 #
-# To see the tree, we write down what the search asks for: each call of `step` is one level, each
-# row a branch that is still alive, and `parents` are the twigs.
+# To see the tree, we record what the search asks for: each call of `step` is one level, each
+# row a branch that is still alive, and `parents` are the edges.
 
 
 # %% jupyter={"source_hidden": true}
@@ -224,9 +227,21 @@ for i in search.rank(hypotheses):
     print(f"{hypotheses[i].sum_logprob:7.2f}  {tokenizer.decode(hypotheses[i].tokens)}")
 
 # %% [markdown]
-# Most branches die young: all their children were worse than other branches' children. When the
-# orange path moves between ranks, the search has changed its mind, which greedy search cannot.
-#
+# A branch ends where all its continuations are worse than those of the other branches. When the
+# orange path moves between ranks, the search has changed its mind, which greedy search cannot do.
+
+# %% tags=["claim"]
+shown = history[1:12]
+assert any(len(set(parents)) < len(rows) for rows, parents in shown[1:]), "no branch ends"
+ranks = [
+    row
+    for rows, _ in shown
+    for row, texts in enumerate(rows[:, start.shape[1] :].tolist())
+    if texts == best.tokens[: len(texts)]
+]
+assert len(set(ranks)) > 1, "the orange path does not move"
+
+# %% [markdown]
 # In the library all this is an option of `decode`, or of a `DecodingTask`, which can be used for
 # many windows:
 
@@ -238,10 +253,19 @@ for text, score in result.alternatives:
     print(f"{score:7.3f} per token  {text}")
 
 # %% [markdown]
-# (A text may be listed several times: with other time stamps.)
+# (A text may be listed several times, with different timestamps.)
 #
-# Does it help? Kennedy's sentence is easy: greedy search finds the same text. Here is half a sentence of
+# Does it help? Kennedy's sentence is easy: greedy search finds the same words. Here is half a sentence of
 # Jane Austen, read by a volunteer of LibriVox. Listen first.
+
+
+# %% tags=["claim"]
+def letters(text):
+    return "".join(filter(str.isalpha, text.lower()))
+
+
+assert letters(result.text) == letters(model.decode(mel).text)
+assert len({text for text, _ in result.alternatives}) < len(result.alternatives)
 
 # %%
 reader = npwhisper.load_audio(notebooks.path("austen_0880.flac"))
@@ -277,10 +301,10 @@ except ValueError as error:
 # %% [markdown]
 # ## Rules: what may not be said
 #
-# Between the network and the search stand rules. They forbid tokens by setting their logits to
-# minus infinity: signs that are not spoken; a blank at the beginning; and, when time stamps are
-# wanted, whatever would break their grammar: they stand in pairs around text, do not go back, and
-# the first is at most at one second.
+# Rules stand between the network and the search. They forbid tokens by setting their logits to
+# minus infinity: symbols that are not spoken; a blank at the beginning; and, when timestamps are
+# requested, whatever would break their grammar: they come in pairs around text, never go back, and
+# the first is at one second at the latest.
 #
 # Every rule can be traced, so one run gives the whole *decision log*: what was the network's
 # favourite, and what did each rule forbid?
@@ -307,10 +331,16 @@ for i, raw in enumerate(acts.all("decoder.logits")):
 assert [token for token in best_allowed if token != tokenizer.eot] == result.tokens
 
 # %% [markdown]
-# One rule is subtle: if *all time stamps together* are likelier than the best text token, then a
-# time stamp must come, even if no single one is the best. (Many stamps share the probability of
-# "now comes a stamp".) Look at step 15 above: the network's favourite was a comma, but together the
-# stamps were likelier.
+# One rule is subtle: if *all timestamps together* are likelier than the best text token, then the next token
+# must be a timestamp, even if no single one is the likeliest token. (Many timestamps share the probability
+# that a timestamp comes now.) Look at step 15 above: the network's favourite was a comma, but together the
+# timestamps were likelier.
+
+# %% tags=["claim"]
+assert words([best_raw[15]]) == [","]
+assert best_allowed[15] >= tokenizer.timestamp_begin
+without_rule = layers.softmax(acts.all("suppress_tokens")[15])[0]
+assert without_rule[tokenizer.timestamp_begin :].sum() > without_rule[best_raw[15]]
 
 # %%
 stamps, text = [], []
@@ -321,7 +351,7 @@ for after_suppression in acts.all("suppress_tokens"):
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3))
-ax.plot(stamps, "o-", label="all time stamps together")
+ax.plot(stamps, "o-", label="all timestamps together")
 ax.plot(text, "s--", label="best text token")
 ax.set_xticks(
     range(len(best_allowed)), words(best_allowed), rotation=45, ha="right", fontsize="small"
@@ -364,9 +394,31 @@ for decibels in (0, -5, -8, -12):
 # %% [markdown]
 # With as much noise as speech, most words survive. At -5 dB the first text is too improbable, and one
 # drawn at temperature 0.2 is accepted, though it is wrong. At -8 dB the greedy text is a *loop*: its
-# compression ratio of 17 gives it away, while its probability is higher than that of the right text
-# above. At -12 dB four attempts fail, and the window is taken for silence.
-#
+# compression ratio of 17 gives it away, while its mean log-probability is higher than that of the text at 0 dB.
+# At -12 dB four attempts fail, and the window is taken for silence.
+
+# %% tags=["claim"]
+(clear,), (first, second), (loop, after), failures = (
+    noisy[decibels][0].attempts for decibels in (0, -5, -8, -12)
+)
+heard = "".join(s["text"] for s in model.iter_segments(speech + hiss, seed=0)).lower()
+assert (
+    sum(
+        word in heard
+        for word in ("fellow", "americans", "ask", "what", "your", "country", "can", "do")
+    )
+    >= 5
+)
+assert first.failed == ("avg_logprob",)
+assert (second.temperature, second.failed) == (0.2, ())
+assert (loop.temperature, loop.failed) == (0.0, ("compression_ratio",))
+assert round(loop.compression_ratio) == 17
+assert loop.avg_logprob > clear.avg_logprob
+assert len(failures) == 4
+assert all(attempt.failed for attempt in failures)
+assert noisy[-12][0].reason == "the window was taken for silence"
+
+# %% [markdown]
 # ## Hallucination: text where nobody speaks
 #
 # And if there is nothing at all? Thirty seconds of zeros:
@@ -378,12 +430,20 @@ nothing = npwhisper.decode(model, npwhisper.log_mel_spectrogram(silence))
 print(f"no_speech_prob {nothing.no_speech_prob:.2f}")
 
 # %% [markdown]
-# The network invents a word: whoever has used Whisper has met this "you". Its probability of "no
-# speech" is 0.95, but a window is dropped only if, besides, the text is improbable
-# (`logprob_threshold`, -1), and this one is not. So openai-whisper writes it, and so do we, because equal
-# results come first. There are guards. `vad=True` looks for speech in the spectrogram before it
-# decodes; `robust=True` does so too, and also ignores the text before, forbids loops and flags
+# The network invents a word: everyone who has used Whisper has met this "you". Its probability of "no
+# speech" is 0.95, but a window is dropped only if the text is improbable as well
+# (`logprob_threshold`, -1), and this one is not. So openai-whisper prints it, and so do we, because equal
+# results come first. There are safeguards. `vad=True` looks for speech in the spectrogram before it
+# decodes; `robust=True` does so too, and also ignores the previous text, forbids loops and flags
 # doubtful segments.
+
+# %% tags=["claim"]
+invented = model.transcribe(silence)
+assert invented["text"].strip() == "you"
+assert round(nothing.no_speech_prob, 2) == 0.95
+assert -1 < invented["segments"][0]["avg_logprob"] < -0.5
+for guard in ({"vad": True}, {"robust": True}, {"logprob_threshold": -0.5}):
+    assert model.transcribe(silence, **guard)["text"] == "", guard
 
 # %%
 _ = tell(silence, vad=True)
@@ -471,8 +531,8 @@ notebooks.exercise(by_sum, lambda hypothesis: hypothesis.sum_logprob == largest)
 
 # %% [markdown]
 # **3. Without the letter e.** Forbid all tokens that contain an e or an E (option
-# `suppress_tokens`, a list of ids) and transcribe. What does the network do in its distress? (A
-# novel by Georges Perec does without that letter for 300 pages.)
+# `suppress_tokens`, a list of ids) and transcribe. What does the network write instead? (Georges Perec
+# wrote a novel of 300 pages without that letter.)
 
 # %% tags=["exercise"]
 lipogram = ...  # what `decode` gives if every token with an e is forbidden

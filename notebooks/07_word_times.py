@@ -42,10 +42,10 @@ print(text.text)
 notebooks.play(npwhisper.example())
 
 # %% [markdown]
-# ## Listen again, with the text in hand
+# ## Run the decoder again, over the finished text
 #
-# The text is finished. Now the decoder runs once more, over all tokens at once, and we watch the
-# heads that follow the speech (`model.alignment_heads`; which ones do was found out after the
+# The text is finished. Now the decoder runs once more, over all tokens at once, and we record the
+# heads that follow the speech (`model.alignment_heads`; they were identified after
 # training, see notebook 10). The trace gives their *scores*: how well each token matches each of
 # the 1500 moments of 20 ms.
 
@@ -78,8 +78,7 @@ print(f"{scores.shape}: heads, tokens, moments")
 # 3. `median_filter` over time, 7 moments wide: removes single outliers and keeps edges.
 # 4. the mean over the heads.
 #
-# In the first picture there is a broad band and some vertical stripes; in the last only the stairs are
-# left.
+# The first picture shows a broad band; in the last only the stairs are left.
 
 # %%
 weights = layers.softmax(scores)
@@ -91,7 +90,7 @@ names = [tokenizer.encoding.decode([token]) for token in tokens[0]]
 extent = (0, n_frames / 100, len(names), 0)
 
 # %% jupyter={"source_hidden": true}
-fig, axes = plt.subplots(2, 2, figsize=(8, 6), sharex=True, sharey=True)
+fig, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True, sharey=True)
 steps = {
     "scores of one head": scores,
     "softmax": weights,
@@ -101,9 +100,9 @@ steps = {
 for ax, (title, values) in zip(axes.flat, steps.items(), strict=True):
     picture = ax.imshow(values[0], extent=extent, origin="upper")
     ax.set_title(title)
-    fig.colorbar(picture, ax=ax)
+    fig.colorbar(picture, ax=ax, label="value")
 for ax in axes[:, 0]:
-    ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize="x-small")
+    ax.set_yticks(np.arange(0, len(names), 2) + 0.5, names[::2], fontsize="small")
 for ax in axes[1]:
     ax.set_xlabel("time (s)")
 plt.show()
@@ -111,13 +110,24 @@ plt.show()
 # %%
 assert np.allclose(map_, timing.token_map(scores), atol=1e-5)
 
+
+# %% tags=["claim"]
+def spread(picture):
+    """The share of the cells that are above half of the range."""
+    return (picture > (picture.max() + picture.min()) / 2).mean()
+
+
+assert spread(filtered[0]) < 0.3 * spread(scores[0])
+stairs = filtered[0][1:-1].argmax(axis=1)
+assert np.corrcoef(stairs, np.arange(len(stairs)))[0, 1] > 0.9
+
 # %% [markdown]
 # ## The path: dynamic time warping
 #
 # Words are said in their order, without going back. So we look for a path through the map, from
-# the upper left corner to the lower right, which only ever goes right (the token goes on), down
+# the upper left corner to the lower right, which only ever goes right (the token continues), down
 # (next token) or both, and collects as much brightness as possible. There are astronomically many
-# such paths, but one need not try them: the best path to a cell comes from the best path to one of
+# such paths, but we need not try them all: the best path to a cell comes from the best path to one of
 # its three neighbours. So one pass over the table is enough. As a definition:
 
 
@@ -152,7 +162,7 @@ rows, columns, cost = my_dtw(toy)
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.2))
 for ax, values, title in (
     (axes[0], toy, "price of each cell"),
-    (axes[1], cost, "price of the best way to each cell"),
+    (axes[1], cost, "price of the best path to each cell"),
 ):
     ax.imshow(values, origin="upper", cmap="viridis_r")
     ax.plot(columns, rows, color="#FF800E", linewidth=3)
@@ -177,12 +187,12 @@ matrix = map_[prefix:-1]
 rows, columns, cost = my_dtw(-matrix)
 
 # %% jupyter={"source_hidden": true}
-fig, ax = plt.subplots(figsize=(8, 3.6))
+fig, ax = plt.subplots(figsize=(9, 5))
 extent = (0, n_frames / 100, len(matrix), 0)
 picture = ax.imshow(matrix, extent=extent, origin="upper")
 ax.step((columns + 0.5) / 50, rows + 0.5, color="#FF800E", linewidth=2.5, where="mid", label="path")
 ax.set_yticks(np.arange(len(matrix)) + 0.5, names[prefix:-1])
-ax.set(xlabel="time (s)", title="the map, and the way through it")
+ax.set(xlabel="time (s)", title="the map, and the path through it")
 ax.legend(labelcolor="white")
 fig.colorbar(picture, ax=ax, label="attention, standardised")
 plt.show()
@@ -232,11 +242,24 @@ ax.set_title("every word in its place")
 plt.show()
 
 # %% [markdown]
-# Do the times hold? In fluent speech the white lines stand where one word ends and the next begins, to
-# about a tenth of a second. At pauses they do not: a word begins where the word before ends, so
+# Are the times right? In fluent speech the white lines stand close to where one word ends and the next
+# begins. At pauses they do not: a word begins where the word before ends, so
 # "ask" gets the whole second of silence before it. (The rules of thumb shorten such words only at
-# the ends of sentences and segments.) Cut the longest words out and listen: all three have a pause
-# in them.
+# the ends of sentences and segments.) Cut out the longest words and listen: all three contain a pause.
+
+
+# %% tags=["claim"]
+def is_quiet(sound):
+    """Which tenths of a second have less than a sixth of the recording's mean amplitude."""
+    tenths = np.sqrt((sound[: len(sound) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
+    return tenths < np.sqrt((samples**2).mean()) / 6
+
+
+longest = sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]
+pauses = [is_quiet(samples[int(16000 * w["start"]) : int(16000 * w["end"])]) for w in longest]
+assert longest[0]["word"].strip() == "ask"
+assert pauses[0][:9].all(), "a second of silence before it"
+assert all(quiet.sum() >= 2 for quiet in pauses)
 
 # %%
 for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:
@@ -303,9 +326,13 @@ notebooks.exercise(lie, lambda p: np.isclose(p, expected, rtol=0.01))
 # lie = np.mean([word.probability for word in aligned])
 # ```
 #
-# By the probabilities of the words: the times alone look innocent.
+# By the probabilities of the words: the times alone look plausible.
 #
 # </details>
+
+# %% tags=["claim"]
+said = npwhisper.align(npwhisper.example(), text.text, model)
+assert np.mean([word.probability for word in said]) > 10 * expected
 
 # %% [markdown]
 # **3. Without the median filter.** How much do the word times change with `medfilt_width=1`, or

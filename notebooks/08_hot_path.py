@@ -1,16 +1,16 @@
 # %% [markdown]
-# # 08 · The hot path: the same numbers, sooner
+# # 08 · The hot path: the same numbers, faster
 #
 # **What you will build** · One piece of the network, the mlp of an encoder block, eight times:
 # from loops to blocks of rows on several threads. Each version is checked against the definition
-# and timed, also those that turn out to be slower. And a map of this machine, its *roofline*,
-# which tells how much faster anything could still become.
+# and timed, including those that turn out to be slower. And a map of this machine, its *roofline*,
+# which shows how much faster anything could still become.
 #
 # **What you need** · Notebook 02 (the mlp) and 03 (attention).
 #
 # **Which file this explains** · `npwhisper/compute/`
 #
-# All times are those of the machine on which this was last run (two cores of an AMD EPYC, shared with
+# All times are those of the machine on which this was last run (two cores, shared with
 # other work). Run it on yours.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
@@ -49,9 +49,8 @@ with npwhisper.trace("encoder.blocks.0.mlp_ln", "encoder.blocks.0.attn.split_hea
     features = model.embed_audio(mel)
 x = acts["encoder.blocks.0.mlp_ln"][0]
 w = model.scope["encoder"]["blocks"]["0"]["mlp"]
-flops = (
-    2 * x.size * 4 * d.n_audio_state * 2
-)  # two products; a multiplication and an addition count as two
+# Two products; a multiplication and an addition count as two.
+flops = 2 * x.size * 4 * d.n_audio_state * 2
 print(f"x {x.shape}, {flops / 1e9:.2f} billion operations, {get_num_threads()} threads")
 
 # %% [markdown]
@@ -148,8 +147,8 @@ def with_matmul(x, w):
 climb("3 matmul", with_matmul)
 
 # %% [markdown]
-# **4. erf without erf.** Now the bend in the middle is expensive: `erf` takes its time for every
-# number. NumPy's `tanh` is much quicker, and erf(x / √2) = tanh(x P(x²)) with a polynomial P that
+# **4. erf without erf.** Now the bend in the middle is expensive: `erf` is slow.
+# NumPy's `tanh` is much faster, and erf(x / √2) = tanh(x P(x²)) with a polynomial P that
 # was fitted once (notebook 02).
 
 
@@ -162,7 +161,7 @@ def with_quick_gelu(x, w):
 climb("4 erf without erf", with_quick_gelu)
 
 # %% [markdown]
-# **5. Half the bytes?** The weights are in float16 in the file. Would it be quicker to leave them
+# **5. Half the bytes?** The weights are float16 in the file. Would it be faster to keep them
 # so? Processors of this kind have no arithmetic for float16, so NumPy does it in software. (Few
 # rows; we do not want to wait.)
 
@@ -242,12 +241,26 @@ ax.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The orange ones failed. It is worth remembering them: somebody will have the same idea again. All
-# attempts with their figures, those for the decoder too, are in [the notes on speed](notes/speed.md).
-#
+# The orange ones failed. They are worth remembering: somebody will have the same idea again. All
+# attempts with their figures, including those for the decoder, are in [the notes on speed](notes/speed.md).
+
+# %% tags=["claim"]
+# Far smaller factors than are measured, for the machine may be busy.
+assert ladder["1 loops"] > 20 * ladder["2 einsum"]
+assert ladder["2 einsum"] > 1.5 * ladder["3 matmul"]
+assert ladder["3 matmul"] > ladder["4 erf without erf"]
+assert ladder["5 float16 (failed)"] > 10 * ladder["3 matmul"]
+assert ladder["7 blocks of 8 rows (failed)"] > 1.5 * ladder["4 erf without erf"]
+assert ladder["2 einsum"] > 2 * ladder["  the library"]
+halved = with_half_precision(x[:5], w)
+assert np.abs(halved - right[:5]).max() > 10 * np.abs(with_matmul(x[:5], w) - right[:5]).max(), (
+    "less precise"
+)
+
+# %% [markdown]
 # ## How large should a block be?
 #
-# Not too small, because of the rearranging. How large it may be depends on the cache: where it
+# Not too small, because of the rearranging. How large it may be depends on the cache: once it
 # overflows, the curve rises again. The same question for attention: all heads of all queries at once
 # need an array of H times 1500 times 1500 scores; a few queries of one head need little.
 
@@ -299,13 +312,17 @@ plt.show()
 # %%
 assert np.allclose(attend_in_blocks(128), layers.attend(q[None], k[None], v[None])[0], atol=1e-4)
 
+# %% tags=["claim"]
+assert quickest(in_blocks, x, w, 8) > 1.3 * quickest(in_blocks, x, w, 375)
+assert quickest(attend_in_blocks, 8) > 1.2 * quickest(attend_in_blocks, 375)
+
 # %% [markdown]
 # ## Two threads, one lock
 #
 # NumPy computes without Python's lock, but it takes it back after every operation, if only for a
-# microsecond. If the other thread has it just then, ours goes to sleep, and to be woken takes as
+# microsecond. If another thread holds it just then, ours goes to sleep, and waking up takes as
 # long as a small operation. So pieces that fit the cache nicely can be too small for threads: look
-# at what the second thread brings, for small pieces and for large ones.
+# at what the second thread gains, for small pieces and for large ones.
 
 
 # %%
@@ -373,12 +390,20 @@ plt.show()
 # memory.)
 #
 # On the far left is the last step of the decoder: one token is compared with all tokens of the
-# vocabulary. Each weight is read once, used once, and that is that. No cleverness helps but
+# vocabulary. Each weight is read once and used once. The only remedies are
 # reading less, or using what was read more often: five beams need not cost five times as much as
 # one. And *how* it is read matters: BLAS's product with a vector takes several rows of the matrix at
-# once, each from another place, and the processor does not learn to fetch ahead. So for a single row
-# the library takes one dot product after the other (`np.vecdot`), in the order of memory. How much
-# that brings differs from processor to processor: on the one of this run the two are equally fast.
+# once, each from another place, so the processor's prefetcher does not help. For a single row
+# the library therefore takes one dot product after the other (`np.vecdot`), in the order of memory. How much
+# that gains differs from processor to processor.
+
+# %% tags=["claim"]
+costs = profile.folded()
+intensities = {name: costs[name].flops / costs[name].bytes for name in chosen}
+assert min(intensities, key=intensities.get) == "decoder.logits", "on the far left"
+assert intensities["decoder.logits"] < 0.55, (
+    "each weight is read once, for a multiplication and an addition"
+)
 
 # %%
 table = model.weights["decoder.token_embedding.weight"]
@@ -389,6 +414,15 @@ for rows in (1, 5):
         seconds = quickest(function, vectors, table.T if function is np.matmul else table, repeat=9)
         speed = table.nbytes / seconds / 1e9
         print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")
+
+# %% tags=["claim"]
+read = []
+for rows in (1, 5):
+    with npwhisper.profile() as beams:
+        tokens = np.full((rows, 1), model.tokenizer.sot)
+        model.decoder(tokens, features, model.start_cache(np.repeat(features, rows, axis=0)))
+    read.append(beams.folded()["decoder.logits"].bytes)
+assert read[1] < 1.1 * read[0], "the weights are read once, for one row or for five"
 
 # %% [markdown]
 # ## The last rung: eight windows for one reading of the weights
@@ -417,7 +451,7 @@ assert per_window[8] < per_window[1], per_window
 #
 # ## The equality
 #
-# Quick is worth nothing if it is wrong. All versions above were checked against the definition
+# Speed is worth nothing if the result is wrong. All versions above were checked against the definition
 # while they were timed; here is the last one once more, and the whole encoder on one thread and on
 # all.
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 09 · What is inside a `.pt` file, and why opening one can be dangerous
 #
-# **What you will build** · A reader for PyTorch's files in twenty lines, without PyTorch; and,
-# before that, a file which does something when it is opened that its reader did not want.
+# **What you will build** · A reader for PyTorch's files in two dozen lines, without PyTorch; and,
+# before that, a file that does something its reader did not ask for when it is opened.
 #
 # **What you need** · Python; what bytes are. Nothing of the other notebooks.
 #
@@ -56,8 +56,11 @@ for entry in [*entries[:5], *entries[-2:]]:
     print(f"{entry.filename:22} {entry.file_size:10} bytes")
 print(f"... {len(entries)} entries in all")
 
+# %% tags=["claim"]
+assert all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+
 # %% [markdown]
-# Each `data/…` holds bare numbers, nothing else. What they mean, stands in `data.pkl`. Where are
+# Each `data/…` holds bare numbers, nothing else. What they mean is in `data.pkl`. Where are
 # the bytes?
 
 # %%
@@ -90,7 +93,7 @@ pickletools.dis(pickletools.optimize(pickle.dumps({"n_mels": 80, "layers": (4, 2
 # Read it aloud: *push an empty dict; push the text n_mels; push 80; ...; make a tuple of the top
 # two; put keys and values into the dict; stop.*
 #
-# Among the instructions there are two which make the trouble. `GLOBAL` fetches **any** function of
+# Two of the instructions are the problem. `GLOBAL` fetches **any** function of
 # **any** module by its name. `REDUCE` calls it.
 #
 # ## A harmless attack
@@ -112,6 +115,16 @@ pickle.loads(poisoned)
 # %%
 pickletools.dis(pickletools.optimize(poisoned))
 
+# %% tags=["claim"]
+import contextlib
+
+with contextlib.redirect_stdout(io.StringIO()) as printed:
+    pickle.loads(poisoned)
+assert printed.getvalue() == "*** this line was printed by a file that was merely opened ***\n"
+program = [(opcode.name, argument) for opcode, argument, _ in pickletools.genops(poisoned)]
+assert ("GLOBAL", "__builtin__ print") in program
+assert "REDUCE" in dict(program)
+
 # %% [markdown]
 # That is all: `GLOBAL 'builtins print'` (called `__builtin__` in this old protocol), its argument,
 # `REDUCE`. A model file from a stranger that is opened with plain `pickle.load` is a program from
@@ -130,10 +143,19 @@ try:
 except CheckpointError as error:
     print(str(error).partition(": save")[0])
 
+# %% tags=["claim"]
+with contextlib.redirect_stdout(io.StringIO()) as printed:
+    try:
+        read_checkpoint(evil_file)
+        raise AssertionError("it was opened")
+    except CheckpointError:
+        pass
+assert printed.getvalue() == ""
+
 # %% [markdown]
 # ## Reading it ourselves
 #
-# What does the pickle of a real checkpoint name? Only instructions that name something are listed,
+# Which names does the pickle of a real checkpoint contain? Here are those of its `GLOBAL` instructions,
 # each once.
 
 # %%
@@ -192,8 +214,12 @@ with zipfile.ZipFile(pt_file) as archive:
 print(list(content))
 print(content["dims"])
 
+# %% tags=["claim"]
+names_used = {a for opcode, a, _ in pickletools.genops(program) if opcode.name == "GLOBAL"}
+assert len(names_used) == 3
+
 # %% [markdown]
-# (The library is stricter than these twenty lines: it also checks that a stride cannot lead
+# (The library is stricter than these two dozen lines: it also checks that a stride cannot lead
 # outside the storage, for a hostile file could otherwise show it the memory of the program; that
 # sizes are plausible; and it does not use Python's machine at all.)
 #
@@ -240,7 +266,11 @@ plt.show()
 # %% [markdown]
 # About a thousandth: much less than the weights themselves would differ if the training were
 # repeated.
-#
+
+# %% tags=["claim"]
+assert 5e-4 < np.median(spacing / values) < 1e-3
+
+# %% [markdown]
 # ## The equality
 #
 # What our reader took out of the `.pt` file is, array by array and bit by bit, what `load_model`

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Looking inside: experiments on a network
 #
-# **What you will build** · Four experiments. You ask the decoder what it thinks half-way; switch
-# off heads one by one; make it hear something that was never said, by transplanting activations;
-# and find the heads that follow the speech by yourself.
+# **What you will build** · Four experiments. You read out what the decoder would say half-way; switch
+# off heads one by one; make it transcribe something that was never said, by transplanting activations;
+# and find the heads that follow the speech yourself.
 #
 # **What you need** · Notebooks 03 (heads), 05 (the residual stream) and 07 (alignment).
 #
@@ -49,8 +49,8 @@ print(text.text)
 # %% [markdown]
 # ## One seam
 #
-# Every layer is a plain function, marked with `@layer`. The mark does nothing, except while
-# somebody is watching: then each call has a name, and its result can be recorded (`trace`), or the
+# Every layer is a plain function, decorated with `@layer`. The decorator does nothing, except while
+# you trace or swap: then each call has a name, and its result can be recorded (`trace`), or the
 # function replaced (`swap`). With `edit=` a result is changed by a function of ours. To edit
 # nothing must change nothing:
 
@@ -76,10 +76,10 @@ def sureness(logits):
 print(f"{sureness(plain).mean():.3f} per token")
 
 # %% [markdown]
-# ## Experiment 1: what does it think half-way?
+# ## Experiment 1: what would it say half-way?
 #
-# The stream that runs through the decoder is compared with the tokens only at its end. But nobody
-# forbids to do so earlier: apply the last layer norm and the table of tokens to the stream after
+# The stream that runs through the decoder is compared with the tokens only at its end. But we can
+# do so earlier: apply the last layer norm and the table of tokens to the stream after
 # *each* block. (This is known as the *logit lens*.)
 
 # %%
@@ -93,7 +93,7 @@ streams = [embedded, *(acts[f"decoder.blocks.{i}"] for i in range(d.n_text_layer
 labels = ["tokens", *(f"block {i}" for i in range(d.n_text_layer))]
 
 # %% jupyter={"source_hidden": true}
-fig, ax = plt.subplots(figsize=(8, 0.55 * len(streams) + 1.4))
+fig, ax = plt.subplots(figsize=(11, 0.65 * len(streams) + 1.4))
 sure = np.empty((len(streams), len(targets)))
 for row, stream in enumerate(streams):
     logits = layers.layer_norm(stream, w["ln"]) @ w["token_embedding"]["weight"].T
@@ -107,7 +107,8 @@ for row, stream in enumerate(streams):
             word,
             ha="center",
             va="center",
-            fontsize="x-small",
+            fontsize="small",
+            rotation=90,
             color="black" if sure[row, column] > 0.5 else "white",
         )
 picture = ax.imshow(sure, origin="upper", vmin=0, vmax=1)
@@ -119,11 +120,29 @@ plt.show()
 
 # %% [markdown]
 # In the first row the stream is nothing but the token that was read, so that token itself is the
-# likeliest. After the first two blocks it is neither the old token nor the new one: what these blocks
-# write is not meant for the table of tokens, but for the blocks after them. The third block knows
-# nearly all words of the second half of the sentence, which is in part a repetition; the fourth knows
-# all of them. The comma is the least certain: somebody else might have written a full stop.
-#
+# likeliest. After the first two blocks it is neither the old token nor, in most columns, the new one: what these
+# blocks write is not meant for the table of tokens, but for the blocks after them. After the third block
+# three quarters of the tokens are right, after the fourth all of them. The comma is the least certain: a full
+# stop would do as well.
+
+# %% tags=["claim"]
+scores = [
+    layers.layer_norm(s, w["ln"])[0, len(start) - 1 :] @ w["token_embedding"]["weight"].T
+    for s in streams
+]
+likeliest = np.array([rows.argmax(axis=1) for rows in scores])
+read = tokens[0, len(start) - 1 :]
+assert (likeliest[0] == read).mean() > 0.9
+assert not (likeliest[1:3] == read).any()
+right = (likeliest == targets).mean(axis=1)
+assert max(right[1:3]) < 0.2
+assert 0.7 < right[3] < 0.8
+assert right[4] == 1
+assert names[sure[-1].argmin()] == ","
+full_stop = tokenizer.encode(".")[0]
+assert full_stop in np.argsort(-scores[-1][sure[-1].argmin()])[:2]
+
+# %% [markdown]
 # ## Experiment 2: which heads does it need?
 #
 # Switch off one cross-attention head at a time: the trace calls what the heads found
@@ -183,9 +202,31 @@ draw_heads(
 
 # %% [markdown]
 # Of 24 heads only three are missed: head 4 of block 0, head 2 of block 1 and, less, head 2 of block 3.
-# Without any other single head the text stays as it was, also without those with a star, which
+# Without any other single head the words stay as they were, even without one of those with a star, which
 # the checkpoint names as following the speech: many heads do the same, and any one of them can be spared.
-#
+# (Punctuation and capitals do change here and there.)
+
+
+# %% tags=["claim"]
+def spoken_words(transcript):
+    return "".join(c for c in transcript.lower() if c.isalpha() or c == " ")
+
+
+assert set(zip(*np.nonzero(loss > 0.05), strict=True)) == {(0, 4), (1, 2), (3, 2)}
+assert loss[3, 2] < 0.5 * min(loss[0, 4], loss[1, 2])
+for block, head in np.ndindex(loss.shape):
+    if (block, head) not in {(0, 4), (1, 2)}:
+        with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
+            choices = model.logits(tokens, features)[0, len(start) - 1 :].argmax(axis=1)
+        written = [spoken_words(tokenizer.encoding.decode([int(token)])) for token in choices]
+        wanted = [spoken_words(name) for name in names[:-1]]
+        assert all(a in ("", b) for a, b in zip(written, wanted, strict=False) if b), (block, head)
+for block, head in ((1, 0), (2, 5), (3, 2), (3, 4)):
+    with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
+        transcript = npwhisper.decode(model, features[0], without_timestamps=True).text
+    assert spoken_words(transcript) == spoken_words(text.text), (block, head)
+
+# %% [markdown]
 # ## Experiment 3: hearing what was not said
 #
 # Take the recording, and the same recording played backwards. Encode both. Now build a *chimera*:
@@ -208,9 +249,23 @@ for share in (1.0, 0.5, 0.0):
 # %% [markdown]
 # As far as the features are ours, the text is ours. The encoder has put what is said *where* it is
 # said, although attention would have allowed it to put everything anywhere. And where speech runs
-# backwards, the decoder does not fall silent: it invents English, or a loop.
-#
-# Now a small wound: for a quarter of a second in the middle, the stream after one block is
+# backwards, the decoder does not stop: it invents English, or a loop.
+
+# %% tags=["claim"]
+chimeras = []
+for cut in (n_heard, n_heard // 2, 0):
+    with swap(
+        edit={"encoder": lambda y, cut=cut: np.concatenate([y[:, :cut], other[:, cut:]], axis=1)}
+    ):
+        chimeras.append(npwhisper.decode(model, mel, without_timestamps=True, sample_len=30).text)
+assert spoken_words(chimeras[0]) == spoken_words(text.text)
+assert chimeras[1].startswith("And so my fellow Americans ask")
+assert spoken_words(chimeras[1]) != spoken_words(text.text)
+assert "Americans" not in chimeras[2]
+assert len(chimeras[2]) > 20, "the decoder does not stop"
+
+# %% [markdown]
+# Now a small injury: for a quarter of a second in the middle, the stream after one block is
 # replaced by that of a silent recording. Which tokens suffer? And does it matter in which block?
 
 # %%
@@ -245,10 +300,20 @@ fig.colorbar(picture, ax=ax, label="loss (nats)")
 plt.show()
 
 # %% [markdown]
-# One token suffers, "what", which is said at that moment, and its neighbour a little. Which block is
-# wounded hardly matters, though after the last block the loss is smaller: by then the positions
-# around have been told.
-#
+# One token suffers, "what", which is said at that moment, and "your" a little. Which block is
+# damaged hardly matters, though after the last block the loss is smaller: by then the positions
+# around it have received the information.
+
+# %% tags=["claim"]
+most = np.array(damage).max(axis=0)
+ranked = np.argsort(-most)
+assert [names[i].strip() for i in ranked[:2]] == ["what", "your"]
+assert most[ranked[0]] > 5 * most[ranked[1]]
+on_what = [float(row[ranked[0]]) for row in damage]
+assert on_what[-1] < 0.8 * min(on_what[:-1])
+assert max(on_what[:-1]) < 1.4 * min(on_what[:-1])
+
+# %% [markdown]
 # ## Experiment 4: find the heads that follow the speech
 #
 # Which heads would you take for word times? Those whose attention moves through the recording as
@@ -280,6 +345,11 @@ print(f"best: block {best[0]}, head {best[1]}; the checkpoint says {model.alignm
 # The sharpest heads by this measure are not those with a star. Does that matter for word times? Compare
 # the times that our best head gives with those of the eight heads of the checkpoint:
 
+# %% tags=["claim"]
+sharpest = [np.unravel_index(i, follows.shape) for i in np.argsort(-follows, axis=None)[:4]]
+assert not {(int(i), int(h)) for i, h in sharpest} & set(model.alignment_heads)
+assert len(model.alignment_heads) == 8
+
 # %%
 one_head = npwhisper.Whisper(d, model.weights, [(int(best[0]), int(best[1]))])
 found = [
@@ -293,10 +363,16 @@ print(
 print(f"mean difference {np.abs(starts[0] - starts[1]).mean():.2f} s")
 
 # %% [markdown]
-# The one head runs a third of a second ahead of the eight: it is sharp, but it looks at the word
-# before the word is said. (In the sound "so" begins at 0.68 s: the eight say 0.74, the one 0.42.) A head that
+# The single head is a third of a second ahead of the eight: it is sharp, but it looks at the word
+# before the word is said. (In the sound "so" begins at 0.68 s: the eight say 0.74, the single one 0.42.) A head that
 # follows the speech is not yet a clock.
-#
+
+# %% tags=["claim"]
+assert 0.25 < (starts[0] - starts[1]).mean() < 0.45
+assert found[0][1].word.strip() == "so"
+assert np.allclose(starts[:, 1], [0.74, 0.42], atol=0.011)
+
+# %% [markdown]
 # One sentence is little evidence; those who choose alignment heads use many recordings, and
 # compare with times that people measured.
 #
@@ -355,9 +431,9 @@ Image(filename=notebooks.path("glass_choice.webp"), width=900)
 # %% [markdown]
 # ## Exercises
 #
-# **1. A deaf decoder.** Set *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
-# let the model write. What does a decoder write that hears nothing? What was it trained on, do you
-# think?
+# **1. A decoder without sound.** Set *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
+# let the model write. What does a decoder write without the sound? What do you think it was trained
+# on?
 
 # %% tags=["exercise"]
 deaf = ...  # what `decode` gives, at most 30 tokens, if all cross-attention is zero
@@ -374,7 +450,7 @@ notebooks.exercise(deaf, lambda result: result.text != text.text and len(result.
 # print(deaf.text)
 # ```
 #
-# Without ears it is a language model of its training texts, and a weak one.
+# Without the sound it is a language model of its training texts, and a weak one.
 #
 # </details>
 
@@ -433,7 +509,16 @@ notebooks.exercise(doubled, lambda mean: np.isclose(mean, expected, atol=1e-3))
 # doubled = means[2.0]
 # ```
 #
-# A little more or less hardly matters, much more or less makes it less sure: the training has found
-# about the best sharpness already.
+# Sharper than trained hardly matters, even twice as sharp; half as sharp costs two nats per token. Training has
+# already found about the best sharpness.
 #
 # </details>
+
+# %% tags=["claim"]
+at = {}
+for factor in (2.0, 1.2, 1.0, 0.8, 0.5):
+    with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y, factor=factor: factor * y}):
+        at[factor] = sureness(model.logits(tokens, features)).mean()
+assert max(at, key=at.get) == 1.0
+assert abs(at[2.0] - at[1.0]) < 0.02
+assert 1.5 < at[1.0] - at[0.5] < 2.5
