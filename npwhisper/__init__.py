@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from npwhisper.checkpoint.download import DownloadError
     from npwhisper.checkpoint.weights import available_models
     from npwhisper.compute.parallel import set_num_threads
-    from npwhisper.decoding import DecodingResult, DecodingTask, decode, detect_language
+    from npwhisper.decoding import DecodingResult, DecodingTask, decode
     from npwhisper.decoding.options import DecodingOptions, TranscribeOptions
     from npwhisper.lab.checking import check
     from npwhisper.lab.comparing import capture_torch, compare, first_difference, save_activations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from npwhisper.tracing.seam import trace
     from npwhisper.tracing.swapping import swap
     from npwhisper.transcription.voice import find_speech
-    from npwhisper.whisper import Whisper, align, iter_segments, load_model, transcribe
+    from npwhisper.whisper import Whisper, align, detect_language, iter_segments, load_model, transcribe
     from npwhisper.whisper.corpus.run import transcribe_corpus
 
 __version__ = "0.1.0"
@@ -38,7 +38,7 @@ _HOME = {
     "lab.checking": ("check",),
     "checkpoint.contents": ("CheckpointError",),
     "lab.comparing": ("capture_torch", "compare", "first_difference", "save_activations"),
-    "decoding": ("DecodingResult", "DecodingTask", "decode", "detect_language"),
+    "decoding": ("DecodingResult", "DecodingTask", "decode"),
     "checkpoint.download": ("DownloadError",),
     "model": ("ModelDimensions",),
     "decoding.options": ("DecodingOptions", "TranscribeOptions"),
@@ -50,7 +50,7 @@ _HOME = {
     "tracing.seam": ("trace",),
     "transcription.voice": ("find_speech",),
     "checkpoint.weights": ("available_models",),
-    "whisper": ("Whisper", "align", "iter_segments", "load_model", "transcribe"),
+    "whisper": ("Whisper", "align", "detect_language", "iter_segments", "load_model", "transcribe"),
     "official": ("_ALIGNMENT_HEADS", "_MODELS"),
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import glob
 import os
 import sys
 import tempfile
@@ -33,36 +32,18 @@ from npwhisper.decoding.flags import (
     temperatures,
 )
 from npwhisper.decoding.options import EVERY_WINDOW, ROBUST
+from npwhisper.whisper.inputs import expanded
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)  # one line, no traceback
-AUDIO_ENDINGS = [
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".m4a",
-    ".mp4",
-    ".aac",
-    ".webm",
-    ".mkv",
-    ".mov",
-    ".wma",
-    ".amr",
-    ".aif",
-    ".aiff",
-    ".caf",
-    ".au",
-]
 COMMANDS = {  # the first word of the arguments -> the module that runs it
     "autograder": "lab.course.autograder",
     "convert": "checkpoint.command",
     "corpus": "whisper.corpus.command",
     "glass": "lab.glass.command",
     "grade": "lab.course.command",
+    "language": "whisper.language_command",
     "report": "whisper.corpus.report_command",
 }
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
@@ -89,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         usage="npwhisper AUDIO [AUDIO ...] [options]",
         description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
         "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen, "
+        "`npwhisper language AUDIO...` only tells the language, "
         "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up, "
         "`npwhisper grade FOLDER -a a1` grades the assignments of a class.",
         formatter_class=Help,
@@ -136,7 +118,7 @@ def _transcribe(arguments: Sequence[str]) -> int:
     recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
     try:
         options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
-        recordings = _expanded(recordings)
+        recordings = expanded(recordings)
         if form != "none":
             _refuse_same_names(recordings)
         write = _writer(form, folder, subtitles)
@@ -191,21 +173,6 @@ def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
         probe.write(bytes(1 << 16))
     writer = get_writer(form, folder)
     return lambda result, recording: writer(result, recording, subtitles)
-
-
-def _expanded(recordings: Sequence[str]) -> list[str]:
-    """The recordings named, with folders and wildcards replaced by the recordings in them."""
-    found = list[str]()
-    for name in recordings:
-        if os.path.isdir(name):
-            inside = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in AUDIO_ENDINGS)
-            if not inside:
-                raise ValueError(f"the folder {name!r} holds no recordings: name one that does")
-            found += map(str, inside)
-        else:
-            is_pattern = not os.path.exists(name) and glob.has_magic(name)
-            found += (is_pattern and sorted(glob.glob(name))) or [name]
-    return found
 
 
 def _refuse_same_names(recordings: Sequence[str]) -> None:

@@ -148,17 +148,18 @@ def test_recordings_of_one_name_are_refused_before_any_work(
     assert error.count("\n") == 1
 
 
-def test_folders_and_patterns_are_expanded(tmp_path: Path) -> None:
-    from npwhisper.__main__ import _expanded
+def test_folders_and_patterns_areexpanded(tmp_path: Path) -> None:
+    from npwhisper.whisper.inputs import expanded
 
     for name in ("b.wav", "a.MP3", "notes.txt"):
         (tmp_path / name).touch()
     both = [str(tmp_path / "a.MP3"), str(tmp_path / "b.wav")]
-    assert _expanded([str(tmp_path)]) == both
-    assert _expanded([str(tmp_path / "*.wav"), "no [such].wav"]) == [both[1], "no [such].wav"]
+    assert expanded([str(tmp_path)]) == both
+    assert expanded([str(tmp_path / "*.wav"), "no [such].wav"]) == [both[1], "no [such].wav"]
+    assert expanded([both[1], str(tmp_path)]) == [both[1], both[0]], "each once"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no recordings"):
-        _expanded([str(tmp_path / "empty")])
+        expanded([str(tmp_path / "empty")])
 
 
 def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,3 +234,50 @@ def test_an_address_gets_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert "this is an address, and npwhisper reads files: download it first" in error
     assert error.count("\n") == 1
     assert "spelling" not in error
+
+
+def test_the_languages_of_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from talkers import talker
+
+    model = talker()
+    monkeypatch.setattr("npwhisper.whisper.load_model", lambda name, download_root: model)
+    missing = str(tmp_path / "missing.wav")
+    assert main(["language", EXAMPLE, missing, str(DATA / "jfk.*"), "--top", "2"]) == 1
+    output = capsys.readouterr()
+    lines = output.out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [EXAMPLE, str(DATA / "jfk.flac")]
+    _, probs = model.detect_language(EXAMPLE)
+    best, second = sorted(probs, key=probs.__getitem__)[:-3:-1]
+    assert f"({best}) {probs[best]:.3f}, " in lines[0]
+    assert lines[0].endswith(f"({second}) {probs[second]:.3f}")
+    assert output.err.count("\n") == 1
+    assert "missing.wav" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "tiny.en"], "English-only model has no language tokens"),
+        (["--top", "0"], "--top is at least 1, got 0"),
+        (["--model", "bass"], "no model is called"),
+    ],
+)
+def test_a_language_that_cannot_be_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["language", EXAMPLE, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("always:an English-only model transcribes")
+def test_translation_by_an_english_model_gets_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([EXAMPLE, "-f", "none", "--task", "translate"]) == 0
+    assert capsys.readouterr().err.count("an English-only model transcribes, whatever the task") == 1
+
+
+def test_detection_in_several_windows_can_be_asked_for() -> None:
+    arguments = ["a.wav", "--language_detection_segments", "4", "--language_detection_threshold", "0.5"]
+    given = parser().parse_args(arguments)
+    assert (given.language_detection_segments, given.language_detection_threshold) == (4, 0.5)

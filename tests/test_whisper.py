@@ -9,6 +9,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
+from talkers import talker
 
 import npwhisper
 from npwhisper.model import Network
@@ -95,6 +96,26 @@ def test_decode_and_detect_language_hear_one_window(model: npwhisper.Whisper) ->
     assert (method.tokens, method.text, method.language) == (function.tokens, function.text, "en")
     with pytest.raises(ValueError, match="English-only model has no language tokens: use a multilingual model"):
         model.detect_language(mel)
+
+
+def test_the_language_of_a_recording_is_that_of_its_first_window() -> None:
+    model, samples = talker(), npwhisper.load_audio(SPEECH)
+    token, probs = npwhisper.detect_language(model, npwhisper.log_mel_spectrogram(samples, padding=480_000)[:, :3000])
+    for found in (
+        npwhisper.detect_language(SPEECH, model),
+        npwhisper.detect_language(model, SPEECH),
+        npwhisper.detect_language(model=model, mel=samples),
+        model.detect_language(SPEECH.read_bytes(), clip_timestamps="0", language_detection_segments=2),
+    ):
+        assert found == (token, probs)
+    assert model.transcribe(SPEECH, sample_len=4, temperature=0)["language"] == max(probs, key=probs.__getitem__)
+
+
+def test_an_english_model_detects_no_language_in_a_recording() -> None:
+    with pytest.raises(ValueError, match="English-only model has no language tokens: use a multilingual model"):
+        npwhisper.detect_language(SPEECH)
+    with pytest.raises(FileNotFoundError, match=r"no such audio file"):
+        talker().detect_language("missing.wav")
 
 
 def test_verbose_prints_each_segment(model: npwhisper.Whisper, capsys: pytest.CaptureFixture[str]) -> None:

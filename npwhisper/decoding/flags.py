@@ -55,6 +55,11 @@ def add_sound(group: Any) -> None:
     """What of a recording is read."""
     kinds = ["mix", "separate"]
     group.add_argument("--channels", default="mix", choices=kinds, help="separate: each apart, one speaker on each")
+    add_channel(group)
+
+
+def add_channel(group: Any) -> None:
+    """Which channel of which sound track is read."""
     group.add_argument("--channel", type=channel, help="one alone: left, right, centre or a number from 0 on")
     group.add_argument("--audio_track", type=optional(int), help="of a film with several, a number from 0 on")
 
@@ -65,6 +70,7 @@ def add_decoding(group: Any) -> None:
         "--task", default="transcribe", choices=("transcribe", "translate"), help="translate: to English"
     )
     group.add_argument("--language", type=language, help="a code or an English name; detected unless given")
+    add_detection(group)
     group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
     group.add_argument("--seed", type=optional(int), default=0, help="of drawing; None: another every time")
     group.add_argument("--best_of", type=optional(int), default=5, help="samples to choose from above temperature 0")
@@ -85,6 +91,13 @@ def add_decoding(group: Any) -> None:
     group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: repeated tokens are unlikelier")
     group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="never repeat as many tokens; 0: off")
     group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
+
+
+def add_detection(group: Any) -> None:
+    """In which windows the language is detected."""
+    group.add_argument("--language_detection_segments", type=int, default=1, help="windows to detect the language in")
+    sure = "a window whose language is so probable decides alone, 0 to 1"
+    group.add_argument("--language_detection_threshold", type=optional(float), help=sure)
 
 
 def add_fallback(group: Any) -> None:

@@ -125,7 +125,8 @@ def detect_language(
 def require_languages(model: Network) -> None:
     """Raise ValueError for a model that knows only English."""
     if not model.is_multilingual:
-        raise ValueError("an English-only model has no language tokens: use a multilingual model to detect languages")
+        advice = "use a multilingual model, such as 'base'"
+        raise ValueError(f"an English-only model has no language tokens: {advice}")
 
 
 def likeliest_language(model: Network, mel: Array) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from npwhisper import __version__
 from npwhisper.audio import HOP_LENGTH, N_FRAMES, SAMPLE_RATE, LogMelStream
 from npwhisper.compute.threads import using_threads
-from npwhisper.decoding import DecodingResult, DecodingTask, encode, language_of_windows
+from npwhisper.decoding import DecodingResult, DecodingTask, encode, language_of_windows, require_languages
 from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
@@ -28,6 +28,7 @@ from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint
 from npwhisper.transcription.keeping import Keeper
 from npwhisper.transcription.passage import Attempt, Decision, Passage, Request
+from npwhisper.transcription.translating import warn_of_translation
 from npwhisper.transcription.voice import speech_spans
 from npwhisper.transcription.windows import History, Segment, Window, parse_clips, within
 
@@ -100,6 +101,7 @@ class Transcription(Iterator[Segment]):
         self._keeper.close()
 
     def _prepare(self) -> None:
+        warn_of_translation(self.model, self.options.decoding.task)
         _ = self.journal, self.clips
         try:
             _ = self.tokenizer, self.history, self.seek, self._segments
@@ -182,10 +184,18 @@ class Transcription(Iterator[Segment]):
             return str(given)
         if self.journal.state is not None:
             return str(self.journal.state["language"])
-        if not self.model.is_multilingual:
-            return "en"
-        o = self.options
-        return language_of_windows(self.model, self._opening_windows(), o.language_detection_threshold)[0]
+        return self._detected[0] if self.model.is_multilingual else "en"
+
+    def detect(self) -> tuple[str, dict[str, float]]:
+        """The language of the first windows that would be decoded, and the probability of every language."""
+        require_languages(self.model)
+        with self._at_work():
+            return self._detected
+
+    @cached_property
+    def _detected(self) -> tuple[str, dict[str, float]]:
+        threshold = self.options.language_detection_threshold
+        return language_of_windows(self.model, self._opening_windows(), threshold)
 
     def _opening_windows(self) -> Iterator[Array]:
         """The first windows, as far as the language is to be detected in them: mel or features."""

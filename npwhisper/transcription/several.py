@@ -36,6 +36,15 @@ def is_several(audio: Any) -> bool:
     return is_list and all(is_encoded(x) or (isinstance(x, np.ndarray) and x.ndim > 0) for x in audio)
 
 
+def is_recording(audio: Any) -> bool:
+    """Whether this is sound, in a file or as samples, and not a window of a spectrogram.
+
+    >>> is_recording("a.flac"), is_recording(np.zeros(9)), is_recording(np.zeros((80, 3000)))
+    (True, True, False)
+    """
+    return is_encoded(audio) or np.ndim(audio) < 2
+
+
 def name_of(audio: Any, number: int) -> str:
     """What an error calls a recording: its path, or the place that it has in the list."""
     return repr(os.fspath(audio)) if isinstance(audio, (str, os.PathLike)) else f"recording {number + 1}"

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from npwhisper import timing
 from npwhisper.audio import FRAMES_PER_SECOND
 from npwhisper.checkpoint.weights import EMBEDDED, load_weights
@@ -23,7 +25,7 @@ from npwhisper.transcription.output.transcript import Transcript
 from npwhisper.transcription.output.writers import channel_mark, format_timestamp
 from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.separate import SeparateChannels
-from npwhisper.transcription.several import is_several, name_of, transcribe_several
+from npwhisper.transcription.several import is_recording, is_several, name_of, transcribe_several
 from npwhisper.transcription.windows import Segment
 from npwhisper.whisper.torch_names import TorchModule, TorchNames
 
@@ -112,10 +114,14 @@ class Whisper(TorchNames, Network):
         return super().logits(tokens, audio_features)
 
     def detect_language(
-        self, mel: Array, tokenizer: Tokenizer | None = None
+        self, mel: Any, tokenizer: Tokenizer | None = None, **options: Any
     ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
         """See `npwhisper.detect_language`."""
-        return decoding.detect_language(self, mel, tokenizer)
+        if not is_recording(mel):
+            return decoding.detect_language(self, mel, tokenizer, **options)
+        language, probs = Transcription(self, mel, TranscribeOptions.from_keywords(**options)).detect()
+        tokenizer = tokenizer or get_tokenizer(True, num_languages=self.num_languages)
+        return np.asarray(tokenizer.to_language_token(language)), probs
 
     def decode(
         self, mel: Array, options: DecodingOptions | None = None, **kwargs: Any
@@ -269,6 +275,53 @@ def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **
     if isinstance(audio, Whisper):
         audio, model = model, audio  # openai-whisper's order
     return _model(model).transcribe(audio, verbose=verbose, **options)
+
+
+def detect_language(
+    model: Any, mel: Any = None, tokenizer: Tokenizer | None = None, **options: Any
+) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
+    """Tell which language is spoken.
+
+    Parameters
+    ----------
+    model : Whisper
+        A multilingual one. It may also come second, after a recording: ``detect_language("talk.mp3", "base")``.
+    mel : array of shape (n_mels, 3000) or (B, n_mels, 3000); or a recording
+        Log-mel windows, or what the encoder made of them: (1500, D) or (B, 1500, D). A recording is a path, a file
+        object, bytes or samples of shape (samples,), as for `load_audio`.
+    tokenizer : Tokenizer, optional
+    **options
+        For recordings, those of `TranscribeOptions` that say where to listen: ``language_detection_segments=4``,
+        ``language_detection_threshold=0.5``, ``vad=True``, ``clip_timestamps="60"``, ``channel="left"``, ...
+
+    Returns
+    -------
+    language_tokens : array of int, shape (B,), or a scalar for one window or a recording
+        The token of the likeliest language.
+    language_probs : dict of str to float, or a list of B of them
+        The probability of every language by its code; of a recording, the average of the windows looked at.
+
+    Raises
+    ------
+    ValueError
+        If the model has no language tokens.
+    FileNotFoundError, IsADirectoryError, AudioError
+        If there is no such recording, or it cannot be read.
+
+    Notes
+    -----
+    The network is asked which token follows ``<|startoftranscript|>``; Radford et al. 2022, section 2.3.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> token, probs = npwhisper.detect_language("talk.mp3", "base")  # doctest: +SKIP
+    >>> max(probs, key=probs.get)  # doctest: +SKIP
+    'de'
+    """
+    if not isinstance(model, Network):
+        model, mel = _model(mel), model
+    return Whisper.detect_language(model, mel, tokenizer, **options)
 
 
 def iter_segments(

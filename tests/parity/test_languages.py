@@ -77,6 +77,26 @@ def test_words_have_equal_times(spoken: tuple[str, Array]) -> None:
     upstream.assert_results_equal(found, theirs.transcribe(samples, fp16=False, **options), len(samples) // 160 / 100)
 
 
+def recorded_german(before: Array) -> Array:
+    """A sentence in German after 35 seconds in which nobody speaks, 16 kHz."""
+    command = ["espeak-ng", "-v", "de", "-s", "140", "--stdout", SENTENCES["de"]]
+    spoken = npwhisper.load_audio(subprocess.run(command, capture_output=True, check=True).stdout)
+    return np.concatenate([before, spoken])
+
+
+@pytest.mark.parametrize("loudness", [0.0, 1e-3], ids=["silence", "faint noise"])
+@pytest.mark.parametrize("options", [{"vad": True}, {"robust": True}, {"clip_timestamps": "34"}], ids=upstream.label)
+def test_the_language_is_that_of_the_speech_not_of_the_silence_before(options: dict[str, Any], loudness: float) -> None:
+    ours, _ = upstream.models("base")
+    noise = np.random.default_rng(0).standard_normal(35 * 16000) * loudness
+    samples = recorded_german(noise.astype(np.float32))
+    assert ours.iter_segments(samples, **options).language == "de"
+    _, probs = ours.detect_language(samples, **options)
+    assert max(probs, key=probs.__getitem__) == "de"
+    _, probs = ours.detect_language(samples)
+    assert max(probs, key=probs.__getitem__) != "de", "else this test shows nothing"
+
+
 def test_most_languages_are_recognised() -> None:
     """The recordings are clear enough to mean something: at most two are taken for another language."""
     ours, _ = upstream.models("base")

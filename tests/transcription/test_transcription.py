@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from npwhisper import DecodingOptions, TranscribeOptions
 from npwhisper.audio import mel, streaming
 from npwhisper.audio.files import open_blocks
 from npwhisper.audio.mel import stft
-from npwhisper.decoding import DecodingResult
+from npwhisper.decoding import DecodingResult, window
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription import passage
@@ -606,6 +607,86 @@ def test_the_language_is_looked_for_in_sound_and_silence(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(heard, [expected])
 
 
+def windows_looked_at(monkeypatch: pytest.MonkeyPatch, samples: Array, **options: Any) -> list[Array]:
+    """What the encoder made of the windows in which the language is looked for."""
+    looked_at: list[Array] = []
+
+    def detect(model: Any, windows: Iterator[Array], threshold: float | None) -> tuple[str, dict[str, float]]:
+        looked_at.extend(windows)
+        return "de", {}
+
+    monkeypatch.setattr(transcription, "language_of_windows", detect)
+    talker().iter_segments(samples, **options)
+    return looked_at
+
+
+@pytest.mark.parametrize(
+    ("options", "starts"),
+    [
+        ({}, [0]),
+        ({"language_detection_segments": 3}, [0, 3000, 6000]),
+        ({"language_detection_segments": 9}, [0, 3000, 6000]),
+        ({"clip_timestamps": "40"}, [4000]),
+        ({"clip_timestamps": "40,50,55,60", "language_detection_segments": 2}, [4000, 5500]),
+    ],
+)
+def test_the_language_is_detected_in_the_windows_that_are_decoded(
+    options: dict[str, Any], starts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, samples = talker(), sounds(70)
+    looked_at = windows_looked_at(monkeypatch, samples, **options)
+    stream = model.iter_segments(samples, language="en", **options)
+    sizes = [1000, 500] if len(starts) == 2 else [min(3000, 7000 - start) for start in starts]
+    for features, start, size in zip(looked_at, starts, sizes, strict=True):
+        expected = model.embed_audio(stream.mel.window(start, size))[0]
+        np.testing.assert_array_equal(np.squeeze(features), expected)
+
+
+@pytest.mark.parametrize("guard", ["vad", "robust"])
+def test_the_silence_that_is_skipped_does_not_decide_the_language(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = npwhisper.load_audio(npwhisper.example())
+    samples = np.concatenate([silence(35), spoken])
+    (start, end), *_ = npwhisper.find_speech(samples)
+    assert 30 < start < 37
+    (features,) = windows_looked_at(monkeypatch, samples, **{guard: True})
+    stream = talker().iter_segments(samples, language="en", vad=True)
+    expected = talker().embed_audio(stream.mel.window(round(start * 100), round((end - start) * 100)))[0]
+    np.testing.assert_array_equal(features, expected)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(None, ("de", 3)), (0.5, ("de", 2)), (0.3, ("en", 1)), (0.9, ("de", 3))],
+)
+def test_several_windows_decide_together_unless_one_is_certain(
+    threshold: float | None, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([{"en": 0.4, "de": 0.35}, {"en": 0.3, "de": 0.6}, {"en": 0.2, "de": 0.3}])
+    monkeypatch.setattr(window, "detect_language", lambda model, mel: (0, next(found)))
+    language, probs = window.language_of_windows(talker(), [sounds(1)] * 3, threshold)
+    assert (language, 3 - len(list(found))) == expected
+    assert probs[language] == max(probs.values())
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (ENGLISH, "an English-only model transcribes, whatever the task: translate with a multilingual model"),
+        (replace(MULTILINGUAL, n_audio_layer=32, n_text_layer=4), "turbo was not trained to translate"),
+        (MULTILINGUAL, None),
+    ],
+)
+def test_a_model_that_cannot_translate_says_so(dims: Any, words: str | None) -> None:
+    model = Script(lambda _: {}, dims.n_vocab)
+    model.dims = replace(dims, n_audio_state=model.dims.n_audio_state)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.iter_segments(silence(1), language="en", task="transcribe")
+        assert not caught
+        model.iter_segments(silence(1), language="en", task="translate")
+    assert [str(warning.message).startswith(words or "nothing") for warning in caught] == [True] * bool(words)
+
+
 @pytest.mark.parametrize(("given_language", "code"), [("German", "de"), ("de", "de"), ("CASTILIAN", "es")])
 def test_a_language_that_is_given_is_echoed(answers: Answers, given_language: str, code: str) -> None:
     answers.add(stamp(0), A)
@@ -763,6 +844,7 @@ COMBINATIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:an English-only model transcribes")
 @pytest.mark.parametrize("number", range(len(COMBINATIONS)))
 def test_invariants_hold_for_all_options(number: int) -> None:
     options, model, recording = COMBINATIONS[number], talker([MULTILINGUAL, ENGLISH][number % 2]), sounds(41.3)
