@@ -150,6 +150,8 @@ def _subframe(bits: Bits, n: int, depth: int) -> Array:
 
 def _predicted(bits: Bits, n: int, depth: int, kind: int) -> Array:
     """The first samples as they are, every other one as predicted from those before it, plus an error."""
+    if not (8 <= kind <= 12 or 32 <= kind <= 63):
+        raise ValueError(f"there is no predictor {kind}")
     order = kind - 31 if kind >= 32 else kind - 8
     samples = [bits.signed(depth) for _ in range(order)]
     shift = 0
@@ -160,8 +162,11 @@ def _predicted(bits: Bits, n: int, depth: int, kind: int) -> Array:
     else:
         weights = FIXED[order]
     weights = weights[::-1]
+    limit = 1 << depth  # wrong coefficients let samples grow without end
     for error in _errors(bits, n, order).tolist():
         samples.append(error + (sum(map(mul, weights, samples[-order:])) >> shift))
+        if abs(samples[-1]) > limit:
+            raise ValueError(f"a sample has over {depth} bits")
     return np.array(samples, dtype=np.int64)
 
 
