@@ -105,8 +105,8 @@ class Transcription(Iterator[Segment]):
         _ = self.journal, self.clips
         try:
             _ = self.tokenizer, self.history, self.seek, self._segments
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            if self.journal.state is None:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if self.journal.state is None or isinstance(error, JournalError):
                 raise
             raise JournalError(f"the journal {self._keeper.name} is damaged: start again without it") from error
 
