@@ -11,10 +11,9 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from npwhisper.decoding.flags import (
 )
 from npwhisper.decoding.options import EVERY_WINDOW, ROBUST
 from npwhisper.whisper.inputs import expanded
+from npwhisper.whisper.outputs import FORMATS, STDIN, Outputs
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
@@ -46,7 +46,6 @@ COMMANDS = {  # the first word of the arguments -> the module that runs it
     "language": "whisper.language_command",
     "report": "whisper.corpus.report_command",
 }
-FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,8 +102,13 @@ def _add_model(group: Any) -> None:
 
 
 def _add_output(group: Any) -> None:
-    group.add_argument("--output_dir", "-o", default=".", help="folder for the output files")
-    group.add_argument("--output_format", "-f", default="all", choices=FORMATS, help="none prints only")
+    place = group.add_mutually_exclusive_group()
+    place.add_argument("--output_dir", "-o", default=".", help="folder for the output files")
+    place.add_argument("--beside", action="store_true", help="write the files of each recording beside it")
+    group.add_argument("--language_in_name", action="store_true", help="talk.de.srt instead of talk.srt")
+    group.add_argument(
+        "--output_format", "-f", default="all", choices=(*FORMATS, "all", "none"), help="none prints only"
+    )
     group.add_argument("--resume", action="store_true", help="go on where a stopped run's journal ends")
     group.add_argument("--verbose", type=boolean, default=True, help="print segments as they come; False: a bar")
 
@@ -115,13 +119,13 @@ def _transcribe(arguments: Sequence[str]) -> int:
     if threads := options.pop("threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # read when NumPy is first imported
         options["num_threads"] = threads
-    recordings, folder, form = (options.pop(name) for name in ("audio", "output_dir", "output_format"))
+    names, form, folder = (options.pop(name) for name in ("audio", "output_format", "output_dir"))
+    beside, with_language = options.pop("beside"), options.pop("language_in_name")
+    outputs = Outputs(form, None if beside else folder, with_language, subtitles)
     try:
         options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
-        recordings = expanded(recordings)
-        if form != "none":
-            _refuse_same_names(recordings)
-        write = _writer(form, folder, subtitles)
+        recordings = expanded(names)
+        outputs.settle(recordings)
         kind, name = options.pop("weights"), options.pop("model")
         model = npwhisper.load_model(name, options.pop("device"), options.pop("model_dir"), weights=kind)
         options["language"] = _language(options["language"], model)
@@ -129,8 +133,7 @@ def _transcribe(arguments: Sequence[str]) -> int:
         path = getattr(error, "filename", None)
         print(_message(error, repr(path) if path else ""), file=sys.stderr)
         return 1
-    journals = None if form == "none" else Path(folder)
-    return max([_one_file(name, model, write, journals, options, len(recordings) > 1) for name in recordings])
+    return max([_one_file(name, model, outputs, options, len(recordings) > 1) for name in recordings])
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -159,52 +162,18 @@ def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
     return "en"
 
 
-Writer = Callable[[dict[str, Any], str], list[Path]]
-
-
-def _writer(form: str, folder: str, subtitles: dict[str, Any]) -> Writer:
-    """What writes the output files; fails if the folder cannot hold some."""
-    from npwhisper.transcription.output.writers import get_writer
-
-    if form == "none":
-        return lambda result, recording: []
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(bytes(1 << 16))
-    writer = get_writer(form, folder)
-    return lambda result, recording: writer(result, recording, subtitles)
-
-
-def _refuse_same_names(recordings: Sequence[str]) -> None:
-    """Raise ValueError if two recordings would write the same output files."""
-    stems = dict[str, str]()
-    for name in recordings:
-        other = stems.setdefault(Path(name).stem, name)
-        if other is not name:
-            raise ValueError(
-                f"{other!r} and {name!r} would write the same output files: rename one, or transcribe them apart with "
-                "different folders (--output_dir)"
-            )
-
-
 def _one_file(
-    recording: str,
-    model: npwhisper.Whisper,
-    write: Writer,
-    journals: Path | None,
-    options: dict[str, Any],
-    is_one_of_many: bool,
+    recording: str, model: npwhisper.Whisper, outputs: Outputs, options: dict[str, Any], is_one_of_many: bool
 ) -> int:
     """Transcribe one recording; a failure is one line and does not stop the others."""
     from npwhisper.transcription.locking import JournalLock
 
-    audio, name = (sys.stdin.buffer, "stdin") if recording == "-" else (recording, recording)
-    journal = None if journals is None else journals / f"{Path(name).stem}.journal"
+    journal = outputs.journal(recording)
     if is_one_of_many and options["verbose"]:
-        print(f"\n{name}", flush=True)
+        print(f"\n{STDIN if recording == '-' else recording}", flush=True)
     try:
         with JournalLock(journal) if journal is not None else contextlib.nullcontext() as lock:
-            _transcribe_into(audio, name, model, write, journal, {**options, "journal": lock})
+            _transcribe_into(recording, model, outputs, journal, {**options, "journal": lock})
     except Exception as error:
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
@@ -214,15 +183,16 @@ def _one_file(
 
 
 def _transcribe_into(
-    audio: Any, name: str, model: npwhisper.Whisper, write: Writer, journal: Path | None, options: dict[str, Any]
+    recording: str, model: npwhisper.Whisper, outputs: Outputs, journal: Path | None, options: dict[str, Any]
 ) -> None:
     """Transcribe and write; the journal goes when the output files are on the disk."""
-    before = set(_outputs(journal))
+    before = outputs.existing(recording)
     try:
-        written = write(model.transcribe(audio, **options), name)
+        result = model.transcribe(sys.stdin.buffer if recording == "-" else recording, **options)
+        written = outputs.write(result, recording)
     except KeyboardInterrupt:
         if journal is not None:
-            _write_part(journal, write, name, bool(before))
+            _write_part(journal, outputs, recording, bool(before))
         raise
     if journal is not None:
         journal.unlink(missing_ok=True)
@@ -230,13 +200,7 @@ def _transcribe_into(
         print(f"npwhisper: wrote {', '.join(map(str, written))}", file=sys.stderr)
 
 
-def _outputs(journal: Path | None) -> list[Path]:
-    """The output files that are there already."""
-    paths = [] if journal is None else [journal.with_name(f"{journal.stem}.{form}") for form in FORMATS]
-    return [path for path in paths if path.exists()]
-
-
-def _write_part(journal: Path, write: Writer, name: str, keep: bool) -> None:
+def _write_part(journal: Path, outputs: Outputs, recording: str, keep: bool) -> None:
     """Write output files of what was recognised so far, unless that would replace earlier ones."""
     from npwhisper.transcription.journal import read_journal
     from npwhisper.transcription.separate import in_order
@@ -244,12 +208,12 @@ def _write_part(journal: Path, write: Writer, name: str, keep: bool) -> None:
     if (part := read_journal(journal)).state is None:
         return
     if keep:
-        print(f"npwhisper: the earlier outputs of {name!r} stay; --resume continues this run", file=sys.stderr)
+        print(f"npwhisper: the earlier outputs of {recording!r} stay; --resume continues this run", file=sys.stderr)
         return
     segments = in_order(part.segments) if "channels" in part.state else part.segments
     text = "".join(segment["text"] for segment in segments)
-    write({"text": text, "segments": segments, "language": part.state["language"]}, name)
-    print(f"npwhisper: {name!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
+    outputs.write({"text": text, "segments": segments, "language": part.state["language"]}, recording)
+    print(f"npwhisper: {recording!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
 
 
 def _message(error: Exception, subject: str = "") -> str:

@@ -16,6 +16,7 @@ from npwhisper.compute.threads import using_threads
 from npwhisper.decoding import DecodingTask
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.transcription.windows import parse_clips
+from npwhisper.whisper.outputs import Outputs
 
 DATA = Path(__file__).parent / "data"
 EXAMPLE = npwhisper.example()
@@ -171,7 +172,7 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().err == "npwhisper: base could not be downloaded: no network\n"
 
 
-VALUES = ("nan", "inf", "-inf", "-1", "0", "1e-9", "1e308", "9" * 20, "-" + "9" * 20, "", "None", "\0", "é")
+VALUES = (" ", "nan", "inf", "-inf", "-1", "0", "1e-9", "1e308", "9" * 20, "-" + "9" * 20, "", "None", "\0", "é")
 FLAGS = [action.option_strings[0] for action in parser()._actions if action.option_strings and action.nargs != 0]
 
 
@@ -281,3 +282,81 @@ def test_detection_in_several_windows_can_be_asked_for() -> None:
     arguments = ["a.wav", "--language_detection_segments", "4", "--language_detection_threshold", "0.5"]
     given = parser().parse_args(arguments)
     assert (given.language_detection_segments, given.language_detection_threshold) == (4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["out/talk.srt"]),
+        (["--language_in_name"], ["out/talk.en.srt"]),
+        (["--beside"], ["in/talk.srt"]),
+        (["--beside", "--language_in_name"], ["in/talk.en.srt"]),
+    ],
+)
+def test_names_of_outputs(options: list[str], names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "talk.flac").write_bytes(Path(EXAMPLE).read_bytes())
+    place = [] if "--beside" in options else ["-o", str(tmp_path / "out")]
+    assert main([str(tmp_path / "in"), "-f", "srt", *place, *options]) == 0
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*") if path.suffix != ".flac"] == names
+    assert Path(tmp_path / names[0]).read_text(encoding="utf-8").startswith("1\n00:00:00,000 --> ")
+
+
+def test_beside_and_another_folder_exclude_each_other() -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([EXAMPLE, "--beside", "-o", "elsewhere"])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "form", "is_taken"),
+    [(243, "all", True), (250, "all", True), (251, "all", False), (251, "srt", True), (251, "json", False)],
+)
+def test_a_name_is_refused_before_the_work_or_written_after_it(
+    n_bytes: int, form: str, is_taken: bool, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    recording = tmp_path / f"{'講' * (n_bytes // 3)}{'x' * (n_bytes % 3)}.wav"
+    recording.touch()
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: model if is_taken else pytest.fail("no work is done"))
+    said = {"text": " Hm", "segments": [{"start": 0.0, "end": 1.0, "text": " Hm"}], "language": "en"}
+    monkeypatch.setattr(npwhisper.Whisper, "transcribe", lambda self, audio, **options: said)
+    assert main([str(recording), "-f", form, "-o", str(tmp_path / "out")]) == (0 if is_taken else 1)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert ("wrote" if is_taken else "the output '.json' of") in error
+    written = {path.suffix for path in (tmp_path / "out").iterdir()}
+    assert written == (
+        ({".txt", ".vtt", ".srt", ".tsv", ".json"} if form == "all" else {f".{form}"}) if is_taken else set()
+    )
+
+
+def test_the_journal_of_a_long_name_is_resumed(tmp_path: Path) -> None:
+    names = [Outputs("srt", str(tmp_path)).journal(f"{'講' * 83}{letter}.wav") for letter in "ab"]
+    assert len({str(name) for name in names}) == 2
+    for name in names:
+        assert name is not None
+        assert len(name.name.encode()) <= 255
+    assert Outputs("srt", str(tmp_path)).journal("talk.wav") == tmp_path / "talk.journal"
+
+
+def test_outputs_that_would_replace_something_else_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(npwhisper, "load_model", lambda *_, **__: pytest.fail("no model is loaded"))
+    (tmp_path / "talk.srt").mkdir()
+    assert main(["talk.wav", "-o", str(tmp_path), "-f", "srt"]) == 1
+    assert "would replace a folder" in capsys.readouterr().err
+    recording = tmp_path / "other.txt"
+    recording.touch()
+    assert main([str(recording), "-o", str(tmp_path), "-f", "txt"]) == 1
+    assert "would replace a recording" in capsys.readouterr().err
+    assert main([str(recording), "-o", str(recording)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_recording_beside_which_nothing_can_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no such folder/talk.wav", "--beside"]) == 1
+    error = capsys.readouterr().err
+    assert "there is no such audio file" in error
+    assert error.count("\n") == 1

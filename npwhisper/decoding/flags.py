@@ -69,7 +69,7 @@ def add_decoding(group: Any) -> None:
     group.add_argument(
         "--task", default="transcribe", choices=("transcribe", "translate"), help="translate: to English"
     )
-    group.add_argument("--language", type=language, help="a code or an English name; detected unless given")
+    group.add_argument("--language", "--lang", type=language, help="a code or an English name; detected unless given")
     add_detection(group)
     group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
     group.add_argument("--seed", type=optional(int), default=0, help="of drawing; None: another every time")
