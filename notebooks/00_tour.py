@@ -28,6 +28,7 @@ import numpy as np
 import npwhisper
 from npwhisper import plot_attention, plot_mel
 from npwhisper.lab import notebooks
+from npwhisper.lab.drawing import plot_network
 
 notebooks.use_style()
 
@@ -199,6 +200,14 @@ print(tokenizer.decode(tokens[len(start) :]))
 #
 # ## Seeing everything
 #
+# Here is the whole network, with the shape of what flows along every arrow. On the right is what happens inside
+# each cross-attention. The boxes will make sense one by one: 02 explains the layers, 03 attention, 05 the blocks.
+
+# %%
+plot_network(d)
+plt.show()
+
+# %% [markdown]
 # `trace` records every intermediate result inside its `with` block, under the names that PyTorch
 # gives to the parts of the same network. Nothing inside the box is hidden.
 
@@ -208,6 +217,14 @@ with npwhisper.trace() as acts:
 print(acts)
 for name in acts.names("decoder.blocks.0*"):
     print(f"{name:42} {acts[name].shape}")
+
+# %% tags=["claim"]
+from npwhisper.lab.drawing import steps
+
+for column in steps(d).values():
+    for step in column[1:]:
+        shape = tuple(len(tokens) if size == "T" else size for size in step.shape)
+        assert not step.trace.startswith("decoder") or acts[step.trace].shape == shape, step
 
 # %% [markdown]
 # One of these arrays deserves a look now. While it writes, the decoder *attends* to the

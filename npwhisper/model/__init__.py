@@ -1,4 +1,4 @@
-"""The network: layers, attention, the cache, encoder and decoder."""
+"""The network: layers, attention, the cache, encoder and decoder; README.md beside this file draws it."""
 
 from __future__ import annotations
 
