@@ -6,24 +6,25 @@ A table may be filled by a call that stands alone, `fill()` or `fill(TABLE)`: th
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
-from npwhisper.lab.grading.source import FUNCTIONS, Source, root_name
-
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+Names: TypeAlias = Mapping[str, list[ast.stmt]]  # the names of a file -> the statements that bind them
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
 
-def changes(statement: ast.stmt, source: Source, open_calls: frozenset[str] = frozenset()) -> Iterator[str]:
+def changes(statement: ast.stmt, names: Names, open_calls: frozenset[str] = frozenset()) -> Iterator[str]:
     """The names of the file that a statement changes, in blocks and in the functions of the file that it calls.
 
     >>> tree = ast.parse("def fill(x):\\n    x.append(1)\\nfill(TABLE)")
-    >>> list(changes(tree.body[1], Source(tree)))
+    >>> list(changes(tree.body[1], {"fill": tree.body[:1]}))
     ['TABLE']
     """
     for node in _executed(statement):
         yield from _directly(node)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in open_calls:
-            yield from _by_call(node, node.func.id, source, open_calls)
+            yield from _by_call(node, node.func.id, names, open_calls)
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
@@ -47,9 +48,9 @@ def _directly(node: ast.AST) -> Iterator[str]:
         yield root_name(node.value.func)
 
 
-def _by_call(call: ast.Call, name: str, source: Source, open_calls: frozenset[str]) -> Iterator[str]:
+def _by_call(call: ast.Call, name: str, names: Names, open_calls: frozenset[str]) -> Iterator[str]:
     """What a function of the file changes: names of the file, and the arguments it is given."""
-    for function in source.names.get(name, []):
+    for function in names.get(name, []):
         if not isinstance(function, ast.FunctionDef):
             continue
         given = _given(call, function.args)
@@ -57,7 +58,7 @@ def _by_call(call: ast.Call, name: str, source: Source, open_calls: frozenset[st
         yield from foreign
         local = _bound_in(function) - foreign
         for inner in function.body:
-            for changed in changes(inner, source, open_calls | {name}):
+            for changed in changes(inner, names, open_calls | {name}):
                 if changed in given:
                     yield given[changed]
                 elif changed not in local:
@@ -66,8 +67,8 @@ def _by_call(call: ast.Call, name: str, source: Source, open_calls: frozenset[st
 
 def _given(call: ast.Call, parameters: ast.arguments) -> dict[str, str]:
     """The names of parameters -> the names of what the call puts there."""
-    names = [parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args)]
-    given = {name: root_name(value) for name, value in zip(names, call.args, strict=False)}
+    places = (parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args))
+    given = {name: root_name(value) for name, value in zip(places, call.args, strict=False)}
     return given | {keyword.arg: root_name(keyword.value) for keyword in call.keywords if keyword.arg}
 
 
@@ -75,3 +76,10 @@ def _bound_in(function: ast.FunctionDef) -> set[str]:
     """The names that belong to a function."""
     stored = (n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
     return {*stored, *(n.arg for n in ast.walk(function.args) if isinstance(n, ast.arg))}
+
+
+def root_name(node: ast.AST) -> str:
+    """The name at the beginning of `a.b[c].d()`, or nothing."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""

@@ -200,7 +200,7 @@ def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.
     """The statements that the tasks need, directly or through others, and the names."""
     source = Source(ast.Module(list(nodes), []))
     touched = {
-        node: set(_bindings(node)) | {n for n in changes(node, source) if not source.origin(n)} for node in nodes
+        node: set(_bindings(node)) | {n for n in changes(node, source.names) if not source.origin(n)} for node in nodes
     }
     names = {name for node in nodes for name in touched[node] if _is_task(node, name, tasks)}
     new, kept = {node for node in nodes if _changes_modules(node, source)}, set[ast.stmt]()
@@ -243,7 +243,7 @@ def _bindings(node: ast.stmt) -> Iterator[str]:
 
 def _changes(node: ast.stmt, source: Source) -> Iterator[str]:
     """The names that a statement changes, but for those of other modules."""
-    return (name for name in changes(node, source) if not source.origin(name))
+    return (name for name in changes(node, source.names) if not source.origin(name))
 
 
 def _inside(node: ast.stmt) -> Iterator[ast.stmt]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.changing import FUNCTIONS, changes, root_name
 from npwhisper.lab.grading.rules import (
     BUILTINS,
     DUNDERS,
@@ -26,7 +27,6 @@ from npwhisper.lab.grading.rules import (
     refusal,
 )
 
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 SCOPES = (*FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 HARMLESS = ("matplotlib", "os.environ")  # whose settings a file may change
 Scope = dict[str, str]  # a name -> the dotted name that it was imported from, or nothing
@@ -52,6 +52,15 @@ class Source:
         if not isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
             for inner in statements(statement):
                 self._bind(inner, is_direct=False)
+
+    @cached_property
+    def changes(self) -> dict[str, list[ast.stmt]]:
+        """The names whose parts the file changes, each with the statements that do so: `x.append(y)`, `x.y = z`."""
+        found: dict[str, list[ast.stmt]] = {}
+        for statement in self.tree.body:
+            for name in set(changes(statement, self.names)):
+                found.setdefault(name, []).append(statement)
+        return found
 
     @property
     def tasks(self) -> list[str]:
@@ -80,7 +89,8 @@ class Source:
             last = self.names.get(task, [None])[-1]
             found |= {Finding(getattr(last, "lineno", 0), sentence) for sentence in _judge(task, origin)}
         while open_names:
-            for statement in self.names.get(open_names.pop(), []):
+            name = open_names.pop()
+            for statement in [*self.names.get(name, []), *self.changes.get(name, [])]:
                 uses = Uses(self, task)
                 found |= set(uses.look(statement))
                 open_names += uses.names - seen
@@ -281,13 +291,6 @@ def read(path: Path) -> Source:
         return Source(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Source(ast.Module([], []))
-
-
-def root_name(node: ast.AST) -> str:
-    """The name at the beginning of `a.b[c].d()`, or nothing."""
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def bound(node: ast.AST) -> Iterator[tuple[str, str]]:

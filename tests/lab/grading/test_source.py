@@ -107,6 +107,17 @@ CHEATS = {
         "softmax",
         "line 2: the file changes npwhisper.lab.checking",
     ),
+    "another function's code": (
+        "import npwhisper.model.layers as n\ndef softmax(x): return x\nsoftmax.__code__ = n.softmax.__code__",
+        "softmax",
+        "line 3: it uses __code__",
+    ),
+    "put into a list": (
+        "import npwhisper.model.layers as n\nF = []\ndef fill(f): f.append(n.softmax)\nfill(F)\n"
+        "def softmax(x): return F[0](x)",
+        "softmax",
+        "line 3: it uses npwhisper's softmax",
+    ),
     "another library": (
         "import torch\ndef softmax(x): return torch.softmax(torch.tensor(x), -1).numpy()",
         "softmax",
