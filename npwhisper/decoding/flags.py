@@ -120,6 +120,7 @@ def add_words(group: Any) -> None:
     """Word timestamps and subtitles."""
     count = optional(int)
     group.add_argument("--word_timestamps", type=boolean, default=False, help="find when each word is said")
+    group.add_argument("--spread_words", type=boolean, default=False, help="give words that last no time a duration")
     group.add_argument("--prepend_punctuations", default=PREPENDED, help="signs that join the next word")
     group.add_argument("--append_punctuations", default=APPENDED, help="signs that join the word before")
     group.add_argument("--highlight_words", type=boolean, default=False, help="underline each word as it is said")

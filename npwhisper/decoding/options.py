@@ -169,7 +169,7 @@ def _is_patience(patience: float | None, beam_size: int | None) -> bool:
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to transcribe a recording. `hotwords`, and those from `vad` on, are additions to openai-whisper's.
+    """How to transcribe a recording. Additions to openai-whisper's: `hotwords`, `spread_words`, and those from `vad` on.
 
     Parameters
     ----------
@@ -191,6 +191,8 @@ class TranscribeOptions:
         Words that every window is told, before all else.
     word_timestamps : bool
         Whether each segment gets ``words`` with start, end and probability.
+    spread_words : bool
+        Give words that last no time a duration, of a pause beside them or of a neighbour (needs `word_timestamps`).
     prepend_punctuations, append_punctuations : str
         Signs that join the next and the previous word.
     clip_timestamps : str or sequence of float
@@ -243,6 +245,7 @@ class TranscribeOptions:
     carry_initial_prompt: bool = False
     hotwords: str | None = None
     word_timestamps: bool = False
+    spread_words: bool = False
     prepend_punctuations: str = PREPENDED
     append_punctuations: str = APPENDED
     clip_timestamps: str | Sequence[float] = "0"
@@ -302,6 +305,7 @@ class TranscribeOptions:
             "batch_size is at least 1, or None": self.batch_size is not None and self.batch_size < 1,
             "language_detection_segments is at least 1": self.language_detection_segments < 1,
             "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
+            "spread_words needs word_timestamps=True": self.spread_words and not self.word_timestamps,
             "channels is 'mix' or 'separate'": self.channels not in ("mix", "separate"),
             "channel chooses one, channels='separate' takes all of them: leave one out": bool(
                 self.channels == "separate" and self.channel is not None

@@ -8,7 +8,8 @@ from npwhisper import lazily
 
 if TYPE_CHECKING:
     from npwhisper.timing.punctuation import *
+    from npwhisper.timing.spreading import *
     from npwhisper.timing.warping import *
     from npwhisper.timing.words import *
 
-__getattr__, __dir__ = lazily(__name__, "warping", "punctuation", "words")
+__getattr__, __dir__ = lazily(__name__, "warping", "punctuation", "words", "spreading")

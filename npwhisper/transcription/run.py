@@ -23,6 +23,7 @@ from npwhisper.compute.threads import using_threads
 from npwhisper.decoding import DecodingResult, DecodingTask, encode, language_of_windows, require_languages
 from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.model import Network
+from npwhisper.timing import spread
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint
@@ -300,6 +301,8 @@ class Transcription(Iterator[Segment]):
 
     def _recorded(self, segments: list[Segment]) -> list[Segment]:
         """Number the segments of a window, and write them down before they are given."""
+        if self.options.spread_words:
+            segments = [{**segment, "words": spread(segment["words"])} for segment in segments]
         segments = [{"id": i, **self._keeper.tags, **segment} for i, segment in enumerate(segments, self._n_segments)]
         self._n_segments += len(segments)
         self._keeper.add(segments, self.state())

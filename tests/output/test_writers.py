@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,17 @@ def test_cleared_segments_give_no_cue_and_no_line() -> None:
 def test_options_of_lines_need_words() -> None:
     result = {"segments": [wordless(" Hello there."), CLEARED, wordless(" And you?", 8.0, 9.0)]}
     assert to_srt(result, max_line_width=5, max_line_count=2, highlight_words=True) == to_srt(result)
+
+
+@pytest.mark.parametrize("write", [to_srt, to_vtt])
+def test_options_of_lines_without_any_words_give_a_warning(write: Callable[..., str]) -> None:
+    result = {"segments": [wordless(" Hello there."), wordless(" And you?", 8.0, 9.0)]}
+    with pytest.warns(UserWarning, match=r"^max_line_count has no effect without word times: transcribe with word_t"):
+        assert write(result, max_line_count=2) == write(result)
+    with pytest.warns(UserWarning, match=r"^max_line_width and max_line_count have no effect without word times"):
+        assert write(result, max_line_width=5, max_line_count=2) == write(result)
+    assert write({"segments": []}, max_line_count=2) == write({"segments": []})
+    assert write(result, max_line_count=None, highlight_words=False) == write(result)
 
 
 @pytest.mark.parametrize(("start", "n_cues"), [(3.5, 1), (3.75, 2)])

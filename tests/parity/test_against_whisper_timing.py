@@ -62,6 +62,7 @@ def upstream(name: str, result: dict[str, Any], options: dict[str, Any]) -> str:
     return file.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:.*without word times")  # theirs says nothing
 @settings(max_examples=400, deadline=None)
 @given(
     results(),

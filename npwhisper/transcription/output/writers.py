@@ -23,6 +23,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeAlias
@@ -37,6 +38,7 @@ Result: TypeAlias = Mapping[str, Any]
 Options: TypeAlias = "Mapping[str, Any] | None"
 """Those of `cues`."""
 
+LINE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
 LONGEST_LINE = 1000  # characters of a subtitle's line when no width is asked for
 LONG_PAUSE = 3.0  # seconds of silence that end a subtitle when segments may be joined
 
@@ -108,7 +110,7 @@ def cues(
 ) -> Iterator[Cue]:
     """Cut a result into the cues of a subtitle file.
 
-    Without word times every segment is one cue and the options have no effect.
+    Without word times every segment is one cue and the options have no effect, of which a warning tells.
 
     Parameters
     ----------
@@ -137,6 +139,8 @@ def cues(
     >>> [cue.text for cue in cues(result, max_line_width=8)]
     ['Ask not\\nwhat']
     """
+    asked = (highlight_words, max_line_width, max_line_count, max_words_per_line)
+    _warn_without_words(result["segments"], dict(zip(LINE_OPTIONS, asked, strict=True)))
     for _, run in itertools.groupby(result["segments"], key=channel_mark):
         segments = list(run)
         if any(segment.get("words") for segment in segments):
@@ -148,6 +152,15 @@ def cues(
         for cue in found:
             if cue.text.strip():
                 yield Cue(cue.start, _later(cue.start, cue.end), channel_mark(segments[0]) + _safe(cue.text))
+
+
+def _warn_without_words(segments: Sequence[Result], options: Mapping[str, Any]) -> None:
+    """Warn of options that have no effect, because no segment has times of words."""
+    asked = [name for name in options if options[name]]
+    if asked and segments and not any("words" in segment for segment in segments):
+        effect = "has no effect" if len(asked) == 1 else "have no effect"
+        advice = "transcribe with word_timestamps=True"
+        warnings.warn(f"{' and '.join(asked)} {effect} without word times: {advice}", stacklevel=2)
 
 
 def _later(start: float, end: float) -> float:
