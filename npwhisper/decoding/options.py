@@ -169,7 +169,7 @@ def _is_patience(patience: float | None, beam_size: int | None) -> bool:
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to transcribe a recording. Additions to openai-whisper's: `hotwords`, `spread_words`, and those from `vad` on.
+    """How to transcribe a recording. `hotwords`, `spread_words`, and those from `vad` on are not openai-whisper's.
 
     Parameters
     ----------
