@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -195,7 +196,12 @@ def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
     _remove_stale_parts(path.parent)
     with replacing(path) as file:
         target = _Bounded(file)
-        pooch.HTTPDownloader(progressbar=progress, timeout=STALLED)(url, target, None)
+        try:
+            pooch.HTTPDownloader(progressbar=progress, timeout=STALLED)(url, target, None)
+        except BaseException:
+            if progress and target.size:
+                print(file=sys.stderr)  # pooch leaves the bar's line open
+            raise
         if target.digest.hexdigest() != sha256:
             raise ValueError("the file that came has another SHA-256: it was cut short or changed on the way")
 

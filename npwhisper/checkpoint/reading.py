@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from npwhisper.checkpoint.ctranslate2 import looks_like_ctranslate2, read_ctrans
 from npwhisper.checkpoint.folders import require_openable
 from npwhisper.checkpoint.ggml import looks_like_ggml, read_ggml
 from npwhisper.checkpoint.huggingface import read_huggingface
+from npwhisper.checkpoint.json_text import loads
 from npwhisper.checkpoint.mapped import map_file
 from npwhisper.checkpoint.mlx import looks_like_mlx, read_mlx
 from npwhisper.checkpoint.names import inferred_dims, openai_names
@@ -125,7 +125,7 @@ def _our_metadata(metadata: dict[str, str]) -> dict[str, Any]:
 
 def _json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} in the metadata is not JSON: the file is broken") from error
 

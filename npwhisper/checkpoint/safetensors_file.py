@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from npwhisper.checkpoint.contents import Checkpoint, CheckpointError
+from npwhisper.checkpoint.json_text import loads
 from npwhisper.checkpoint.mapped import cut, shaped
 from npwhisper.checkpoint.numbers import bfloat16, stored, stored_dtype, widened
 from npwhisper.tracing.seam import Array
@@ -61,9 +62,7 @@ def _header(data: Array) -> tuple[dict[str, Any], Array]:
             f"the safetensors header claims {length} bytes of a file of {data.size}: it is cut short or broken"
         )
     try:
-        header: dict[str, Any] = json.loads(
-            data[8 : 8 + length].tobytes().decode(), object_pairs_hook=_without_duplicates
-        )
+        header: dict[str, Any] = loads(data[8 : 8 + length].tobytes().decode(), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from pathlib import Path
 from typing import Any
 
 from npwhisper.checkpoint.contents import CheckpointError
+from npwhisper.checkpoint.json_text import loads
 
 LONGEST_JSON = 10_000_000
 
@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(text) > LONGEST_JSON:
         raise CheckpointError(f"{path.name} has over {LONGEST_JSON} bytes: it is no settings file")
     try:
-        content = json.loads(text.decode())
+        content = loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not JSON: the file is broken") from error
     if not isinstance(content, dict):

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from npwhisper.checkpoint.json_text import loads
 from npwhisper.compute.int8 import Int8Matrix
 from npwhisper.tracing.seam import Array
 from npwhisper.transcription.locking import JournalError as JournalError
@@ -76,7 +77,7 @@ def _whole(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     entries = list[dict[str, Any]]()
     for line in lines:
         try:
-            entry: Any = json.loads(line) if line.endswith(b"\n") else None
+            entry: Any = loads(line) if line.endswith(b"\n") else None
         except (ValueError, RecursionError):
             entry = None
         if not (_is_window(entry, len(entries)) if entries else isinstance(entry, dict) and "journal" in entry):

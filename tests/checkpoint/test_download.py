@@ -396,3 +396,93 @@ def test_the_command_line_says_in_one_line_that_there_is_no_network(
         err = capsys.readouterr().err
         assert err.count("\n") == 1, err
         assert "place tiny.pt there by hand" in err
+
+
+# --- a server that misbehaves ----------------------------------------------------------------------------------------
+
+
+class Misbehaving(BaseHTTPRequestHandler):
+    """/HOW/...: what is wrong with the answer."""
+
+    def do_GET(self) -> None:
+        how = self.path.split("/")[1]
+        with contextlib.suppress(ConnectionError):  # who asked may be gone
+            getattr(self, how)()
+
+    def endless(self) -> None:
+        """Bytes that never end, with no length told."""
+        self.answer(200)
+        while True:
+            self.wfile.write(bytes(1 << 16))
+
+    def dripping(self) -> None:
+        """Half a kilobyte at a time, each soon enough not to stall."""
+        self.answer(200, **{"Content-Length": "200000"})
+        for _ in range(400):
+            self.wfile.write(bytes(500))
+            time.sleep(0.02)
+
+    def elsewhere(self) -> None:
+        self.answer(302, Location="file:///etc/hostname")
+
+    def round(self) -> None:
+        self.answer(302, Location=self.path)
+
+    def gone(self) -> None:
+        self.answer(404)
+
+    def short(self) -> None:
+        """The length that was told, but other bytes."""
+        self.answer(200, **{"Content-Length": "9"})
+        self.wfile.write(b"not tiny.")
+
+    def silent(self) -> None:
+        """No answer at all."""
+
+    def garbage(self) -> None:
+        self.wfile.write(b"\x80\x02 this is no HTTP\r\n\r\n")
+
+    def answer(self, status: int, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output quiet."""
+
+
+REASONS = {
+    "endless": "over 300000 bytes came, more than any model has",
+    "dripping": "it took over 0.0 hours",
+    "elsewhere": "InvalidSchema",
+    "round": "TooManyRedirects",
+    "gone": "404 Client Error",
+    "short": "the file that came has another SHA-256",
+    "silent": "ConnectionError",
+    "garbage": "ConnectionError",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_every_failure_is_one_line_and_leaves_nothing(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from npwhisper.__main__ import main
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(download, "LARGEST", 300_000)
+    monkeypatch.setattr(download, "LONGEST", 0.2 if how == "dripping" else 60)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        monkeypatch.setitem(OFFICIAL, "tiny", (f"http://127.0.0.1:{server.server_port}/{how}/tiny.pt", SHA256))
+        status = main(["a.wav", "--model", "tiny", "--model_dir", str(tmp_path / "cache"), "-f", "none"])
+        gc.collect()  # the connection, which pooch leaves open
+        server.shutdown()
+        thread.join()
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("npwhisper: "))
+    assert status == 1
+    assert REASONS[how] in line
+    assert "place tiny.pt there by hand" in line
+    assert list((tmp_path / "cache").iterdir()) == []

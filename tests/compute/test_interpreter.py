@@ -55,3 +55,37 @@ def expected() -> str:
 def test_the_interpreters_switches_change_no_result(way: str, expected: str) -> None:
     assert said(*WAYS[way]) == expected
     assert "'words': " in expected
+
+
+DEEP = """
+import sys
+sys.setrecursionlimit(10**6)
+import pathlib, tempfile
+import hostile, hostile_folders
+from npwhisper.checkpoint import CheckpointError, read_checkpoint
+from npwhisper.lab.grading.wire import WireError, unpack
+from npwhisper.transcription.journal import read_journal
+deep = [(name, make) for name, (make, _) in hostile.CASES.items() if "deep" in name]
+folders = [(name, make) for name, (make, _) in hostile_folders.CASES.items() if "deep" in name]
+with tempfile.TemporaryDirectory() as folder:
+    for i, (name, make) in enumerate(deep + folders):
+        path = pathlib.Path(folder, str(i))
+        path.write_bytes(make()) if i < len(deep) else hostile_folders.write(path, make())
+        try:
+            read_checkpoint(path)
+        except CheckpointError:
+            print("refused")
+    path.with_name("journal").write_bytes(b'{"journal": 1}\\n' + b"[" * 10**6 + b"\\n")
+    print(read_journal(path.with_name("journal")).size)
+try:
+    unpack((10**6).to_bytes(8, "big") + b"[" * 10**6)
+except WireError as error:
+    print(error)
+"""
+
+
+def test_a_raised_recursion_limit_lets_no_file_kill_python() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*PLACES, ROOT / "tests" / "checkpoint"]))}
+    run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, env=environment)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == 5 * "refused\n" + "15\nthis is no message: RecursionError\n"

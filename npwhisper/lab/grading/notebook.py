@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from npwhisper.checkpoint.json_text import loads
 from npwhisper.lab.exercises import EXERCISES
 from npwhisper.lab.grading.changing import changes
 from npwhisper.lab.grading.encodings import read_text
@@ -103,7 +103,7 @@ def _reason(text: str) -> str:
 def _cells(path: Path) -> Iterator[tuple[int, str]]:
     """The number (from 1) and the code of every code cell; cells that are damaged have none."""
     try:
-        notebook: Any = json.loads(read_text(path)[0])
+        notebook: Any = loads(read_text(path)[0])
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
         found = [(number, _code(cell)) for number, cell in enumerate(cells, 1)]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, IndexError) as error:

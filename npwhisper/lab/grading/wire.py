@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.checkpoint.json_text import loads
 from npwhisper.tracing.seam import Array
 
 LIMIT = 64 * 2**20  # bytes of one message; the largest right answer has 200 kB
@@ -60,7 +61,7 @@ def unpack(message: bytes) -> Any:
     """
     try:
         length = int.from_bytes(message[:HEADER], "big")
-        header = json.loads(message[HEADER : HEADER + length])
+        header = loads(message[HEADER : HEADER + length])
         return _Reader(message, HEADER + length).value(header)
     except WireError:
         raise
