@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from npwhisper.audio.ffmpeg import ffmpeg_blocks, ffmpeg_channels
 from npwhisper.audio.libsndfile import soundfile_blocks, soundfile_channels
 from npwhisper.audio.mixing import EVERYTHING, Channel, Chosen, check_channel, check_track
 from npwhisper.audio.plain import plain_blocks, plain_channels
+from npwhisper.audio.recorded import unpacked
 from npwhisper.audio.samples import as_samples, blocks_of, to_mono
 from npwhisper.audio.units import SAMPLE_RATE, AudioError, AudioInput, Blocks, check_rate, name_of
 from npwhisper.tracing.seam import Array
@@ -38,7 +39,8 @@ def load_audio(
     file : str, PathLike, bytes-like, binary file object or array
         A path; the contents of a file; an object whose ``read()`` gives them; or samples already at rate `sr`, of shape
         (samples,), (samples, channels) or (channels, samples), the smaller axis being the channels. Arrays of int8,
-        int16 and int32 are divided by their full scale, uint8 is centred first, floats are taken as they are.
+        int16 and int32 are divided by their full scale, uint8 is centred first, floats are taken as they are. Also a
+        dict of Hugging Face's ``datasets`` (``{"array", "sampling_rate"}``), or torchcodec's ``AudioDecoder``.
     sr : int
         Samples per second of the result.
     channel : str or int, optional
@@ -73,7 +75,7 @@ def load_audio(
     array([-1. ,  0. ,  0.5], dtype=float32)
     """
     check_rate(sr, "the wanted result")
-    chosen = checked_choice(channel, audio_track)
+    chosen, file = checked_choice(channel, audio_track), unpacked(file, sr)
     if not is_encoded(file):
         return to_mono(as_samples(file), channel)
     return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)), chosen)[0]
@@ -82,6 +84,11 @@ def load_audio(
 def is_encoded(audio: Any) -> bool:
     """Whether this is a file, by whatever handle, and not samples."""
     return isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read")
+
+
+def is_container(audio: Any) -> bool:
+    """Whether this is a recording of another library, see `unpacked`."""
+    return isinstance(audio, Mapping) or hasattr(audio, "get_all_samples")
 
 
 def checked_choice(channel: Channel, audio_track: int | None) -> Chosen:
@@ -98,6 +105,7 @@ def open_blocks(
 
     Returns what `use` returned, and a function that starts the same stream anew.
     """
+    file = unpacked(file, sr)
     if not is_encoded(file):
         samples = to_mono(as_samples(file), chosen.channel)
         return use(blocks_of(samples)), functools.partial(blocks_of, samples)
@@ -112,6 +120,7 @@ def open_blocks(
 
 def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
     """How many channels a recording has; of joined ones, the largest number."""
+    file = unpacked(file)
     if not is_encoded(file):
         samples = as_samples(file)
         return 1 if samples.ndim == 1 else min(samples.shape)
@@ -146,6 +155,7 @@ def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[
 
 def located(file: AudioInput) -> Any:
     """What can be read several times: the path of a regular file, or else contents; samples as they are."""
+    file = unpacked(file)
     return _locate(file) if is_encoded(file) else file
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper.audio import units
-from npwhisper.audio.files import is_encoded, load_audio
+from npwhisper.audio.files import is_container, is_encoded, load_audio
 from npwhisper.audio.mel_array import MelArray
 from npwhisper.audio.samples import as_samples, blocks_of, pad_or_trim
 from npwhisper.audio.units import HOP_LENGTH, N_FFT, SAMPLE_RATE, AudioError, AudioInput, Blocks
@@ -170,7 +170,7 @@ def log_mel_spectrogram(audio: AudioInput, n_mels: int = 80, padding: int = 0, d
             f"device {device!s} was asked for, but npwhisper computes on the CPU; use 'cpu' or leave it out"
         )
     filters = mel_filters(n_mels)
-    samples = load_audio(audio) if is_encoded(audio) else as_samples(audio)
+    samples = load_audio(audio) if is_encoded(audio) or is_container(audio) else as_samples(audio)
     if samples.ndim == 2:
         return np.stack([_log_mel(item, filters, padding) for item in samples]).view(MelArray)
     return _log_mel(samples, filters, padding).view(MelArray)

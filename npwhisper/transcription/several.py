@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from npwhisper.audio.files import is_encoded
+from npwhisper.audio.files import is_container, is_encoded
 from npwhisper.compute.threads import using_threads
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.model import Network
@@ -33,7 +33,7 @@ def is_several(audio: Any) -> bool:
     (True, False, False)
     """
     is_list = isinstance(audio, (list, tuple)) and len(audio) > 0
-    return is_list and all(is_encoded(x) or (isinstance(x, np.ndarray) and x.ndim > 0) for x in audio)
+    return is_list and all(_is_file(x) or (isinstance(x, np.ndarray) and x.ndim > 0) for x in audio)
 
 
 def is_recording(audio: Any) -> bool:
@@ -42,7 +42,11 @@ def is_recording(audio: Any) -> bool:
     >>> is_recording("a.flac"), is_recording(np.zeros(9)), is_recording(np.zeros((80, 3000)))
     (True, True, False)
     """
-    return is_encoded(audio) or np.ndim(audio) < 2
+    return _is_file(audio) or np.ndim(audio) < 2
+
+
+def _is_file(audio: Any) -> bool:
+    return is_encoded(audio) or is_container(audio)
 
 
 def name_of(audio: Any, number: int) -> str:
