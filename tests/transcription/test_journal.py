@@ -530,6 +530,23 @@ def test_a_disk_that_fills_up_keeps_the_windows_before(
     assert outputs() == expected
 
 
+def test_outputs_are_on_the_disk_before_the_journal_goes(talk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    sync, replace, unlink = os.fsync, os.replace, Path.unlink
+
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".journal":
+            events.append("journal removed")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append("sync") or sync(descriptor))
+    monkeypatch.setattr(os, "replace", lambda a, b: events.append(f"named {Path(b).suffix}") or replace(a, b))
+    monkeypatch.setattr(Path, "unlink", removed)
+    assert main([talk, *ARGUMENTS]) == 0
+    named = [f"named .{form}" for form in ("txt", "vtt", "srt", "tsv", "json")]
+    assert events[-11:] == [event for name in named for event in ("sync", name)] + ["journal removed"]
+
+
 def test_a_recording_that_cannot_be_read_leaves_no_journal(talk: str) -> None:
     Path(talk).write_bytes(b"no sound")
     assert main([talk, *ARGUMENTS]) == 1
