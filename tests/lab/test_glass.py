@@ -11,6 +11,8 @@ import pytest
 
 import npwhisper
 from npwhisper.lab.glass import Run, page, record, replay
+from npwhisper.lab.glass.command import parser, search_options
+from npwhisper.lab.glass.command import run as command
 from npwhisper.lab.glass.comparing import difference
 from npwhisper.lab.glass.hearing import peaks, pooled
 from npwhisper.lab.glass.packing import levels, pack, unpack
@@ -207,6 +209,7 @@ def test_a_longer_recording_has_a_block_for_each_window(model: npwhisper.Whisper
     assert run.overview[1]["start"] > 0
     metas = [unpack(block)[0] for block in run.windows]
     assert [meta["decision"]["start"] for meta in metas] == [w["start"] for w in run.overview]
+    assert max(map(len, run.windows)) < 5e6  # of 30 seconds, as it stands in the page
 
 
 def test_packing_round_trips_and_refuses_what_a_browser_has_no_array_for() -> None:
@@ -245,3 +248,27 @@ def test_wrong_sources_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the trace holds no window"):
         npwhisper.glass(Activations(), tmp_path / "a.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_passes_on_only_what_is_given() -> None:
+    assert search_options(parser().parse_args(["a.wav"])) == {}
+    given = ["--channel", "left", "--audio_track", "1", "--beam_size", "None", "--robust", "--vad", "--lang", "en"]
+    assert search_options(parser().parse_args(["a.wav", *given])) == {
+        "channel": "left", "audio_track": 1, "beam_size": None, "vad": True, "language": "en",
+        "condition_on_previous_text": False, "no_repeat_ngram_size": 10,
+    }  # fmt: skip
+    steps = ["--temperature", "0.5", "--temperature_increment_on_fallback", "0.25"]
+    assert search_options(parser().parse_args(["a.wav", *steps])) == {"temperature": [0.5, 0.75, 1.0]}
+    with pytest.raises(SystemExit):
+        parser().parse_args(["a.wav", "--channels", "separate"])  # a page shows one sound
+
+
+def test_the_command_writes_a_page_of_one_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import soundfile
+
+    sound = npwhisper.load_audio(JFK)[:32000]
+    soundfile.write(tmp_path / "two.wav", np.stack([np.zeros_like(sound), sound], axis=1), 16000)
+    options = ["-o", str(tmp_path / "two.html"), "--channel", "right", "--word_timestamps", "False", "--threads", "1"]
+    assert command([str(tmp_path / "two.wav"), *options]) == 0
+    assert "2.0 s in 1 window(s)" in capsys.readouterr().out
+    assert (tmp_path / "two.html").stat().st_size < 5e6

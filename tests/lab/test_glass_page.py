@@ -15,11 +15,28 @@ import pytest
 
 import npwhisper
 from npwhisper.lab.glass import Run, glass, record
+from npwhisper.lab.glass.packing import unpack
 from npwhisper.tracing.seam import Activations
 
 pytestmark = pytest.mark.slow
 
 JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+VIEWS = ("overview", "sound", "encoder", "cross", "decoder", "tokens", "times", "decisions")
+CONTROLS = ("button", "slider", "combobox", "image", "tab")
+OPEN_ALL = """() => [...document.querySelectorAll('#map [data-node]')].flatMap(({ dataset: { node } }) => {
+  const event = () => new MouseEvent('click', { bubbles: true });
+  const click = (selector) => document.querySelector(selector).dispatchEvent(event());
+  const read = () => ['#box-name', '#formula', '#panel pre', '#panel table', '#panel .worked'].map(
+    (part) => document.querySelector(part)?.textContent ?? '');
+  click(`#map [data-node="${node}"]`);
+  const inside = [...document.querySelectorAll('#panel [data-box]')].map((button) => button.dataset.box);
+  return [read(), ...inside.map((box) => {
+    click(`#map [data-node="${node}"]`);
+    click(`#panel [data-box="${box}"]`);
+    return read();
+  })];
+})"""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -177,6 +194,76 @@ def test_every_box_opens_with_formula_source_and_the_recorded_cell(
     page.keyboard.press("Escape")
     assert page.query_selector("#box-name") is None
     shown.check()
+
+
+def test_from_the_drawing_every_box_opens(shown: Watched, traced: tuple[Run, Activations]) -> None:
+    """Formula, shapes, the source that ran, and one cell that gives the recorded number."""
+    boxes = unpack(traced[0].windows[0])[0]["boxes"]
+    opened = {name: parts for name, *parts in shown.page.evaluate(OPEN_ALL)}
+    assert boxes.keys() <= opened.keys()
+    for name, box in boxes.items():
+        formula, source, shapes, worked = opened[name]
+        assert len(formula) > 5, name
+        assert "def " in source, name
+        assert "in letters" in shapes, name
+        assert "here→" in shapes.replace(" ", ""), name
+        assert ("✓ the same" in worked) == ("recorded" in box["cell"]), name
+    shown.check()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_and_every_control_has_a_name(shown: Watched, theme: str) -> None:
+    page = shown.page
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour on its way to another
+    tree = page.context.new_cdp_session(page)
+    for view in VIEWS:
+        shown.view(view)
+        assert page.evaluate(CONTRAST) == [], view
+        nodes = tree.send("Accessibility.getFullAXTree")["nodes"]
+        named = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
+        controls = [(role, name) for role, name in named if role in CONTROLS]
+        assert len(controls) > 50
+        assert [role for role, name in controls if not name.strip()] == [], view
+    shown.check()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_no_view_is_wider_than_the_screen(shown: Watched, width: int) -> None:
+    shown.page.set_viewport_size({"width": width, "height": 800})
+    for view in VIEWS:
+        shown.view(view)
+        widths = "['html', '#view'].map(q => document.querySelector(q)).map(e => e.scrollWidth - e.clientWidth)"
+        assert shown.page.evaluate(widths) == [0, 0], view
+
+
+def test_the_four_questions_of_a_first_visit_are_answered(shown: Watched) -> None:
+    page = shown.page
+    shown.view("cross")  # which head follows the sound? The best one is shown first
+    best = page.text_content("#best-head") or ""
+    layer, head = shown.attribute('[data-head][aria-pressed="true"]', "data-head").split(".")
+    assert best.startswith(f"block {layer}, head {head} (r = 0.9")
+    page.click('[data-step="0"]')  # which rule forbade what at the first step?
+    shown.view("tokens")
+    assert int(shown.attribute('[data-rule="suppress_blank"] [data-forbidden]', "data-forbidden")) == 2
+    assert "a window begins with a timestamp" in (page.text_content('[data-rule="apply_timestamp_rules"]') or "")
+    page.click('#tokens [data-step]:has-text("country")')  # why "country", and not "county"?
+    page.click('#candidates button:has-text("␣county")')
+    assert float(shown.attribute("#why [data-difference]", "data-difference")) > 5
+    shown.view("times")  # when was it said, and how do we know?
+    assert "“country” was said from 6.02 s to 6.36 s" in (page.text_content("#word-card") or "")
+    shown.check()
+
+
+def test_it_prints_light_and_without_controls(shown: Watched) -> None:
+    page = shown.page
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.get_attribute("html", "data-theme") == "light"
+    page.emulate_media(media="print")
+    assert [page.is_visible(part) for part in ("#tabs", "#map", "#start-tour", "#view")] == [False, False, False, True]
+    assert page.evaluate("document.querySelector('#view').scrollHeight <= document.querySelector('#view').clientHeight")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.get_attribute("html", "data-theme") == "dark"
 
 
 def test_the_tour_has_eight_stops(shown: Watched) -> None:

@@ -8,30 +8,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npwhisper.lab.glass import glass
+from npwhisper.decoding.flags import (
+    add_decoding,
+    add_fallback,
+    add_guards,
+    add_sound,
+    add_words,
+    optional,
+    temperatures,
+)
+from npwhisper.decoding.options import ROBUST
+from npwhisper.lab.glass import glass, record
 from npwhisper.whisper import load_model
 
-SEARCH = ("language", "temperature", "beam_size", "best_of", "initial_prompt", "task", "seed")
+PAGE = ("audio", "output", "model", "model_dir", "weights", "against", "title")
+LEFT_OUT = (  # a page shows one sound, one window at a time, and no subtitles
+    "--channels", "--batch_size", "--highlight_words", "--max_line_width", "--max_line_count", "--max_words_per_line",
+)  # fmt: skip
+
+
+class Given:
+    """A group of flags without defaults: what is not given is left to `npwhisper.transcribe`."""
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+
+    def add_argument(self, *names: str, **settings: Any) -> None:
+        """Add a flag, unless it does not fit a page."""
+        if names[0] not in LEFT_OUT:
+            self.group.add_argument(*names, **{**settings, "default": argparse.SUPPRESS})
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     p = argparse.ArgumentParser(
         prog="npwhisper glass",
-        description="Write one HTML file in which a transcription can be seen, stepped through and understood.",
+        description="Write one HTML file in which a transcription can be seen, stepped through and understood. "
+        "Whatever is not given is as in npwhisper.transcribe: greedy search, other temperatures if that fails; "
+        "word times are on.",
     )
     p.add_argument("audio", metavar="AUDIO", help="a recording")
     p.add_argument("--output", "-o", metavar="PAGE.html", help="the file to write (the recording's name with .html)")
-    p.add_argument("--model", metavar="NAME", help="an official name, or the path of a checkpoint (the embedded one)")
-    p.add_argument("--against", metavar="NAME", help="a second model, shown beside the first")
     p.add_argument("--title", help="what the page is called (the recording's name)")
-    p.add_argument("--task", choices=("transcribe", "translate"), help="translate: to English")
-    p.add_argument("--language", help="a code or an English name; detected unless given")
-    p.add_argument("--temperature", type=float, help="0 takes the likeliest, above it draws (0, then up to 1)")
-    p.add_argument("--beam_size", type=int, help="beams at temperature 0 (greedy)")
-    p.add_argument("--best_of", type=int, help="samples to choose from above temperature 0")
-    p.add_argument("--seed", type=int, help="of drawing")
-    p.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
+    models = p.add_argument_group("model")
+    models.add_argument("--model", metavar="NAME", help="an official name, or the path of a checkpoint (embedded)")
+    models.add_argument("--against", metavar="NAME", help="a second model, shown beside the first")
+    models.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
+    models.add_argument("--weights", default="float32", choices=["float32", "int8"], help="int8: a quarter of memory")
+    Given(models).add_argument("--num_threads", "--threads", type=optional(int), help="CPU threads; 0 takes all")
+    add_sound(Given(p.add_argument_group("sound")))
+    add_decoding(Given(p.add_argument_group("decoding")))
+    add_fallback(Given(p.add_argument_group("when a text looks unsound")))
+    add_guards(Given(p.add_argument_group("silence and imagined text")))
+    add_words(Given(p.add_argument_group("words")))
     return p
 
 
@@ -41,9 +70,34 @@ def run(arguments: Sequence[str]) -> int:
     target = Path(given.output or f"{Path(given.audio).stem}.html")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(target.parent)!r} for {target.name!r}: make it first")
-    options: dict[str, Any] = {name: getattr(given, name) for name in SEARCH if getattr(given, name) is not None}
-    model = None if given.model is None else load_model(given.model)
-    run = glass(given.audio, target, model, against=given.against, title=given.title, **options)
+    options = search_options(given)
+    other = given.against and record(
+        given.audio, _load(given.against, given), title=given.title, label=_label(given.against), **options
+    )
+    run = glass(given.audio, target, _load(given.model, given), against=other, title=given.title, **options)
     size = os.path.getsize(target) / 1e6
     print(f"{target}: {run.duration:.1f} s in {len(run.windows)} window(s), {size:.1f} MB; open it in a browser")
     return 0
+
+
+def search_options(given: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options of `npwhisper.transcribe`."""
+    options = {name: value for name, value in vars(given).items() if name not in PAGE}
+    if options.pop("robust", False):
+        options = {**ROBUST, **options}
+    increment = options.pop("temperature_increment_on_fallback", 0.2)
+    if "temperature" in options or "temperature_increment_on_fallback" in vars(given):
+        options["temperature"] = temperatures(options.get("temperature", 0.0), increment)
+    return options
+
+
+def _load(name: str | None, given: argparse.Namespace) -> Any:
+    """A model that was named; without a name the embedded one."""
+    if name is None and given.weights == "float32":
+        return None
+    return load_model(name, download_root=given.model_dir, weights=given.weights)
+
+
+def _label(name: str) -> str:
+    """What the page calls a model."""
+    return Path(name).stem if Path(name).exists() else name

@@ -42,6 +42,13 @@ function rowMark(steps) {
   return h("div", { class: "rowmark", style: { top: `${(100 * state.step) / steps}%`, height: `${100 / steps}%` } });
 }
 
+export function bestHead(data) {
+  // the head whose largest weight goes along with the steps best
+  const all = (data.meta.follows ?? [[0]]).flatMap((row, layer) => row.map((r, head) => ({ r, layer, head })));
+  const { layer, head } = all.reduce((a, b) => (b.r > a.r ? b : a));
+  return { layer, head };
+}
+
 export function crossView() {
   const data = current();
   const { n_text_layer: layers, n_text_head: heads } = about().model.dims;
@@ -49,12 +56,12 @@ export function crossView() {
   if (!steps.length) return h("p", {}, "No text was decoded in this window.");
   const [layer, head] = [Math.min(state.layer, layers - 1), Math.min(state.head, heads - 1)];
   const follows = data.meta.follows;
-  const best = follows.flatMap((row, l) => row.map((r, k) => ({ r, l, k }))).sort((a, b) => b.r - a.r)[0];
+  const best = bestHead(data);
   const starred = about().model.alignment_heads.some(([l, k]) => l === layer && k === head);
   return [
     h("h2", {}, "Cross-attention: where each step looks in the sound"),
     h("p", { class: "lead" }, "Each small picture is one head: a row for every step, time to the right. A head that follows the sound draws a falling diagonal. ★ marks the alignment heads, from which the word times are made; r is the correlation of the place of the maximum with the step."),
-    h("p", {}, "Follows the sound best: ", h("button", { id: "best-head", onclick: () => set({ layer: best.l, head: best.k }) }, `block ${best.l}, head ${best.k} (r = ${best.r.toFixed(3)})`)),
+    h("p", {}, "Follows the sound best: ", h("button", { id: "best-head", onclick: () => set(best) }, `block ${best.layer}, head ${best.head} (r = ${follows[best.layer][best.head].toFixed(3)})`)),
     large(data, layer, head, starred),
     headGrid(layers, heads, layer, head, (l, k) => h("div", { class: "stack" }, matrix(data, l, k), rowMark(steps.length)), (l, k) => `r ${follows[l][k].toFixed(2)}`, { stars: about().model.alignment_heads }),
     h("p", { class: "note" }, `Weights are drawn in 256 levels of the exact maximum of their row${data.meta.positions_per_column > 1 ? `, the largest of every ${data.meta.positions_per_column} positions` : ""}; maxima are printed exactly. Positions after the end of the sound are not drawn.`),

@@ -8,7 +8,7 @@ import { drawSound, loadSound, toggle } from "./sound.js";
 import { drawStrip, move } from "./strip.js";
 import { drawPanel } from "./panel.js";
 import { encoderView, overview, soundView } from "./views_sound.js";
-import { crossView } from "./attention.js";
+import { bestHead, crossView } from "./attention.js";
 import { decoderView, tokensView } from "./views_text.js";
 import { compareView, decisionsView, timesView } from "./views_time.js";
 import { go, respot, tourStop } from "./tour.js";
@@ -156,8 +156,9 @@ export async function start() {
     draw();
   });
   loadSound();
-  set({ step: Math.min(1, Math.max(0, stepsOf(current()).length - 1)) });
+  set({ step: Math.min(1, Math.max(0, stepsOf(current()).length - 1)), ...bestHead(current()) });
   document.addEventListener("keydown", onKey);
+  addEventListener("beforeprint", () => isDark() && (switchTheme(), addEventListener("afterprint", switchTheme, { once: true }))); // on paper always light
   theme.wish.addEventListener("change", () => (theme.follow(), draw()));
   document.getElementById("app").setAttribute("aria-busy", "false");
 }

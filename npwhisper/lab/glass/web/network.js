@@ -101,7 +101,8 @@ function chain(column, places) {
 function crossings(right, places) {
   const from = places.get("ln_post");
   const hub = places.get("cross");
-  const into = s("path", { class: "wire cross", d: `M${from.x + from.w} ${from.y + from.h / 2} H${hub.x + 10} V${hub.y}` });
+  const between = (from.x + from.w + hub.x) / 2; // beside the box of the word times, which this wire does not reach
+  const into = s("path", { class: "wire cross", d: `M${from.x + from.w} ${from.y + from.h / 2} H${between} V${hub.y + hub.h / 2} H${hub.x}` });
   const out = right.filter((node) => /^d\d+$/.test(node.id)).map((node) => {
     const to = places.get(node.id);
     return s("path", { class: "wire cross", d: `M${hub.x + hub.w} ${hub.y + hub.h / 2} C${hub.x + hub.w + 8} ${hub.y + hub.h / 2} ${to.x - 10} ${to.y + to.h / 2} ${to.x} ${to.y + to.h / 2}` });

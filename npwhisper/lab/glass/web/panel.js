@@ -61,6 +61,8 @@ function common(name, other) {
 const RULE_NAMES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules", "log_softmax"];
 const RELATED = {
   mel: ["stft", "mel_filters"],
+  "encoder.conv1": ["encoder.gelu"],
+  "encoder.conv2": ["encoder.gelu"],
   "decoder.logits": ["log_softmax"],
   apply_timestamp_rules: RULE_NAMES.filter((name) => name !== "apply_timestamp_rules"),
   beam_search: ["greedy_search", "sample", "rank", "cut_at_timestamps"],

@@ -1,5 +1,6 @@
 // A guided tour of eight stops for a first-time visitor.
 import { h } from "./dom.js";
+import { bestHead } from "./attention.js";
 import { current, set, stepsOf } from "./state.js";
 
 const STOPS = [
@@ -31,11 +32,7 @@ export function go(to) {
   const data = current();
   if (step !== undefined) change.step = Math.min(step, Math.max(0, stepsOf(data).length - 1));
   if (word) change.step = Math.max(0, data.wordOfStep.findIndex((w) => w >= 0));
-  if (follow && data.meta.follows) {
-    const all = data.meta.follows.flatMap((row, layer) => row.map((r, head) => ({ r, layer, head })));
-    const best = all.reduce((a, b) => (b.r > a.r ? b : a));
-    Object.assign(change, { layer: best.layer, head: best.head });
-  }
+  if (follow) Object.assign(change, bestHead(data));
   set(change);
   show();
 }

@@ -111,7 +111,7 @@ export function soundView() {
 }
 
 export function openers(title, names) {
-  return h("p", {}, h("b", {}, `${title}: `), names.map((name) => h("button", { "data-box": name, onclick: () => set({ box: name }), style: { marginRight: "5px" } }, name)));
+  return h("p", { class: "openers" }, h("b", {}, `${title}: `), names.map((name) => h("button", { "data-box": name, onclick: () => set({ box: name }) }, name)));
 }
 
 function words_table(data) {
@@ -134,7 +134,7 @@ export function encoderView() {
     h("p", { class: "lead" }, "Each map: which positions of the sound (rows) look at which others (columns), 20 ms each. Many heads look at their own surroundings: the diagonal. Pick a head; zoom in to its full resolution."),
     h("div", { class: "columns" },
       h("div", { class: "grow" }, headGrid(layers, heads, layer, head, (l, k) => encoderThumbnail(data, l, k), () => "", { square: true })),
-      h("div", { class: "card", style: { width: "min(470px, 100%)" } }, encoderLarge(data, layer, head)),
+      h("div", { class: "card large-map" }, encoderLarge(data, layer, head)),
     ),
     h("h3", {}, "The residual stream: how long each position's vector is after each block"),
     normsPicture(data),
@@ -263,5 +263,5 @@ function normsPicture(data) {
     const mean = norms.subarray(l * total, l * total + n).reduce((a, b) => a + b, 0) / n;
     rows.push(h("div", { class: "side note" }, `block ${l}`), strip, h("div", { class: "num note" }, `mean ${number(mean)}`));
   }
-  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
+  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Dark lines are single positions with long vectors. Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
 }

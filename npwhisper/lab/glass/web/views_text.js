@@ -14,8 +14,8 @@ export function decoderView() {
   return [
     h("h2", {}, `Inside the decoder, step ${state.step + 1}`),
     h("div", { class: "columns" },
-      h("div", { class: "grow card", style: { flex: "1.7 1 540px" } }, h("h3", { style: { marginTop: 0 } }, "What it would say after each block (logit lens)"), lens(data)),
-      h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, "The residual stream grows"), residual(data)),
+      h("div", { class: "grow card", style: { flex: "2 1 696px" } }, h("h3", { style: { marginTop: 0 } }, "What it would say after each block (logit lens)"), lens(data)),
+      h("div", { class: "card side-card" }, h("h3", { style: { marginTop: 0 } }, "The residual stream grows"), residual(data)),
     ),
     h("div", { class: "columns", style: { marginTop: "14px" } },
       h("div", { class: "card", style: { width: "min(640px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "The KV cache"), cache(data)),
@@ -131,10 +131,10 @@ export function tokensView() {
     h("h2", {}, `Step ${state.step + 1}: how `, h("span", { class: "tok" }, visible(label(data, step.chosen))), " was chosen"),
     h("div", { class: "card" }, h("h3", { style: { marginTop: 0 } }, "What the rules did"), rulesTable(data, step, all)),
     h("div", { class: "columns", style: { marginTop: "14px" } },
-      h("div", { class: "card grow" }, h("h3", { style: { marginTop: 0 } }, "The best tokens, before and after each rule"),
+      h("div", { class: "card", id: "why", style: { flex: "1 1 430px" } }, h("h3", { style: { marginTop: 0 } }, "Why this one, and not that one"), rival ? why(data, step, all, rival) : null),
+      h("div", { class: "card", style: { flex: "2 1 760px", minWidth: 0 } }, h("h3", { style: { marginTop: 0 } }, "The best tokens, before and after each rule"),
         h("p", { class: "note" }, "Press a row to compare it with the chosen token. Tokens spelled like the chosen one are listed too, however unlikely."),
         h("div", { class: "scroll" }, candidateTable(data, step, before, active, rival))),
-      h("div", { class: "card", id: "why", style: { width: "min(430px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "Why this one, and not that one"), rival ? why(data, step, all, rival) : null),
     ),
     openers("How it is computed", ["decoder.logits", ...RULES, "log_softmax"]),
   ];
