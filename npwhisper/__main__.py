@@ -1,8 +1,8 @@
 """The command line: ``npwhisper AUDIO...`` transcribes; `COMMANDS` lists what else the first word can be.
 
 Flags and defaults are those of openai-whisper's ``whisper`` command, except that the model is the embedded one unless
-another is named, and that a file that fails makes the exit status 1. Until the output files are there, every finished
-window stands in ``NAME.journal`` beside them.
+another is named, and that a file that fails makes the exit status 1. Until the output files are written, finished
+windows are kept in ``NAME.journal`` beside them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 if anything failed, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a text that the terminal cannot show ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")  # characters that the terminal cannot show are escaped
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"npwhisper: {message}", file=sys.stderr)
         try:
@@ -67,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="npwhisper",
         usage="npwhisper AUDIO [AUDIO ...] [options]",
-        description="Write down what is said in recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
-        "`npwhisper glass AUDIO -o PAGE.html` writes a page in which a transcription can be seen, "
-        "`npwhisper language AUDIO...` only tells the language, "
+        description="Transcribe recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
+        "`npwhisper glass AUDIO -o PAGE.html` writes a page that shows a transcription step by step, "
+        "`npwhisper language AUDIO...` only detects the language, "
         "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up, "
         "`npwhisper grade FOLDER -a a1` grades the assignments of a class.",
         formatter_class=Help,
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add_sound(p.add_argument_group("sound"))
     add_decoding(p.add_argument_group("decoding"))
     add_fallback(p.add_argument_group("when a text looks unsound"))
-    add_guards(p.add_argument_group("silence and imagined text"))
+    add_guards(p.add_argument_group("silence and hallucinations"))
     add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
     return p
 
@@ -109,7 +109,7 @@ def _add_output(group: Any) -> None:
     group.add_argument(
         "--output_format", "-f", default="all", choices=(*FORMATS, "all", "none"), help="none prints only"
     )
-    group.add_argument("--resume", action="store_true", help="go on where a stopped run's journal ends")
+    group.add_argument("--resume", action="store_true", help="continue from the journal of an interrupted run")
     group.add_argument("--verbose", type=boolean, default=True, help="print segments as they come; False: a bar")
 
 
@@ -213,7 +213,7 @@ def _write_part(journal: Path, outputs: Outputs, recording: str, keep: bool) -> 
     segments = in_order(part.segments) if "channels" in part.state else part.segments
     text = "".join(segment["text"] for segment in segments)
     outputs.write({"text": text, "segments": segments, "language": part.state["language"]}, recording)
-    print(f"npwhisper: {recording!r} is written as far as it was heard; --resume goes on from there", file=sys.stderr)
+    print(f"npwhisper: {recording!r} is written as far as it was transcribed; --resume continues it", file=sys.stderr)
 
 
 def _message(error: Exception, subject: str = "") -> str:

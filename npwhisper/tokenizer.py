@@ -96,7 +96,7 @@ def check_language(language: str, num_languages: int = 100) -> str:
     Raises
     ------
     LanguageError
-        If nobody knows the language, or this vocabulary lacks it. It is a ``ValueError``.
+        If the language is unknown, or this vocabulary lacks it. It is a ``ValueError``.
 
     >>> check_language("Castilian")
     'es'
@@ -122,7 +122,7 @@ def _code(name: str) -> str:
 
 
 def _unknown_language(language: str, name: str) -> str:
-    """The sentence for a language that nobody knows, with the names most like it."""
+    """The error message for an unknown language, with the names most like it."""
     if name in ("auto", "automatic", "detect", "none", ""):
         return f"unknown language {language!r}: leave the language out (None) to detect it"
     close = _similar(name)

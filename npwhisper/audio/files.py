@@ -29,10 +29,10 @@ def load_audio(
 ) -> Array:
     """Read sound as mono float32 samples between -1 and 1.
 
-    Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a, aac,
-    mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Stereo is averaged; of surround sound the centre,
-    where speech is, counts most and the channel of low effects nothing, as with ffmpeg. Of arrays, which do not tell
-    what their channels are, the average is taken.
+    Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a,
+    aac, mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Stereo is averaged; of surround sound the centre,
+    where speech is, counts most and the channel of low effects nothing, as with ffmpeg. The channels of an array are
+    averaged, because an array does not name them.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def load_audio(
 
 
 def is_encoded(audio: Any) -> bool:
-    """Whether this is a file, by whatever handle, and not samples."""
+    """Whether this is a file (a path, bytes or a file object) rather than samples."""
     return isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read")
 
 
@@ -92,7 +92,7 @@ def is_container(audio: Any) -> bool:
 
 
 def checked_choice(channel: Channel, audio_track: int | None) -> Chosen:
-    """What is to be read, if it can be at all."""
+    """Check the choice of a channel and a sound track."""
     check_channel(channel)
     check_track(audio_track)
     return Chosen(channel, audio_track)
@@ -103,7 +103,7 @@ def open_blocks(
 ) -> tuple[T, Callable[[], Blocks]]:
     """Let `use` consume a recording as a stream: blocks of mono samples at rate `sr`, read by libsndfile or ffmpeg.
 
-    Returns what `use` returned, and a function that starts the same stream anew.
+    Returns what `use` returned, and a function that restarts the same stream.
     """
     file = unpacked(file, sr)
     if not is_encoded(file):
@@ -119,7 +119,7 @@ def open_blocks(
 
 
 def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
-    """How many channels a recording has; of joined ones, the largest number."""
+    """The number of channels of a recording; for joined recordings, the largest."""
     file = unpacked(file)
     if not is_encoded(file):
         samples = as_samples(file)
@@ -154,7 +154,7 @@ def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[
 
 
 def located(file: AudioInput) -> Any:
-    """What can be read several times: the path of a regular file, or else contents; samples as they are."""
+    """A source that can be read repeatedly: the path of a regular file, the contents of any other, or samples."""
     file = unpacked(file)
     return _locate(file) if is_encoded(file) else file
 

@@ -1,4 +1,4 @@
-"""FLAC in NumPy: what libsndfile does, for where there is none.
+"""FLAC in NumPy, for systems without libsndfile.
 
 Every block of samples is predicted from the samples before, with a few integer coefficients, and the file holds the
 coefficients and the errors: small numbers, so short codes. The format: RFC 9639.
@@ -43,7 +43,7 @@ class Bits:
         return value - (1 << n) if n and value >> (n - 1) else value
 
     def unary(self) -> int:
-        """The number of zeros before the next 1, which is read too."""
+        """The number of zeros before the next 1, which is consumed as well."""
         start, self.at = self.at, self.next_one[self.at] + 1
         return int(self.at - 1 - start)
 
@@ -65,7 +65,7 @@ class Bits:
 
 
 def flac_sound(data: bytes) -> Sound | None:
-    """The sound of a FLAC file, decoded while it is read; None if this is none."""
+    """Decode a FLAC file as it is read; None if this is not FLAC."""
     if data[:4] != b"fLaC" or len(data) < 42:
         return None
     about = int.from_bytes(data[18:26], "big")  # 20 bits of rate, 3 of channels, 5 of depth, 36 of length
@@ -110,7 +110,7 @@ def _frame(data: bytes, depth: int) -> tuple[Array, int]:
     bits.at += 1
     size, rate, layout, told = (bits.number(n) for n in (4, 4, 4, 3))
     bits.at += 1
-    first = bits.number(8)  # of the frame's own number, as long as UTF-8 would be
+    first = bits.number(8)  # the frame number, encoded like UTF-8
     bits.at += 8 * max(0, 8 - (~first & 255).bit_length() - 1)
     n = bits.number(8 if size == 6 else 16) + 1 if size in (6, 7) else SIZES[size]
     bits.at += {12: 8, 13: 16, 14: 16}.get(rate, 0) + 8  # and the header's check sum
@@ -171,7 +171,7 @@ def _predicted(bits: Bits, n: int, depth: int, kind: int) -> Array:
 
 
 def _errors(bits: Bits, n: int, order: int) -> Array:
-    """What the predictions lack, part by part, each part with its own length of codes: -> (n - order,)."""
+    """The residuals of the predictions, partition by partition, each with its own Rice parameter: -> (n - order,)."""
     width = 5 if bits.number(2) else 4
     n_parts, found = 1 << bits.number(4), list[Array]()
     for part in range(n_parts):

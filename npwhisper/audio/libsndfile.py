@@ -1,4 +1,4 @@
-"""Decoding with libsndfile, link by link and piece by piece, on past damage."""
+"""Decoding with libsndfile, link by link and piece by piece, continuing after damage."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from npwhisper.audio.units import READ_BLOCK, Blocks, check_rate, name_of
 from npwhisper.audio.wav import wav_links
 from npwhisper.tracing.seam import Array
 
-PIECE = 1 << 12  # samples decoded at a time: as much is lost where a file is damaged
-UNKNOWN = 1 << 62  # libsndfile's number of samples where the header tells none is about 2^63
+PIECE = 1 << 12  # samples decoded at a time, which are lost where a file is damaged
+UNKNOWN = 1 << 62  # libsndfile reports about 2^63 samples if the header states no number
 
 
 @dataclass
 class Tally:
-    """Seconds read, seconds that there should be, and what is damaged."""
+    """Seconds read, seconds expected, and what is damaged."""
 
     read: float = 0.0
     announced: float = 0.0
@@ -50,7 +50,7 @@ def soundfile_blocks(source: str | bytes, sr: int, channel: Channel = None) -> B
 
 
 def soundfile_channels(source: str | bytes) -> int:
-    """How many channels a file has; of links that differ, the largest number."""
+    """The number of channels; if links differ, the largest."""
     import soundfile
 
     n_channels = 0
@@ -68,17 +68,17 @@ def _links(stream: BinaryIO) -> list[Link]:
 
 
 def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
-    """Resample pieces that come with their rates: links of a chain may differ in it."""
+    """Resample pieces, each given with its rate: the links of a chain may differ."""
     for rate, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
         check_rate(rate, name)
         yield from resample_blocks(joined(samples for _, samples in group), rate, sr)
 
 
 def _mono(stream: BinaryIO, link: Link, tally: Tally, channel: Channel) -> Iterator[tuple[int, Array]]:
-    """Decode in pieces of mono samples, with their rate; silence stands for those that are damaged.
+    """Decode in pieces of mono samples, with their rate; damaged ones become silence.
 
-    libsndfile cannot go on after damage, so the file is opened again and decoded from a place behind it. There is no
-    more silence than sound, and a minute: a header may tell of hours that a small file cannot hold.
+    libsndfile cannot continue after damage, so the file is reopened and decoded from a later position. There is
+    at most as much silence as sound, plus a minute: a header may announce hours that a small file cannot hold.
     """
     import soundfile
 
@@ -104,7 +104,7 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally, channel: Channel) -> Itera
 
 
 def _pieces(sound: Any, start: int, channel: Channel) -> Blocks:
-    """Decode from a place on, and mix the channels."""
+    """Decode from a given position and mix the channels."""
     weights = mix_weights(sound, channel)
     sound.seekable = lambda: False  # soundfile would seek after every read, at which mp3 stumbles
     if start:
@@ -120,10 +120,10 @@ def _silence(rate: int, n_samples: int) -> Iterator[tuple[int, Array]]:
 
 
 def _announced(sound: Any) -> int:
-    """How many samples the header tells of.
+    """The number of samples that the header announces.
 
-    Of uncompressed files, libsndfile gives what there is, and tells in its log what the header said. 0 if that is a
-    number of those that programs put there which do not know yet.
+    For uncompressed files, libsndfile reports what is there and logs what the header says. 0 if the header holds one of
+    the placeholders that programs write while the length is unknown.
     """
     import re
 

@@ -1,4 +1,5 @@
-"""The parts of a recording that are decoded one after another: libsndfile reads one, up to where it believes its end.
+"""The parts of a recording that are decoded one after another: libsndfile
+reads one, up to the end that it assumes.
 
 Most files are one link. Joined MP3 files and chained Ogg streams are several; a WAV file whose recorder crashed is one
 with a repaired header.
@@ -22,13 +23,13 @@ class Link:
     Attributes
     ----------
     parts : sequence of bytes and ranges
-        What it consists of: ranges are places in the original file.
+        Its contents; ranges are positions in the original file.
     announced : float
-        Seconds that its header tells of; 0 leaves that to libsndfile.
+        Seconds that its header announces; 0 leaves that to libsndfile.
     damage : str or None
         What was found to be damaged, in words.
     silence : float
-        Seconds of silence among the parts that stand for what is damaged.
+        Seconds of silence that replace damaged parts.
     """
 
     parts: Sequence[Part]
@@ -37,13 +38,13 @@ class Link:
     silence: float = 0.0
 
     def open(self, stream: BinaryIO) -> Parts:
-        """Open it anew, from its start."""
+        """Open it again from its start."""
         return Parts(stream, self.parts)
 
 
 @dataclass
 class Reader:
-    """Bytes at any place of a file, with one megabyte of it in memory."""
+    """Random access to the bytes of a file, one megabyte at a time in memory."""
 
     stream: BinaryIO
     size: int = field(init=False)

@@ -25,7 +25,7 @@ from npwhisper.tracing.seam import Array, layer
 
 
 def hann() -> Array:
-    """The bell that fades each frame in and out, periodic: it would start again at sample 400.
+    """The periodic Hann window, which fades each frame in and out.
 
     () -> (400,)
 
@@ -70,7 +70,7 @@ def hz_to_mel(hz: Array) -> Array:
 
 
 def mel_to_hz(mel: Array) -> Array:
-    """The way back.
+    """The inverse: from mels to Hz.
 
     >>> mel_to_hz(np.array([0.0, 7.5, 15.0, 42.0]))
     array([   0.,  500., 1000., 6400.])

@@ -1,4 +1,4 @@
-"""A spectrogram that answers to the names that code for openai-whisper calls on it."""
+"""A spectrogram with the tensor methods that code for openai-whisper calls on it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Channel: TypeAlias = str | int | None
 
 
 class Chosen(NamedTuple):
-    """What of a recording is read: one channel, or None for a mixture of all; a sound track, or None for the best."""
+    """Which part of a recording is read: one channel, or None for a mix of all; a sound track, or None for the best."""
 
     channel: Channel = None
     track: int | None = None
@@ -38,7 +38,7 @@ def mix(samples: Array, weights: Array) -> Array:
 
 
 def check_channel(channel: Channel) -> None:
-    """Refuse what names no channel."""
+    """Refuse a value that names no channel."""
     number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 0
     if channel is None or number or (isinstance(channel, str) and channel in NAMES):
         return
@@ -46,18 +46,18 @@ def check_channel(channel: Channel) -> None:
 
 
 def check_track(track: int | None) -> None:
-    """Refuse what is no number of a sound track."""
+    """Refuse a value that is not the number of a sound track."""
     if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
         raise AudioError(f"audio_track is a whole number from 0 on, or None for the best; got {track!r}")
 
 
 def mix_weights(sound: Any, channel: Channel = None) -> Array:
-    """What each channel of an open `soundfile.SoundFile` counts: -> (channels,), together 1."""
+    """The weight of each channel of an open `soundfile.SoundFile`: -> (channels,), with sum 1."""
     return weights_of(sound.format, sound.channels, _mask(sound), channel)
 
 
 def weights_of(form: str, n_channels: int, mask: int = 0, channel: Channel = None) -> Array:
-    """What each channel counts in a format, if its channel mask is unknown (0) or not; with `channel`, that one alone.
+    """The weight of each channel of a format, whose channel mask is 0 if unknown; with `channel`, that one alone.
 
     >>> weights_of("OGG", 6).round(2)  # left, centre, right, two behind, low effects
     array([0.21, 0.29, 0.21, 0.15, 0.15, 0.  ], dtype=float32)
@@ -74,7 +74,7 @@ def weights_of(form: str, n_channels: int, mask: int = 0, channel: Channel = Non
 
 
 def _place(layout: str, channel: str | int) -> int:
-    """Which channel of a layout is meant; AudioError if it has none such."""
+    """The index of a channel in a layout; AudioError if the layout lacks it."""
     fronts = [place for place, speaker in enumerate(layout) if speaker == "F"] if len(layout) > 1 else []
     centres = [place for place, speaker in enumerate(layout) if speaker == "C"]
     named = {"left": fronts[:1], "right": fronts[1:2], "centre": centres[:1], "center": centres[:1]}
@@ -85,12 +85,12 @@ def _place(layout: str, channel: str | int) -> int:
 
 
 def missing_channel(channel: Channel, n_channels: int) -> str:
-    """The sentence for a channel that is not there."""
+    """The error message for a missing channel."""
     found = "one channel, number 0" if n_channels == 1 else f"{n_channels} channels, numbers 0 to {n_channels - 1}"
     return f"the recording has no channel {channel!r}: it has {found}"
 
 
 def _mask(sound: Any) -> int:
-    """The channel mask of an extensible WAV file, which soundfile tells in its log only; 0 if there is none."""
+    """The channel mask of an extensible WAV file, which soundfile reports only in its log; 0 if there is none."""
     found = re.search(r"Channel Mask *: *0x([0-9A-Fa-f]+)", sound.extra_info) if sound.format == "WAVEX" else None
     return int(found[1], 16) if found else 0

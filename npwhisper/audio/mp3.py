@@ -1,8 +1,8 @@
 """The frames of an MP3 file: how many there truly are, and where one stream ends and the next begins.
 
 libsndfile (mpg123) believes the header frame named Xing, Info or VBRI; where there is none it guesses the length from
-the first frames, and reads no further. So the frames are counted here, and each stream is given to libsndfile behind a
-header frame that tells the true number. The format: ISO/IEC 11172-3, 2.4.2.3, and 13818-3 for the lower rates.
+the first frames, and reads no further. So the frames are counted here, and each stream is given to libsndfile with a
+header frame that states the true number. The format: ISO/IEC 11172-3, 2.4.2.3, and 13818-3 for the lower rates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARKS = re.compile(rb"\xff(?=[\xe2-\xfb])|ID3(?=[\2-\4])|TAG|APETAGEX")  # where
 
 
 class Frame(NamedTuple):
-    """What the four bytes before a frame tell."""
+    """The fields of the four-byte header of a frame."""
 
     n_bytes: int
     n_samples: int
@@ -63,7 +63,7 @@ def mp3_links(data: Reader) -> list[Link]:
 
 
 def _streams(data: Reader) -> list[Stream]:
-    """Walk from frame to frame, over tags and over what is no frame."""
+    """Walk from frame to frame, skipping tags and anything that is not a frame."""
     at, streams, current = 0, list[Stream](), None
     while at + 4 <= data.size:
         header = data.at(at, 4)
@@ -93,7 +93,7 @@ def _streams(data: Reader) -> list[Stream]:
 
 
 def _frame(header: bytes) -> Frame | None:
-    """Read the header of a frame: (4 bytes) -> Frame, or None if it is none of layer III with a bit rate."""
+    """Read the header of a frame: (4 bytes) -> Frame, or None if it is not a layer III header with a bit rate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version, bits = header[1] >> 3 & 3, header[2]
@@ -133,7 +133,7 @@ def _tag(data: Reader, at: int) -> int:
 
 
 def _junk(data: Reader, at: int, limit: int) -> int:
-    """How many bytes it is to the next frame or tag; 0 if there is none within the limit."""
+    """The number of bytes to the next frame or tag; 0 if there is none within the limit."""
     start, stop = at, min(data.size, at + limit)
     at += 1
     while at < stop:
@@ -147,14 +147,14 @@ def _junk(data: Reader, at: int, limit: int) -> int:
 
 
 def _info(data: Reader, at: int, frame: Frame) -> bytes:
-    """The whole frame, if it is no sound but a header of the stream."""
+    """The whole frame, if it is a header of the stream rather than sound."""
     if data.at(at + frame.side, 4) in (b"Xing", b"Info") or data.at(at + 36, 4) == b"VBRI":
         return data.at(at, frame.n_bytes)
     return b""
 
 
 def _link(stream: Stream) -> Link:
-    """A stream for libsndfile: its frames behind a header frame that tells their number, silence for what is lost."""
+    """A stream for libsndfile: a header frame with the number of frames, the frames, and silence for what is lost."""
     frame, mean = stream.frame, sum(map(len, stream.ranges)) / stream.n_frames
     silence, n_silent, parts = _empty(stream.first, 0), 0, list[Part]()
     for i, place in enumerate(stream.ranges):
@@ -174,7 +174,7 @@ def _link(stream: Stream) -> Link:
 
 
 def _repaired(stream: Stream, n_silent: int) -> tuple[int, int, bytes]:
-    """The number of frames and of trimmed samples that the header frame tells, and a header with the true numbers.
+    """The number of frames and of trimmed samples that the header frame states, and a header with the true numbers.
 
     In a header named Xing or Info the fields follow its flags: 1 number of frames, 2 of bytes, 4 a table of places, 8
     quality; then what LAME writes, among it how many samples at both ends are the encoder's own.
@@ -195,14 +195,14 @@ def _repaired(stream: Stream, n_silent: int) -> tuple[int, int, bytes]:
 
 
 def _header(stream: Stream, n_frames: int) -> bytes:
-    """A header frame that tells the number of frames."""
+    """A header frame that states the number of frames."""
     told = b"Xing" + bytes([0, 0, 0, 1]) + n_frames.to_bytes(4, "big")
     frame = _empty(stream.first, stream.frame.side + len(told))
     return frame[: stream.frame.side] + told + frame[stream.frame.side + len(told) :]
 
 
 def _empty(first: bytes, n_bytes: int) -> bytes:
-    """A frame without sound, of the smallest bit rate that has room for so many bytes and its own header."""
+    """A frame without sound, at the smallest bit rate that has room for its header and this many bytes."""
     for bits in range(1, 15):
         header = bytes([0xFF, first[1] | 1, bits << 4 | first[2] & 0x0C, first[3]])
         frame = _frame(header)

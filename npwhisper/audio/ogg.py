@@ -1,6 +1,6 @@
 """The pages of an Ogg file: where one stream of a chain ends and the next begins, and which pages are damaged.
 
-libsndfile reads the first stream of a chain, and leaves damaged pages out without a word. The format: RFC 3533.
+libsndfile reads the first stream of a chain, and silently skips damaged pages. The format: RFC 3533.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Walk:
 
 
 def ogg_links(data: Reader) -> list[Link]:
-    """The links of a chained Ogg file, one if it is not chained; none if this is no Ogg."""
+    """The links of a chained Ogg file, one if it is not chained; none if this is not Ogg."""
     if data.at(0, 4) != b"OggS":
         return []
     walk, cut = _walk(data)
@@ -46,7 +46,7 @@ def ogg_links(data: Reader) -> list[Link]:
 
 
 def _walk(data: Reader) -> tuple[Walk, bool]:
-    """Go from page to page, over what is none; -> what was found, and whether the file ends within a page."""
+    """Go from page to page, skipping anything else; -> what was found, and whether the file ends within a page."""
     walk, at = Walk([0], [0], True), 0
     while at < data.size:
         head = data.at(at, 282)
@@ -81,9 +81,9 @@ def _next(data: Reader, at: int) -> int:
 
 
 def _crc(page: bytes) -> int:
-    """The checksum of a page, counted as if the checksum in it were 0.
+    """The checksum of a page, computed as if its checksum field were 0.
 
-    zlib counts the bits of a byte from the other end, and inverts at the start and at the end.
+    zlib processes the bits of a byte in the opposite order, and inverts at the start and at the end.
     """
     reverse = (page[:22] + bytes(4) + page[26:]).translate(REVERSED)
     crc = zlib.crc32(reverse, 0xFFFFFFFF) ^ 0xFFFFFFFF

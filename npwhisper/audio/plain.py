@@ -1,4 +1,4 @@
-"""Reading WAV and FLAC where there is no libsndfile: in a browser, whose own decoder knows all other formats."""
+"""Reading WAV and FLAC without libsndfile, as in a browser, whose own decoder reads the other formats."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain_channels(source: str | bytes) -> int:
 
 
 def _sound(source: str | bytes) -> Sound:
-    """What the file holds, not yet decoded."""
+    """The contents of the file, not yet decoded."""
     data, name = Path(source).read_bytes() if isinstance(source, str) else source, name_of(source)
     sound = wav_sound(data) or flac_sound(data)
     if sound is None:

@@ -25,8 +25,8 @@ def resample(samples: Array, rate: int, sr: int) -> Array:
 def resample_blocks(blocks: Blocks, rate: int, sr: int) -> Blocks:
     """Change the sampling rate of a stream; every block is computed with its neighbours in view.
 
-    ffmpeg's rule, so that both give the same samples within 16-bit rounding: see `low_pass`. What lies above the new
-    limit would otherwise come back as a false low tone.
+    ffmpeg's rule, so that both give the same samples within 16-bit rounding: see `low_pass`. Frequencies above the new
+    limit would otherwise alias to lower ones.
     """
     if rate == sr:
         yield from blocks
@@ -69,7 +69,8 @@ def low_pass(rate: int, sr: int, up: int) -> Array:
 def _overlapping(blocks: Blocks, size: int, margin: int) -> Iterator[tuple[Array, int]]:
     """Cut a stream into pieces of `size` samples with `margin` more on both sides, mirrored at both ends.
 
-    The first sample is the mirror at the start; at the end the mirror lies behind the last, which so comes twice.
+    The first sample is the mirror at the start; at the end the mirror follows the last sample, which
+    is therefore repeated.
     Yields each piece and how many of its samples, after the first margin, are its own.
     """
     held, mirrored = np.empty(0, np.float32), False

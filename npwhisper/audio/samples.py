@@ -37,7 +37,7 @@ def as_samples(array: Any) -> Array:
 
 
 def check_samples(samples: Array, name: str) -> Array:
-    """Return the samples if they are some, finite, and scaled to about one."""
+    """Return the samples if there are any, and all are finite and scaled to about 1."""
     if not samples.size:
         raise AudioError(f"{name} holds no samples; at least one is wanted")
     peak = max(float(samples.max()), -float(samples.min()))
@@ -66,7 +66,7 @@ def blocks_of(samples: Array) -> Blocks:
 
 
 def joined(pieces: Blocks) -> Blocks:
-    """Join pieces to blocks of a handy size."""
+    """Join pieces into blocks of a convenient size."""
     held, n_held = list[Array](), 0
     for piece in pieces:
         held.append(piece)
@@ -79,16 +79,16 @@ def joined(pieces: Blocks) -> Blocks:
 
 
 def pad_or_trim(array: Array, length: int = N_SAMPLES, *, axis: int = -1) -> Array:
-    """Make one axis exactly `length` long: cut its end off, or put zeros there.
+    """Trim the end of an axis to `length`, or pad it with zeros.
 
     Parameters
     ----------
     array : Array
         Samples (480000 of them are a window) or a log-mel spectrogram (3000 frames are).
     length : int
-        The length wanted.
+        The length of the axis in the result.
     axis : int
-        The axis that is made so long.
+        The axis to trim or pad.
 
     Returns
     -------

@@ -1,8 +1,9 @@
 """The log-mel spectrogram of a recording of any length, window by window, in memory that does not grow with it.
 
-Whisper raises everything more than 80 dB below the loudest moment of the whole file to there, so no window can be had
-before all was read. The recording is read once, and its spectrogram is kept: in memory up to half an hour, beyond that
-in a temporary file (115 MB an hour). The windows equal those of `log_mel_spectrogram` of the whole file bit for bit.
+Whisper raises everything that is more than 80 dB below the loudest moment of the whole file to that level, so no
+window is available before the whole file has been read. The recording is read once, and its spectrogram is kept: in
+memory up to half an hour, beyond that in a temporary file (115 MB an hour). The windows equal those of
+`log_mel_spectrogram` of the whole file bit for bit.
 """
 
 from __future__ import annotations

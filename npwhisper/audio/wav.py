@@ -1,6 +1,6 @@
-"""WAV files: those whose recorder never came to write how long they are, and all where there is no libsndfile.
+"""WAV files: those whose recorder crashed before it wrote their length, and, without libsndfile, all others.
 
-Of an interrupted recording the data size is 0, and sound follows.
+An interrupted recording has a data size of 0, followed by sound.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _are_chunks(data: Reader, at: int) -> bool:
 
 
 def wav_sound(data: bytes) -> Sound | None:
-    """The sound of a WAV file of integers or floats; None if this is none."""
+    """The sound of a WAV file of integers or floats; None if this is not one."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
     is_cut = bool(wav_links(Reader(io.BytesIO(data))))

@@ -1,4 +1,4 @@
-"""The official models: their names, where they lie, how to know that a file is whole.
+"""The official models: their names, where to find them, and how to verify a file.
 
 OpenAI published 12 files under 14 names. A download goes to a temporary file, is checked against its SHA-256 and only
 then takes its name, so a file in the cache is always a whole one. The cache folder is openai-whisper's own, so what
@@ -227,7 +227,7 @@ class _Bounded:
 
 
 def _remove_stale_parts(folder: Path) -> None:
-    """Remove what downloads that were killed left behind; one that still runs wrote to its file not long ago."""
+    """Remove what killed downloads left behind; a download in progress has written to its file recently."""
     for part in folder.glob(".*.part"):
         with suppress(OSError):
             if PART.fullmatch(part.name) and time.time() - part.stat().st_mtime > STALE:
@@ -251,7 +251,7 @@ def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> 
                 f"{name} could not be fetched from the Hugging Face hub ({_in_words(error)}): "
                 "check the name and the network, or give the path of a downloaded folder"
             ) from error
-        is_adapter = (folder / "adapter_config.json").exists()  # whoever opens the folder says what to do with it
+        is_adapter = (folder / "adapter_config.json").exists()  # the reader of the folder says what to do with it
         if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
             return folder
     raise DownloadError(

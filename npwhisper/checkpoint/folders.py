@@ -1,4 +1,4 @@
-"""Folders: which form of a model one contains, and what to say of those that contain something else."""
+"""Folders: which format of model one contains, and what to advise if it contains something else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Torch's names for Whisper's weights, from the many ways they are spelled in the wild.
 
 Training code puts prefixes before the names (`module.`, `model.`, `_orig_mod.`); Hugging Face renamed the parts. Here
-they become openai-whisper's again. Where a file does not tell the sizes, they are read off the shapes.
+they become openai-whisper's again. Where a file does not state
+the sizes, they are inferred from the shapes.
 Source: the table in transformers' `convert_openai_to_hf.py`, reversed.
 """
 
@@ -68,7 +69,7 @@ def openai_names(weights: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _require_plain(weights: Mapping[str, Array]) -> None:
-    """Refuse files whose names tell that they are part of something else."""
+    """Refuse files whose names show that they are part of something else."""
     for mark, advice in PARTS_OF_OTHERS.items():
         if any(mark in name for name in weights):
             raise CheckpointError(f"the file {advice}")

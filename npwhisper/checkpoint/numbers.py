@@ -19,8 +19,8 @@ bfloat16 = np.dtype([("bfloat16", "<u2")])
 def to_float32(array: Array, name: str = "a tensor") -> Array:
     """A checkpoint's array as the network wants it: float32, read-only, finite.
 
-    A float32 array stays where it is (memory-mapped); only vectors are then looked through for NaN, since looking
-    at every weight would mean reading the whole file. Any other dtype is converted block by block.
+    A float32 array stays where it is (memory-mapped); only vectors are then checked for NaN, since
+    checking every weight would mean reading the whole file. Any other dtype is converted block by block.
 
     >>> to_float32(np.array([1, 2.5], dtype=np.float16))
     array([1. , 2.5], dtype=float32)

@@ -1,4 +1,4 @@
-"""One door for every kind of Whisper file: what a file is, its first bytes tell, not its name."""
+"""One entry point for every kind of Whisper file: its first bytes decide what a file is, not its name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OTHER_FORMATS = {
 
 
 def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
-    """Read a Whisper checkpoint of any form; the form is told by the content, not by the name.
+    """Read a Whisper checkpoint of any format, which is detected from the contents, not the name.
 
     Parameters
     ----------

@@ -121,8 +121,8 @@ def _tensor(body: Array, dtype: Any, shape: tuple[int, ...], begin: int) -> Arra
 def write_safetensors(file: BinaryIO, checkpoint: Checkpoint, dtype: str | None) -> None:
     """Write our one-file form, one tensor at a time.
 
-    Wider numbers come first, so that all of them are aligned; then vectors before matrices, so that all that
-    `to_float32` looks through in a mapped file lies together (600 vectors among 6 GB took seconds from a cold disk).
+    Wider numbers come first, so that all of them are aligned; then vectors before matrices, so that everything
+    `to_float32` checks in a mapped file lies together (600 vectors among 6 GB took seconds from a cold disk).
     """
     dtypes = {name: stored_dtype(array, dtype) for name, array in checkpoint.weights.items()}
     names = sorted(dtypes, key=lambda name: (-dtypes[name].itemsize, checkpoint.weights[name].ndim > 1))

@@ -2,7 +2,8 @@
 
 Fine-tunes append tokens to the vocabulary, or pad it to a round number. Whisper's control tokens keep their ids, but
 their number can then no longer be told from the number of rows: 51866 rows are the vocabulary of large-v3, or that of
-base and one token more. The settings of a Hugging Face folder tell; without them, the number of mel bins does.
+base and one token more. The settings of a
+Hugging Face folder say which; without them, the number of mel bins does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ EMBEDDING = "decoder.token_embedding.weight"
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint that is opened, but not with all that it contains."""
+    """A checkpoint was opened without everything it contains."""
 
 
 def whisper_rows(dims: dict[str, int], no_timestamps: int | None = None) -> int:
@@ -58,7 +59,7 @@ def only_whisper_tokens(
 
 
 def no_timestamps_id(folder: Path) -> int | None:
-    """The id of ``<|notimestamps|>`` in the settings of a Hugging Face folder, or None if they do not tell."""
+    """The id of ``<|notimestamps|>`` in the settings of a Hugging Face folder, or None if they do not state it."""
     for name, find in (
         ("generation_config.json", lambda settings: settings.get("no_timestamps_token_id")),
         ("added_tokens.json", lambda settings: settings.get("<|notimestamps|>")),

@@ -1,7 +1,7 @@
 """From a name or a path to weights that are known to be complete.
 
 The contract with PyTorch is the flat state dict: torch's names and shapes, nothing renamed, nothing transposed.
-`expected_shapes` draws the whole tree from the ten dimensions, so a checkpoint is either whole or refused.
+`expected_shapes` derives every name and shape from the ten dimensions, so a checkpoint is either whole or refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def in_memory(name: str, array: Array, kind: str, copied: bool = False) -> Array
 
 
 def _copy(array: Array, name: str) -> Array:
-    """A read-only float32 copy of a mapped array, looked through for NaN since it is read anyway."""
+    """A read-only float32 copy of a mapped array, checked for NaN since it is read anyway."""
     copy = converted(array, np.float32, name)
     copy.flags.writeable = False
     return copy

@@ -40,7 +40,7 @@ def row_sum(x: Array) -> Array:
     return sums
 
 
-@np.errstate(under="ignore")  # what is nearly impossible becomes 0, whatever the caller has set
+@np.errstate(under="ignore")  # tiny probabilities become 0, whatever error handling the caller has set
 def probabilities(x: Array) -> Array:
     """Exponentials along the last axis divided by their sum, the largest subtracted first: (..., N) -> (..., N)."""
     y: Array = x - x.max(axis=-1, keepdims=True)
@@ -51,7 +51,7 @@ def probabilities(x: Array) -> Array:
 
 @np.errstate(under="ignore")
 def log_probabilities(x: Array) -> Array:
-    """The logarithm of `probabilities`, without ever leaving the logarithms: (..., N) -> (..., N)."""
+    """The logarithm of `probabilities`, computed in log space: (..., N) -> (..., N)."""
     y: Array = x - x.max(axis=-1, keepdims=True)
     y -= np.log(row_sum(np.exp(y)))
     return y

@@ -1,7 +1,7 @@
-"""Rows of one batch that remember different things: each part of the rows is computed with a value of its own.
+"""Rows of one batch that have different memories: each part of the rows is computed with its own value.
 
-The windows of a batch are at different places of their texts, and each has its own audio. What they have in common, the
-products with the weights, is computed for all rows at once; what they have not, attention, part by part.
+The windows of a batch are at different places of their texts, and each has its own audio. The products with the
+weights, which they share, are computed for all rows at once; attention is computed part by part.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from npwhisper.compute.threads import run, run_alone
 from npwhisper.tracing.seam import Array
 
-WORTH_SHARING = 1 << 19  # numbers that a part reads: below, another thread comes too late to help
+WORTH_SHARING = 1 << 19  # numbers that a part reads: below, starting another thread takes longer than it saves
 
 
 class Parts(NamedTuple):
-    """What each part of the rows has of its own, and how many rows it has."""
+    """The value of each part of the rows, and its number of rows."""
 
     values: Sequence[Any]
     rows: Sequence[int]

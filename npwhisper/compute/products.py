@@ -33,7 +33,7 @@ AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls what 
 FEW_VECTORS = 8  # without AVX-512: up to here matrix times vector is faster than a product, for every size of matrix
 PIECE_OUTPUTS, PIECE_WEIGHTS = 64, 1 << 16  # of such a piece, which every row reads from the cache
 FETCHED = 1 << 19  # weights copied or unpacked at a time: fewer cost more in Python than they save in the cache
-WORTH_SHARING = 1 << 22  # multiplications: below, another thread comes too late to help
+WORTH_SHARING = 1 << 22  # multiplications: below, starting another thread takes longer than it saves
 
 
 def matmul(x: Array, y: Array | Int8Transpose) -> Array:

@@ -128,7 +128,7 @@ def add_words(group: Any) -> None:
     group.add_argument("--max_line_count", type=count, help="lines in a subtitle")
     group.add_argument("--max_words_per_line", type=count, help="words in a line, if no width is given")
     group.add_argument(
-        "--hallucination_silence_threshold", type=optional(float), help="skip longer silences around imagined text"
+        "--hallucination_silence_threshold", type=optional(float), help="skip longer silences around hallucinations"
     )
 
 

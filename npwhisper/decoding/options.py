@@ -198,14 +198,14 @@ class TranscribeOptions:
     clip_timestamps : str or sequence of float
         Seconds ``start,end,start,end,...`` of the parts to transcribe; the last end may be missing.
     hallucination_silence_threshold : float, optional
-        Skip silences longer than this many seconds around text that looks imagined (needs `word_timestamps`).
+        Skip silences longer than this many seconds around text that looks hallucinated (needs `word_timestamps`).
     vad : bool
         Transcribe only the parts in which somebody speaks (see `npwhisper.transcription.voice`); times stay those of
         the recording.
     robust : bool
-        Guard against imagined text. By keyword it stands for the options `ROBUST`, unless they are given too: `vad`,
+        Guard against hallucinations. By keyword it stands for the options `ROBUST`, unless they are given too: `vad`,
         no memory of the text before, and no repetition of ten tokens. With `vad` or `robust`, each segment has
-        ``flags``: why it may be imagined.
+        ``flags``: why it may be a hallucination.
     batch_size : int, optional
         Decode this many windows at once. The recording is cut where nobody speaks, every 30 seconds at the latest, and
         no cut is told the text before it. None decodes one window after the other, as openai-whisper does.
@@ -320,7 +320,7 @@ class TranscribeOptions:
 
     @property
     def guarded(self) -> bool:
-        """Whether segments tell why they may be imagined."""
+        """Whether segments state why they may be hallucinated."""
         return self.vad or self.robust
 
     def identity(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Attention: every position looks at others and takes up what it finds (Vaswani et al. 2017, section 3.2).
+"""Attention: every position looks at others and collects what it finds (Vaswani et al. 2017, section 3.2).
 
 `attend` is the formula, for queries, keys and values in heads; `self_attention` and `cross_attention` project them.
 """
@@ -86,7 +86,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 @layer
 def self_attention(x: Array, w: Weights, n_head: int, cache: KeyValues | None = None) -> Array:
-    """Let positions look at each other: at all in the encoder, at none later in the decoder, which has a cache.
+    """Let positions attend to each other: to all in the encoder, to no later one in the decoder, which has a cache.
 
     (B, T, D) -> (B, T, D)
     """
@@ -104,7 +104,7 @@ def _attend_to_text(q: Array, k: Array, v: Array, cache: KeyValues) -> Array:
 
 @layer
 def cross_attention(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
-    """Let text positions look at the audio, whose keys and values were computed once by `start_cache`.
+    """Let text positions attend to the audio, whose keys and values were computed once by `start_cache`.
 
     (B, T, D), audio keys and values (A, H, S, K) of A windows, each shared by B / A rows -> (B, T, D)
     """

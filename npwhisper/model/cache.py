@@ -28,7 +28,7 @@ class KeyValues:
 
     @classmethod
     def empty(cls, batch: int, n_head: int, capacity: int, width: int) -> KeyValues:
-        """Nothing yet, with room for (B, H, capacity, K)."""
+        """An empty cache with room for (B, H, capacity, K)."""
         shape = (batch, n_head, capacity, width)
         return cls(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), 0)
 
@@ -45,7 +45,7 @@ class KeyValues:
 
     @layer
     def reorder(self, parents: Array) -> None:
-        """Let row i go on from what row ``parents[i]`` was: beams that survive, in their new order and number."""
+        """Let row i continue what row ``parents[i]`` was: the beams that survive, in their new order and number."""
         k, v = self.k[:, :, : self.length], self.v[:, :, : self.length]
         if len(parents) == len(k):
             k[:], v[:] = k[parents], v[parents]

@@ -101,7 +101,7 @@ def softmax(x: Array) -> Array:
 
 @layer
 def log_softmax(x: Array) -> Array:
-    """The logarithm of `softmax`, without ever leaving the logarithms.
+    """The logarithm of `softmax`, computed in log space.
 
     (..., N) -> (..., N)
 
@@ -124,7 +124,7 @@ def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Arr
         raise ValueError(f"sinusoids need an even number of at least 4 channels, got {channels}: use a multiple of 2")
     step = math.log(max_timescale) / (channels // 2 - 1)
     rates = np.exp(-step * np.arange(channels // 2, dtype=np.float64))
-    angles = np.arange(length, dtype=np.float64)[:, None] * rates  # up to 1499: too large for float32's digits
+    angles = np.arange(length, dtype=np.float64)[:, None] * rates  # up to 1499: too large for float32's precision
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 

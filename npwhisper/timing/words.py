@@ -62,7 +62,7 @@ def find_alignment(
         With the language and task of the text.
     text_tokens : sequence of int
         The text, without timestamps and other control tokens.
-    mel : array, shape (n_mels, 3000), or (1500, n_audio_state) if the encoder has heard it already
+    mel : array, shape (n_mels, 3000), or (1500, n_audio_state) if it is encoded already
     num_frames : int
         How many of the 3000 frames of 0.01 s are audio and not padding.
     medfilt_width : int
@@ -253,7 +253,7 @@ def align(
     samples = load_audio(audio)
     if len(samples) > N_SAMPLES:
         raise AlignmentError(
-            f"align hears at most {N_SAMPLES // SAMPLE_RATE} s, got {len(samples) / SAMPLE_RATE:.1f} s: "
+            f"align takes at most {N_SAMPLES // SAMPLE_RATE} s, got {len(samples) / SAMPLE_RATE:.1f} s: "
             "cut audio and text at the segments that transcribe finds"
         )
     num_frames = len(samples) // HOP_LENGTH

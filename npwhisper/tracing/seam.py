@@ -125,7 +125,7 @@ class Activations(Mapping[str, Array]):
     Attributes
     ----------
     steps : list of dict
-        What was recorded from each call of the decoder to the next, or to where the model hears again: one for every
+        What was recorded from each call of the decoder to the next, or to the next call of the encoder: one for every
         decode step.
     records : list of (name, array)
         Everything, in the order in which it was finished.
@@ -157,7 +157,7 @@ class Activations(Mapping[str, Array]):
         return [name for name in self._values if fnmatchcase(name, pattern)]
 
     def begin(self, name: str) -> None:
-        """Take note that `name` is about to be computed: the decoder begins a step, hearing ends it."""
+        """Note that `name` is about to be computed: the decoder begins a step, the encoder ends it."""
         if name in ("mel", "encoder"):
             self._step = None
         elif name == "decoder":

@@ -76,7 +76,7 @@ class BatchedTranscription(Transcription):
 
     @property
     def history(self) -> History:
-        """The text so far; no cut is told of it."""
+        """The text so far; no cut is conditioned on it."""
         return self._history
 
     @property
@@ -85,7 +85,7 @@ class BatchedTranscription(Transcription):
         return self.cuts[self._n_done - 1][1] if self._n_done else 0
 
     def state(self) -> dict[str, Any]:
-        """What must be known to go on after the last cut."""
+        """What must be known to continue after the last cut."""
         return {
             "language": self.language,
             "seconds": self._seconds,

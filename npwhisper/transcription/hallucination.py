@@ -42,12 +42,13 @@ def first_with_words(segments: Sequence[Segment]) -> Segment | None:
 
 
 def skip_leading_silence(segments: Sequence[Segment], window: Window, threshold: float) -> NextStart | None:
-    """Where to listen again if a window begins with silence and then text that looks imagined."""
+    """Where to resume if a window begins with silence, followed by text that looks hallucinated."""
     first = first_with_words(segments)
     gap = first["start"] - window.start_time if first is not None else 0.0
     if gap <= threshold or not is_anomalous(first):
         return None
-    return NextStart(window.start + round(gap * FRAMES_PER_SECOND), "a silence before a segment that looks imagined")
+    start = window.start + round(gap * FRAMES_PER_SECOND)
+    return NextStart(start, "a silence before a segment that looks hallucinated")
 
 
 def first_hallucination(
@@ -82,9 +83,9 @@ def first_hallucination(
 def drop_hallucinations(
     segments: list[Segment], window: Window, threshold: float, last_speech: float, n_frames: int
 ) -> NextStart | None:
-    """Remove the first imagined segment in silence and all after it, in place; say where to listen again.
+    """Remove the first hallucinated segment in silence and all after it, in place; return where to resume.
 
-    `n_frames` is the length of the recording; when less than a silence is left of it, nothing is listened to again.
+    `n_frames` is the length of the recording; if less than a silence is left, nothing is decoded again.
     """
     i = first_hallucination(segments, window, threshold, last_speech)
     if i is None:
@@ -93,11 +94,11 @@ def drop_hallucinations(
     if n_frames / FRAMES_PER_SECOND - segments[i]["end"] < threshold:
         seek = n_frames
     del segments[i:]
-    return NextStart(seek, "a segment in silence that looks imagined")
+    return NextStart(seek, "a segment in silence that looks hallucinated")
 
 
 def flags(segment: Segment, options: TranscribeOptions) -> list[str]:
-    """Why a segment may be imagined: "loop" (it repeats itself), "improbable", "silence" (the window sounds empty).
+    """Why a segment may be hallucinated: "loop" (it repeats itself), "improbable", "silence" (the window sounds empty).
 
     >>> scores = {"text": " and so" * 20, "compression_ratio": 9.0, "avg_logprob": -0.2, "no_speech_prob": 0.1}
     >>> flags(scores, TranscribeOptions())

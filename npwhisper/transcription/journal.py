@@ -1,8 +1,8 @@
-"""What was recognised so far, in a file: one line of JSON for each window, so that a kill loses nothing.
+"""What was recognised so far, in a file: one line of JSON for each window, so that a crash loses nothing.
 
-The first line tells what the journal belongs to: the audio, the model and the options. Every further one holds the
-segments of a window and the state after it, from which a transcription goes on exactly. A line counts when it is whole:
-what a kill or a full disk tore off is decoded again.
+The first line states what the journal belongs to: the audio, the model and the options. Every further one holds the
+segments of a window and the state after it, from which a transcription resumes exactly. A line counts if it is
+whole: what a crash or a full disk cut off is decoded again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from npwhisper.tracing.seam import Array
 from npwhisper.transcription.locking import JournalError as JournalError
 from npwhisper.transcription.locking import Path, unwritable
 
-FORM = 1  # of the lines below; a journal of another form cannot be gone on with
+FORM = 1  # the version of the lines below; a journal of another version cannot be resumed
 BEGINNING = b'{"journal": %d' % FORM
 SAMPLED = 1000  # numbers of each tensor that enter a model's fingerprint
 
@@ -102,10 +102,10 @@ def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journa
     ----------
     path : path
     header : mapping
-        What must be the same for going on: the audio, the model, the options.
+        What must be the same to resume: the audio, the model, the options.
     resume : bool
-        Whether to go on with the windows that are there, if there are any; without it they are an error, because
-        beginning anew would lose them.
+        Whether to continue after the windows that are there, if any; without it they are an error, because starting
+        over would lose them.
 
     Raises
     ------

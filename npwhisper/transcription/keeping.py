@@ -56,6 +56,6 @@ class Keeper:
         record(self._path, segments, state)
 
     def close(self) -> None:
-        """Let other runs have the journal."""
+        """Release the journal for other runs."""
         if self._lock is not None:
             self._lock.close()

@@ -74,7 +74,7 @@ class JournalLock(os.PathLike[str]):
         self.close()
 
     def close(self) -> None:
-        """Let other runs have the journal; a second call changes nothing."""
+        """Release the journal for other runs; a second call changes nothing."""
         self._release()
 
     def check(self) -> None:

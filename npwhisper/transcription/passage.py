@@ -124,7 +124,7 @@ class Passage:
         self.decisions: list[Decision] = []
 
     def state(self) -> dict[str, Any]:
-        """What must be known to go on after the last window, besides its segments and those before: plain values."""
+        """What must be known to continue after the last window, besides its segments and those before: plain values."""
         return {
             "seek": self.seek,
             "clip": self.clip,
@@ -281,7 +281,7 @@ class Passage:
         )
 
     def _after_words(self, segments: list[Segment], window: Window, split: Split, following: NextStart) -> NextStart:
-        """Go on after the last word, unless the text ends with a pause, or only a short silence follows the word."""
+        """Continue after the last word, unless the text ends with a pause, or only a short silence follows the word."""
         last_word, silence = last_word_end(segments), self.options.hallucination_silence_threshold
         if split.ends_alone or last_word is None or last_word <= window.start_time:
             return following

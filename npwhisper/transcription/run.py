@@ -2,7 +2,7 @@
 
 `Transcription` is an iterator of segments: it decodes the next window only when its segments are asked for. What is
 done with a window stands in `passage`, why it was done in `Transcription.decisions`. With a journal, each window is on
-the disk before its segments are given, and `Transcription.state` is all that is needed to go on.
+the disk before its segments are given, and `Transcription.state` is all that is needed to resume.
 
 Source: openai-whisper's ``transcribe.py``; Radford et al. 2022, section 4.5.
 """
@@ -145,7 +145,7 @@ class Transcription(Iterator[Segment]):
 
     @property
     def header(self) -> dict[str, Any]:
-        """What must be the same for going on."""
+        """What must be the same to resume."""
         return {
             "npwhisper": __version__,
             "audio": {"frames": self.n_frames, "checksum": self.mel.checksum},
@@ -258,7 +258,7 @@ class Transcription(Iterator[Segment]):
 
     @property
     def history(self) -> History:
-        """The text so far, as the next window is told of it."""
+        """The text so far, which conditions the next window."""
         return self._passage.history
 
     @property
@@ -268,11 +268,11 @@ class Transcription(Iterator[Segment]):
 
     @property
     def text(self) -> str:
-        """All that was said so far."""
+        """The whole text so far."""
         return self.tokenizer.decode(self.history.tokens)
 
     def state(self) -> dict[str, Any]:
-        """What must be known to go on after the last window, besides its segments and those before: plain values."""
+        """What must be known to continue after the last window, besides its segments and those before: plain values."""
         return {"language": self.language, "seconds": self._seconds, **self._passage.state()}
 
     @cached_property
@@ -309,7 +309,7 @@ class Transcription(Iterator[Segment]):
         return segments
 
     def report(self, decisions: list[Decision]) -> None:
-        """Take over decisions, and tell who wants to know."""
+        """Take over decisions, and call `on_decision`."""
         while decisions:
             decision = decisions.pop(0)
             self.decisions.append(decision)

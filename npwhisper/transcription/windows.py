@@ -145,9 +145,9 @@ def within(clips: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -
 
 @dataclass
 class History:
-    """The text so far, as the next window is told of it.
+    """The text so far, which conditions the next window.
 
-    `kept` is told to every window, `initial` until the text is forgotten, and of `tokens` those since `reset`.
+    `kept` is given to every window, `initial` until the text is forgotten, and of `tokens` those since `reset`.
     """
 
     kept: list[int]
@@ -167,7 +167,7 @@ class History:
         return kept + past[-room:] if room else kept
 
     def forget(self) -> None:
-        """Start anew after what was said so far."""
+        """Forget what was said so far."""
         self.initial, self.reset = [], len(self.tokens)
 
 

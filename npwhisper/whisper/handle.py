@@ -1,4 +1,4 @@
-"""The handle that people hold: `load_model` gives a `Whisper`, which hears, decodes and transcribes."""
+"""What users hold: `load_model` returns a `Whisper`, which encodes, decodes and transcribes."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
 
 
 def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **options: Any) -> Any:
-    """Write down what is said in a recording.
+    """Transcribe a recording.
 
     Parameters
     ----------
@@ -416,7 +416,7 @@ def _with_bar(stream: Transcription | SeparateChannels) -> Iterator[Segment]:
     from tqdm import tqdm
 
     if IS_BROWSER:
-        tqdm.monitor_interval = 0  # its watching thread cannot start there, and tqdm would warn
+        tqdm.monitor_interval = 0  # tqdm's monitor thread cannot start there, and tqdm would warn
     with tqdm(total=round(stream.duration, 1), unit="s", bar_format=BAR) as bar:
         for segment in stream:
             bar.update(round(min(stream.seek / FRAMES_PER_SECOND, stream.duration), 1) - bar.n)

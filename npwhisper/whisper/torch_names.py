@@ -1,4 +1,4 @@
-"""What scripts for openai-whisper call on a model because it is a torch module there."""
+"""The torch methods that scripts for openai-whisper call on a model."""
 
 from __future__ import annotations
 

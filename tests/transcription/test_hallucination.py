@@ -134,7 +134,7 @@ def test_in_the_first_seconds_of_a_recording_nobody_need_have_been_silent() -> N
         ([normal(61), normal(70)], 99_999, None, 2),
     ],
 )
-def test_imagined_segments_are_dropped_with_all_after_them(
+def test_hallucinated_segments_are_dropped_with_all_after_them(
     segments: list[dict[str, Any]], n_frames: int, seek: int | None, kept: int
 ) -> None:
     segments = list(segments)

@@ -301,7 +301,7 @@ def test_ctrl_c_leaves_what_was_heard_and_resume_goes_on(
     segments = json.loads(part["talk one.json"])["segments"]
     assert 0 < len(segments) < len(json.loads(expected["talk one.json"])["segments"])
     assert expected["talk one.txt"].startswith(part["talk one.txt"])
-    assert "--resume goes on from there" in capsys.readouterr().err
+    assert "--resume continues it" in capsys.readouterr().err
     assert main([talk, *ARGUMENTS]) == 1, "what was heard is not overwritten"
     assert "resume it (--resume), or delete it" in capsys.readouterr().err
     assert main([talk, *ARGUMENTS, "--resume"]) == 0

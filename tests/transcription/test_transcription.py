@@ -505,7 +505,7 @@ def test_silence_before_an_odd_segment_is_skipped_and_leaves_no_trace(
     stream = stream_of(35, **options, condition_on_previous_text=False)
     assert [segment["text"] for segment in stream] == [" beta"]
     assert stream.decisions[0].next_start == 8.0
-    assert stream.decisions[0].reason == "a silence before a segment that looks imagined"
+    assert stream.decisions[0].reason == "a silence before a segment that looks hallucinated"
     assert [given.prompt for given in answers.options] == [[C], [C]], "not yet forgotten"
     assert received[1]["last_speech_timestamp"] == 0.0
 
@@ -520,7 +520,7 @@ def test_an_odd_segment_in_silence_is_dropped_with_all_after_it(
     stream = stream_of(35, word_timestamps=True, hallucination_silence_threshold=2.0)
     assert next(stream)["text"] == " alpha"
     assert stream.seek == 600
-    assert stream.decisions[0].reason == "a segment in silence that looks imagined"
+    assert stream.decisions[0].reason == "a segment in silence that looks hallucinated"
     assert next(stream)["seek"] == 600
     assert answers.options[1].prompt == [stamp(0), A, stamp(2)]
 

@@ -165,7 +165,7 @@ def test_where_nobody_speaks_nothing_is_decoded(guard: str) -> None:
     assert list(talker(MULTILINGUAL).iter_segments(SILENT["white noise"].astype(np.float32), **FAST)) != []
 
 
-def test_guarded_segments_tell_why_they_may_be_imagined() -> None:
+def test_guarded_segments_tell_why_they_may_be_hallucinated() -> None:
     def flags(**options: Any) -> list[Any]:
         return [
             segment.get("flags") for segment in talker(MULTILINGUAL).transcribe(SHORTEST, **FAST, **options)["segments"]

@@ -208,7 +208,7 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the given keys and values are projected again: they are ready, in heads": _projected_again,
         "there is a causal mask: all of the audio may be looked at": _with_a_mask(from_the_end=True),
         "there is a causal mask, of the first positions: all of the audio may be looked at": _with_a_mask(False),
-        "every row hears the first window": _first_windows_audio,
+        "every row attends to the first window": _first_windows_audio,
         "the beams of a window are neighbours: repeat each window, do not go round": _beams_in_turn,
         "keys and values are exchanged": lambda x, w, n, audio: model.cross_attention(x, w, n, audio[::-1]),
         "the output projection is missing": lambda x, w, n, audio: merge_heads(
@@ -216,12 +216,12 @@ MISTAKES: dict[str, dict[str, Function]] = {
         ),
     },
     "append": {
-        "only the newest positions come back: keep those before, and go on from cache.length": _only_the_new,
+        "only the newest positions come back: keep those before, and continue from cache.length": _only_the_new,
         "the empty room is returned too: cut at cache.length": _whole_room,
     },
     "reorder": {
         "the values are not reordered": _reorder_one,
-        "row i goes on from row parents[i], not the other way round": _reorder_back,
+        "row i continues row parents[i], not the other way round": _reorder_back,
         "nothing is reordered": lambda cache, parents: None,
     },
     "start_cache": {

@@ -135,7 +135,7 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the last layer norm, ln_post, is missing": functools.partial(_encode, omit="ln_post"),
     },
     "decoder": {
-        "positions start anew at every step: they go on from cache.length": functools.partial(_decode, start=0),
+        "positions restart at every step: they continue from cache.length": functools.partial(_decode, start=0),
         "the last layer norm, ln, is missing": functools.partial(_decode, last=False),
     },
     "greedy_search": {
