@@ -54,9 +54,7 @@ work[np.arange(steps), np.arange(steps)] = 2
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 3))
-ax.imshow(
-    work, origin="upper", aspect="equal", cmap=ListedColormap(["white", "#A2C8EC", "#2E86C9"])
-)
+ax.imshow(work, origin="upper", aspect="equal", cmap=ListedColormap(["none", "#A2C8EC", "#2E86C9"]))
 ax.set(xlabel="position in the text", ylabel="step", xticks=range(steps), yticks=range(steps))
 for label, colour in (
     ("computed for the first time", "#2E86C9"),

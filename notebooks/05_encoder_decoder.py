@@ -275,7 +275,7 @@ ax.annotate(
     comparison.first.name,
     (first, comparison.first.error),
     (first - 40, 0.5),
-    arrowprops={"arrowstyle": "->"},
+    arrowprops={"arrowstyle": "->", "color": "#7b7b7b"},
 )
 plt.show()
 
