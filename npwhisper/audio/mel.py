@@ -51,7 +51,7 @@ def stft(samples: Array) -> Array:
 
 
 @np.errstate(under="ignore")  # of sounds that are as good as silent
-@in_blocks(rows=96)
+@in_blocks(rows=96, elementwise=True)
 def _power(frames: Array, bell: Array) -> Array:
     """Transform each frame by itself: (F, 400), (400,) -> (F, 201)."""
     spectrum = np.fft.rfft(frames * bell)

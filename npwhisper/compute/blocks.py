@@ -22,7 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from npwhisper.compute.threads import get_num_threads, is_inside, limit_blas, run
+from npwhisper.compute.cores import fewest_rows, pool_threads
+from npwhisper.compute.threads import is_inside, limit_blas, run
 from npwhisper.tracing.seam import Array, is_handled
 
 P = ParamSpec("P")
@@ -36,27 +37,29 @@ ROWS = {  # the most positions in a block of each function
 QUERIES = 375  # the most queries of one head in a block
 FEW_QUERIES = 32  # up to here all heads are computed at once
 MADE_OF_LAYERS = {"mlp"}
+ELEMENTWISE = {"gelu", "layer_norm"}
 
 
 def positionwise(function: Callable[P, Array]) -> Callable[P, Array]:
     """Every row of x is computed by itself, so do some rows at a time."""
     name = function.__name__
-    return in_blocks(ROWS[name], composite=name in MADE_OF_LAYERS)(function)
+    return in_blocks(ROWS[name], composite=name in MADE_OF_LAYERS, elementwise=name in ELEMENTWISE)(function)
 
 
 def in_blocks(
-    rows: int, axis: int | None = None, composite: bool = False
+    rows: int, axis: int | None = None, composite: bool = False, elementwise: bool = False
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Compute ``f(x, ...)`` for `rows` rows of x at a time, or for as many places along `axis` of x and of the result.
 
-    Rows are all axes of x but the last: a function of (..., D) sees (rows, D).
+    Rows are all axes of x but the last: a function of (..., D) sees (rows, D). Of a `composite` function layers may be
+    watched, so then it runs whole; `elementwise` work is cut into larger pieces for many threads.
     """
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
         def call(x: Array, *args: Any, **kwargs: Any) -> Any:
             n = math.prod(x.shape[:-1]) if axis is None else x.shape[axis]
-            parts = parts_of(n, rows)
+            parts = parts_of(n, rows, fewest_rows(x.shape[-1]) if elementwise else 1)
             if len(parts) <= 1 or (composite and is_handled()):
                 return function(x, *args, **kwargs)
             if axis is not None:
@@ -89,13 +92,14 @@ def _cut(x: Array, axis: int, part: slice) -> Array:
     return view
 
 
-def parts_of(n: int, size: int) -> list[slice]:
+def parts_of(n: int, size: int, fewest: int = 1) -> list[slice]:
     """Cut `n` rows into equal parts of at most `size`, at least one for each thread if they are not too small.
 
-    Rows that are themselves a part, taken by a thread, are not cut again for the others.
+    No part is smaller than `fewest` rows would be. Rows that are themselves a part, taken by a thread, are not cut
+    again for the others.
     """
     if not is_inside():
-        size = min(size, max(SMALLEST_BLOCK, -(-n // get_num_threads())))
+        size = max(fewest, min(size, max(SMALLEST_BLOCK, -(-n // pool_threads()))))
     count = -(-n // size)
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 

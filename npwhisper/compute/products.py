@@ -8,6 +8,7 @@ y is the transpose of a layer's weights:
   9 to 32 rows, BLAS without AVX-512     plain, after copying a piece of the weights in the order of memory
   more rows                              plain
 of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
+with 4 threads and more, below 64 rows: BLAS's own threads (`cores`)
 8-bit weights                            unpacked half a million at a time, multiplied as above, then scaled
 """
 
@@ -21,8 +22,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, in_blocks, pieces_of
+from npwhisper.compute.cores import is_for_blas, pool_threads
 from npwhisper.compute.int8 import Int8Matrix, Int8Transpose
-from npwhisper.compute.threads import blas_libraries, get_num_threads, run, run_alone
+from npwhisper.compute.threads import blas_libraries, get_num_threads, lend_to_blas, run, run_alone
 from npwhisper.tracing.seam import Array
 
 Matrix: TypeAlias = Any  # an array or an Int8Matrix
@@ -107,6 +109,8 @@ def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
     @functools.wraps(function)
     def call(x: Array, weight: Matrix) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
+        if is_for_blas(rows, weight.size) and not isinstance(weight, Int8Matrix):
+            return by_blas(x, weight)
         is_large = rows * weight.size >= WORTH_SHARING
         size = _outputs_at_a_time(rows, weight, is_large)
         if size >= n:
@@ -123,11 +127,19 @@ def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
     return call
 
 
+def by_blas(x: Array, weight: Array) -> Array:
+    """``x @ weight.T`` by BLAS's own threads: (..., D_in), (D_out, D_in) -> (..., D_out)."""
+    rows = x.reshape(-1, x.shape[-1])
+    with lend_to_blas(get_num_threads()):
+        y = weight @ rows[0] if len(rows) == 1 else rows @ weight.T
+    return y.reshape(*x.shape[:-1], -1)
+
+
 def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     n, width = weight.shape
     if rows >= SMALLEST_BLOCK:
         return int(n)
-    size = n // (2 * get_num_threads()) + 1 if is_large else n
+    size = n // (2 * pool_threads()) + 1 if is_large else n
     is_fetched = are_few(rows) or are_vectors(rows) or weight.dtype == np.int8
     return int(min(size, max(1, FETCHED // width)) if is_fetched else size)
 

@@ -23,6 +23,7 @@ import numpy as np
 T = TypeVar("T")
 
 MOST_THREADS = 1024
+MOST_OF_OURS = 8  # threads of our pool: from here on, another costs more in Python's lock than it computes
 IS_BROWSER = sys.platform == "emscripten"  # Python in WebAssembly: it starts no threads, and NumPy there has no BLAS
 
 _threads: list[int] = []  # what set_num_threads was given last
@@ -126,7 +127,7 @@ def run(work: Callable[[T], None], pieces: Sequence[T]) -> None:
     token = _is_inside.set(True)
     try:
         with limit_blas(1):
-            futures = _start(min(get_num_threads(), len(pieces)) - 1, work, todo)
+            futures = _start(min(get_num_threads(), MOST_OF_OURS, len(pieces)) - 1, work, todo)
             try:
                 _drain(work, todo)
             finally:
@@ -205,27 +206,38 @@ class _BlasThreads:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.allowed: list[int] = []
+        self.allowed: list[tuple[int, int]] = []  # the thread that asked, and how many it lets BLAS have
         self.before: list[tuple[Callable[[int], object], int]] = []
 
     def enter(self, n: int) -> None:
         with self.lock:
             if not self.allowed and not self.before:
                 self.before = [(_setter(x), x.get_num_threads()) for x in blas_libraries()]
-            self.allowed.append(n)
+            self.allowed.append((threading.get_ident(), n))
             self._apply()
 
     def leave(self, n: int) -> None:
         with self.lock:
-            if n in self.allowed:  # not in a child that was forked inside the block
-                self.allowed.remove(n)
+            if (mine := (threading.get_ident(), n)) in self.allowed:  # not in a child that was forked inside the block
+                self.allowed.remove(mine)
             self._apply()
             if not self.allowed:
                 self.before = []
 
     def _apply(self) -> None:
         for set_, before in self.before:
-            set_(min([before, *self.allowed]))
+            set_(min([before, *(n for _, n in self.allowed)]))
+
+    def lend(self, n: int) -> None:
+        """Let BLAS have `n` threads until the next change, unless another thread holds it to fewer."""
+        with self.lock:
+            if {thread for thread, _ in self.allowed} <= {threading.get_ident()}:
+                for set_, before in self.before:
+                    set_(min(before, n))
+
+    def take_back(self) -> None:
+        with self.lock:
+            self._apply()
 
     def hold(self) -> None:
         """Before a fork: wait until no other thread is changing BLAS, so that the child gets it whole."""
@@ -255,3 +267,16 @@ def limit_blas(n: int) -> Iterator[None]:
         yield
     finally:
         _blas_threads.leave(n)
+
+
+@contextmanager
+def lend_to_blas(n: int) -> Iterator[None]:
+    """Let BLAS use `n` threads inside the `with` block, in spite of this thread's own limits.
+
+    While other threads compute too, their limits hold: then a product may differ in its last bits.
+    """
+    _blas_threads.lend(n)
+    try:
+        yield
+    finally:
+        _blas_threads.take_back()

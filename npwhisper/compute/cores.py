@@ -1,0 +1,46 @@
+"""Who computes: the calling thread, our pool, or BLAS's own threads. The rules over rows, size and threads are here.
+
+Measured on 16 Intel cores (Sapphire Rapids, OpenBLAS), tiny and small:
+
+- One row times 1536 x 384 weights takes 0.26 ms on one thread, 0.07 on 4 threads of BLAS and 0.03 on 16. Our threads
+  take 0.4: each of them waits for Python's lock. So BLAS's threads multiply few rows where there are four or more.
+  (With two, BLAS gains less, and loses much on a busy machine, where its threads wait for each other.)
+- A vocabulary times five rows is better shared by our pool up to 7 threads, and by BLAS from 8 threads on.
+- The encoder's products stay with our pool. BLAS's threads would take half the time, but they spin while they wait for
+  the next product, and the elementwise work between the products then takes longer than was gained.
+- More than eight threads of ours are slower than eight, and elementwise work is worth a thread only if it lasts half a
+  millisecond.
+"""
+
+from __future__ import annotations
+
+from npwhisper.compute.threads import MOST_OF_OURS, get_num_threads, is_inside
+
+MANY = 4  # threads: from here on BLAS's own share a product of few rows
+MANY_FOR_A_VOCABULARY = 8  # threads: from here on also that of few rows, but more than one, with a vocabulary
+MOST_ROWS = 64  # rows: below, they are few
+WORTH_BLAS = 1 << 18  # weights: below, BLAS computes with one thread whatever it may use
+VOCABULARY = 1 << 22  # weights: no matrix of a block has as many in tiny, base or small
+GRAIN = 1 << 17  # numbers: what a thread computes in about half a millisecond, at a few nanoseconds each
+
+
+def pool_threads() -> int:
+    """How many threads of ours share a piece of work.
+
+    >>> 1 <= pool_threads() <= MOST_OF_OURS
+    True
+    """
+    return min(get_num_threads(), MOST_OF_OURS)
+
+
+def fewest_rows(width: int) -> int:
+    """The fewest rows of `width` numbers, worked on element by element, that are worth one of many threads."""
+    return GRAIN // max(1, width) if get_num_threads() >= MANY else 1
+
+
+def is_for_blas(rows: int, n_weights: int) -> bool:
+    """Whether BLAS's own threads multiply so many rows with a matrix of so many weights."""
+    threads = get_num_threads()
+    if threads < MANY or rows >= MOST_ROWS or n_weights < WORTH_BLAS or is_inside():
+        return False
+    return rows == 1 or n_weights < VOCABULARY or threads >= MANY_FOR_A_VOCABULARY
