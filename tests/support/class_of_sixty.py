@@ -186,6 +186,14 @@ def notebook(name: str, parts: Mapping[str, str], truth: Mapping[str, str] = {},
     return Student(name, f"{name}.ipynb", data, {**ALL_RIGHT, **truth})
 
 
+def few(styles: int, other: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """These tasks and two that are right; what is not handed in is missing, and need not be tried."""
+    parts = code(styles, other)
+    kept = {*other, *[task for task in POINTS if task not in other][styles % 3 : styles % 3 + 2]}
+    missing = {task: "missing" for task in POINTS if task not in kept}
+    return {task: part for task, part in parts.items() if task in kept}, missing
+
+
 def right() -> Iterator[Student]:
     """Fourteen in which all is right: independent ones, and four copies with other names, after those they copy."""
     for n, styles in enumerate((0, 4040, 2525, 1333, 5107, 6560, 3280, 797, 6001, 4444)):
@@ -223,8 +231,8 @@ def wrong() -> Iterator[Student]:
     for n, (first, second) in enumerate(zip(pairs[:half], pairs[half:], strict=True)):
         both = {first[0]: WRONG[first], second[0]: WRONG[second]}
         assert len(both) == 2, (first, second)
-        make = script if n % 2 else notebook
-        yield make(f"wrong{n:02}", code(437 * n % 6561 // 81 * 81 if n else 0, both), dict.fromkeys(both, "wrong"))
+        parts, missing = few(437 * n % 6561, both)
+        yield (script if n % 2 else notebook)(f"wrong{n:02}", parts, {**missing, **dict.fromkeys(both, "wrong")})
     every = {task: part for (task, _), part in WRONG.items()}
     yield script("wrong_everywhere", every, dict.fromkeys(every, "wrong"))
 
@@ -270,8 +278,9 @@ def broken() -> Iterator[Student]:
 
 def cheats() -> Iterator[Student]:
     """Ten cheats and one that is none: the four that once got 14 of 14, and seven more."""
-    for name, (before, parts, truth) in CHEATS.items():
-        yield script(name, code(0, parts), truth, before)
+    for name, (before, other, truth) in CHEATS.items():
+        parts, missing = few(0, other)
+        yield script(name, parts, {**missing, **truth}, before)
 
 
 REFUSED = dict.fromkeys(POINTS, "refused")

@@ -106,6 +106,8 @@ class Grader:
             return Verdict("refused", f"{task}: {self.path.name} is nested too deeply to be read")
         if found:
             return Verdict("refused", "\n".join(f"{task}: {plain(finding)}" for finding in found))
+        if self._is_python() and not self.source.may_have(task):
+            return Verdict("missing", self._missing(task))
         return self.run(task)
 
     def run(self, task: str) -> Verdict:

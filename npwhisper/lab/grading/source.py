@@ -67,6 +67,10 @@ class Source:
         """The tasks that the file tries."""
         return [name for name in EXERCISES if name in self.names]
 
+    def may_have(self, task: str) -> bool:
+        """Whether the file defines a task, or takes names from somewhere that cannot be read here."""
+        return bool({task, "__getattr__"} & set(self.names) or self.stars)
+
     @property
     def functions(self) -> list[str]:
         """All functions, of which one may be a task with its name misspelt."""

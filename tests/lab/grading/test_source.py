@@ -263,3 +263,25 @@ def test_one_cheat_costs_its_own_task_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", ["def softmax(x:", "\0", "x = " + "(" * 5000, "# coding: nothing\nx = 1"])
 def test_what_is_no_python_is_left_to_its_import(tmp_path: Path, code: str) -> None:
     assert findings(tmp_path, code, "softmax") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def softmax(x): ...", True),
+        ("from m import softmax", True),
+        ("from m import *", True),
+        ("if 1:\n  softmax = 2", True),
+        ("def __getattr__(name): ...", True),
+        ("def softmaxx(x): ...", False),
+        ("def f():\n  softmax = 1", False),
+        ("", False),
+    ],
+)
+def test_a_task_that_no_line_defines_is_missing_without_a_try(tmp_path: Path, code: str, expected: bool) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    assert read(path).may_have("softmax") is expected
+    if not expected:
+        path.write_text(f"{code}\nwhile True: ...")
+        assert Grader(path, 1, start=1).grade("softmax").status == "missing"
