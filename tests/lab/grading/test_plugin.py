@@ -70,7 +70,7 @@ EXPECTED = [
     ("linear", "1/1", "right"),
     ("conv1d", "0/3", "unwritten"),
     ("layer_norm", "0/2", "wrong     Perhaps the variance is divided by D - 1"),
-    ("embedding", "0/1", "missing   student.py has no function 'embedding', but there is 'embeding'"),
+    ("embedding", "0/1", "missing   student.py has no function 'embedding': did you mean embeding?"),
     ("gelu", "0/2", "too slow"),
     ("softmax", "2/2", "right"),
     ("log_softmax", "0/1", "crashed"),
