@@ -25,7 +25,12 @@ T = TypeVar("T")
 
 
 def load_audio(
-    file: AudioInput, sr: int = SAMPLE_RATE, *, channel: str | int | None = None, audio_track: int | None = None
+    file: AudioInput,
+    sr: int = SAMPLE_RATE,
+    *,
+    channel: str | int | None = None,
+    audio_track: int | None = None,
+    max_duration: float | None = None,
 ) -> Array:
     """Read sound as mono float32 samples between -1 and 1.
 
@@ -49,6 +54,8 @@ def load_audio(
     audio_track : int, optional
         Of a container with several sound tracks (languages, comments, one microphone each), its number from 0 on. By
         default the one that ffmpeg takes for the best, with a warning that names all of them.
+    max_duration : float, optional
+        Refuse a file that lasts longer, in seconds; nothing beyond is read. A small file can claim many hours.
 
     Returns
     -------
@@ -60,8 +67,8 @@ def load_audio(
     FileNotFoundError, IsADirectoryError
         There is no such file.
     AudioError
-        It is not audio, has no samples, holds NaN or Inf, has an absurd sampling rate, or no such channel or
-        track.
+        It is not audio, has no samples, holds NaN or Inf, has an absurd sampling rate, no such channel or track, or
+        is longer than `max_duration`.
 
     Notes
     -----
@@ -78,7 +85,19 @@ def load_audio(
     chosen, file = checked_choice(channel, audio_track), unpacked(file, sr)
     if not is_encoded(file):
         return to_mono(as_samples(file), channel)
-    return open_blocks(file, sr, lambda blocks: np.concatenate(list(blocks)), chosen)[0]
+    return open_blocks(file, sr, lambda blocks: np.concatenate(list(limited(blocks, max_duration, sr))), chosen)[0]
+
+
+def limited(blocks: Blocks, seconds: float | None, sr: int = SAMPLE_RATE) -> Blocks:
+    """The same blocks; refuse a recording that lasts longer than `seconds`, whatever its header says."""
+    n_samples = 0
+    for block in blocks:
+        n_samples += len(block)
+        if seconds is not None and n_samples > seconds * sr:
+            raise AudioError(
+                f"the recording is longer than max_duration, {seconds:g} seconds: raise it, or cut the file"
+            )
+        yield block
 
 
 def is_encoded(audio: Any) -> bool:

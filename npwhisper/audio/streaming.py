@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.audio.files import checked_choice, open_blocks
+from npwhisper.audio.files import checked_choice, limited, open_blocks
 from npwhisper.audio.mel import compress, mel_blocks, mel_filters
 from npwhisper.audio.samples import pad_or_trim
 from npwhisper.audio.units import HOP_LENGTH, N_FRAMES, N_SAMPLES, SAMPLE_RATE, Blocks
@@ -33,7 +33,7 @@ class LogMelStream:
         What `load_audio` takes; it is read once.
     n_mels : int
         Number of mel bins.
-    channel, audio_track : optional
+    channel, audio_track, max_duration : optional
         As for `load_audio`.
 
     Attributes
@@ -45,10 +45,16 @@ class LogMelStream:
     """
 
     def __init__(
-        self, audio: Any, n_mels: int, *, channel: str | int | None = None, audio_track: int | None = None
+        self,
+        audio: Any,
+        n_mels: int,
+        *,
+        channel: str | int | None = None,
+        audio_track: int | None = None,
+        max_duration: float | None = None,
     ) -> None:
         chosen = checked_choice(channel, audio_track)
-        self._filters, self._n_blocks = mel_filters(n_mels), 0
+        self._filters, self._n_blocks, self._longest = mel_filters(n_mels), 0, max_duration
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         (n_samples, self._loudest, self.checksum), _ = open_blocks(audio, SAMPLE_RATE, self._read, chosen)
@@ -63,7 +69,7 @@ class LogMelStream:
 
         def counted() -> Blocks:
             nonlocal n_samples, checksum
-            for block in blocks:
+            for block in limited(blocks, self._longest):
                 n_samples, checksum = n_samples + len(block), zlib.crc32(block.tobytes(), checksum)
                 yield block
 

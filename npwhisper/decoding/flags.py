@@ -56,6 +56,7 @@ def add_sound(group: Any) -> None:
     kinds = ["mix", "separate"]
     group.add_argument("--channels", default="mix", choices=kinds, help="separate: each apart, one speaker on each")
     add_channel(group)
+    group.add_argument("--max_duration", type=optional(float), help="seconds; a longer recording is refused")
 
 
 def add_channel(group: Any) -> None:

@@ -216,6 +216,8 @@ class TranscribeOptions:
         Transcribe one channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on.
     audio_track : int, optional
         Of a container with several sound tracks, the number of the one to read, from 0 on.
+    max_duration : float, optional
+        Refuse a recording that lasts longer, in seconds: a small file can claim many hours.
     language_detection_segments : int
         In how many windows the language is detected, if it is not given; the likeliest on average counts.
     language_detection_threshold : float, optional
@@ -256,6 +258,7 @@ class TranscribeOptions:
     channels: str = "mix"
     channel: str | int | None = None
     audio_track: int | None = None
+    max_duration: float | None = None
     language_detection_segments: int = 1
     language_detection_threshold: float | None = None
     journal: str | os.PathLike[str] | None = None
@@ -306,6 +309,7 @@ class TranscribeOptions:
             "language_detection_segments is at least 1": self.language_detection_segments < 1,
             "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
             "spread_words needs word_timestamps=True": self.spread_words and not self.word_timestamps,
+            "max_duration is positive": self.max_duration is not None and not self.max_duration > 0,
             "channels is 'mix' or 'separate'": self.channels not in ("mix", "separate"),
             "channel chooses one, channels='separate' takes all of them: leave one out": bool(
                 self.channels == "separate" and self.channel is not None
@@ -325,7 +329,7 @@ class TranscribeOptions:
 
     def identity(self) -> dict[str, Any]:
         """What decides about the result: all options but callbacks, threads and the journal itself."""
-        others = ("decoding", "progress", "on_decision", "journal", "resume", "num_threads")
+        others = ("decoding", "progress", "on_decision", "journal", "resume", "num_threads", "max_duration")
         return {**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}, **vars(self.decoding)}
 
     def temperatures(self) -> list[float]:

@@ -118,8 +118,9 @@ class Transcription(Iterator[Segment]):
     @cached_property
     def mel(self) -> LogMelStream:
         """The spectrogram of the recording, window by window."""
-        o = self.options
-        return LogMelStream(self.audio, self.model.dims.n_mels, channel=o.channel, audio_track=o.audio_track)
+        o, n_mels = self.options, self.model.dims.n_mels
+        chosen: dict[str, Any] = {"channel": o.channel, "audio_track": o.audio_track, "max_duration": o.max_duration}
+        return LogMelStream(self.audio, n_mels, **chosen)
 
     @property
     def n_frames(self) -> int:

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from npwhisper.audio import HOP_LENGTH, AudioWarning, LogMelStream, load_audio
+from npwhisper.audio import HOP_LENGTH, AudioError, AudioWarning, LogMelStream, load_audio
 from npwhisper.audio.libsndfile import soundfile_blocks
 from npwhisper.audio.links import Parts, Reader
 from npwhisper.audio.ogg import _crc, ogg_links
 from npwhisper.audio.wav import wav_links
+from npwhisper.decoding.options import TranscribeOptions
 
 SAMPLE_RATE = 16000
 
@@ -174,3 +175,17 @@ def test_parts_end_where_the_file_has_become_shorter() -> None:
     parts = Parts(io.BytesIO(b"01234"), [range(2, 9), b"never"])
     assert parts.read(4) == b"234"
     assert parts.read(4) == b""
+
+
+def test_a_recording_beyond_the_longest_duration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, np.zeros(48000, np.float32), 16000)
+    assert len(load_audio(path, max_duration=3.0)) == 48000
+    expected = r"the recording is longer than max_duration, 2\.9 seconds: raise it, or cut the file"
+    with pytest.raises(AudioError, match=expected):
+        load_audio(path, max_duration=2.9)
+    with pytest.raises(AudioError, match=expected):
+        LogMelStream(path, 80, max_duration=2.9)
+    assert LogMelStream(path, 80, max_duration=3.0).n_frames == 300
+    with pytest.raises(ValueError, match="max_duration is positive, got nan"):
+        TranscribeOptions.from_keywords(max_duration=float("nan"))

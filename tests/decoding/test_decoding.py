@@ -668,3 +668,8 @@ def test_defaults_are_those_of_openai_whisper() -> None:
     defaults = ["transcribe", None, 0.0, *[None] * 7, "-1", True, False, 1.0]
     assert [getattr(DecodingOptions(), name) for name in names] == defaults
     assert DecodingOptions().fp16
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a batch has at least one window, got shape \(0, 80, 3000\)"):
+        decode(speaker(BEGIN), np.zeros((0, 80, 3000), np.float32))

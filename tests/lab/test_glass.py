@@ -45,6 +45,15 @@ def test_the_recorded_run_is_the_run(recorded: tuple[Run, Activations], model: n
     assert recorded[0].result == npwhisper.transcribe(JFK, model, word_timestamps=True)
 
 
+@pytest.mark.slow
+def test_the_recorded_run_is_the_run_when_it_draws(model: npwhisper.Whisper) -> None:
+    """Above temperature 0 tokens are drawn: with one seed, the same ones."""
+    sound, options = npwhisper.load_audio(JFK), {"temperature": (0.0, 0.4), "logprob_threshold": 0.0, "seed": 3}
+    alone = model.transcribe(sound, word_timestamps=True, **options)
+    assert alone["segments"][0]["temperature"] == 0.4
+    assert record(sound, model, **options).result == alone
+
+
 def test_candidates_are_the_likeliest_tokens_with_their_probabilities(
     recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
 ) -> None:

@@ -336,8 +336,8 @@ def record(
     if given.channels == "separate":
         raise ValueError("a page shows one channel, or all mixed, got channels='separate': choose one with channel=")
     title = title or (Path(audio).name if isinstance(audio, (str, Path)) else "recording")
-    samples = load_audio(audio, channel=given.channel, audio_track=given.audio_track)
-    options = {**options, "channel": None, "audio_track": None}
+    chosen: dict[str, Any] = {name: getattr(given, name) for name in ("channel", "audio_track", "max_duration")}
+    samples, options = load_audio(audio, **chosen), {**options, **dict.fromkeys(chosen)}
     run = Run(title, label or "this run", describe_model(model), _options(given), len(samples) / SAMPLE_RATE)
     packing = Packing(run, model, given, samples)
     recorder = Recorder(model, model.tokenizer, packing.finish)
