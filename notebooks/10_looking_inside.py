@@ -418,8 +418,8 @@ Image(filename=notebooks.path("glass_overview.webp"), width=900)
 Image(filename=notebooks.path("glass_attention.webp"), width=900)
 
 # %% [markdown]
-# And why "country" was said and not "county": the candidates, the rules, and what each part of the network
-# added to the difference of the two scores.
+# And why "country" was said and not "county": what each part of the network added to the difference of the
+# two logits. The candidates and the rules stand above it in the same view.
 
 # %%
 Image(filename=notebooks.path("glass_choice.webp"), width=900)

@@ -185,7 +185,7 @@ function why(data, step, all, rival) {
   return [
     h("p", {}, h("span", { class: "tok" }, visible(label(data, step.chosen))), " and not ", select),
     rival.why ? h("p", {}, h("b", {}, "A rule forbade it: "), rival.why, ".") : null,
-    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "620px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
+    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "440px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
     h("p", {}, "The logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "larger" : "smaller"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as likely.`),
     h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
   ];
