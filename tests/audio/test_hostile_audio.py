@@ -119,7 +119,7 @@ class Closed(io.BytesIO):
 THINGS: dict[str, tuple[Any, type[Exception], str]] = {
     "a number": (16000, AudioError, r"samples of shape \(\) were given"),
     "None": (None, AudioError, r"samples of shape \(\) were given"),
-    "a dict": ({"audio": 1}, AudioError, r"samples of shape \(\) were given"),
+    "a dict": ({"audio": 1}, AudioError, r"a dict with the keys \[.audio.\] was given; those of datasets have"),
     "names": (["a.wav", "b.wav"], AudioError, "samples of type <U5 were given; give float32"),
     "ragged": (np.array([None, 1.0]), AudioError, "samples of type object were given; give float32"),
     "complex": (np.zeros(9, complex), AudioError, "samples of type complex128 were given; give float32"),

@@ -22,7 +22,7 @@ import whisper
 
 import npwhisper
 from npwhisper.audio import FRAMES_PER_SECOND, log_mel_spectrogram, pad_or_trim
-from npwhisper.lab.comparing import Difference, capture_torch, compare
+from npwhisper.lab.comparing import Difference, capture_torch, compare, in_float64
 from npwhisper.tracing.seam import Activations, Array, trace
 
 TEXT = " And so my fellow Americans, ask not what your country can do for you."
@@ -39,8 +39,7 @@ def shortened(path: str, seconds: float) -> npwhisper.Whisper:
 
 
 def torchs(model: npwhisper.Whisper) -> Any:
-    """openai-whisper's model of the same weights; its layer norm is torch's, which does not go back to float32."""
-    whisper.model.LayerNorm.forward = torch.nn.LayerNorm.forward
+    """openai-whisper's model of the same weights."""
     theirs = whisper.model.Whisper(whisper.ModelDimensions(**vars(model.dims))).eval()
     theirs.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in model.weights.items()})
     return theirs
@@ -62,23 +61,25 @@ def traced(model: npwhisper.Whisper, mel: Array, tokens: Array) -> Activations:
 
 def main(path: str, folder: str, count: int = 200) -> None:
     ours, recordings = shortened(path, SECONDS), sorted(Path(folder).rglob("*.[wf][al][va]*"))[:count]
-    single, double = torchs(ours), torchs(ours).double()
+    single = torchs(ours)
+    double = in_float64(single)
     tokens = np.array([*ours.tokenizer.sot_sequence, ours.tokenizer.no_timestamps, *ours.tokenizer.encode(TEXT)])
-    worst, alarms = dict[str, list[float]](), 0
+    worst, alarms = dict[str, list[float]](), [0, 0]
     for recording in recordings:
         mel = log_mel_spectrogram(npwhisper.load_audio(recording), ours.dims.n_mels)
         mel = np.asarray(pad_or_trim(mel, 2 * ours.dims.n_audio_ctx))
         float32, float64 = captured(single, mel, tokens, torch.float32), captured(double, mel, tokens, torch.float64)
         mine = traced(ours, mel, tokens)
-        first = compare(float32, mine).first
-        alarms += first is not None
-        if first:
-            print(f"{recording.name}: {first}", flush=True)
+        for i, judge in enumerate((None, float64)):
+            first = compare(float32, mine, judge=judge).first
+            alarms[i] += first is not None
+            if first:
+                print(f"{recording.name}, {'judged by float64' if judge else 'no judge'}: {first}", flush=True)
         for column, (one, other) in enumerate([(float32, mine), (float64, float32), (float64, mine)]):
             for name, error in kinds(compare(one, other).differences):
                 row = worst.setdefault(name, [0.0] * len(COLUMNS))
                 row[column] = max(row[column], error)
-    print(f"{alarms} of {len(recordings)} comparisons of right code are called wrong; largest errors:")
+    print(f"of {len(recordings)} comparisons of right code {alarms[0]} are called wrong, {alarms[1]} with the judge")
     print(f"{'layer':24}", *COLUMNS)
     for name, errors in sorted(worst.items(), key=lambda item: -item[1][0]):
         print(f"{name:24}", *(f"{error:{len(column)}.1e}" for error, column in zip(errors, COLUMNS, strict=True)))

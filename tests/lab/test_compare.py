@@ -195,3 +195,18 @@ def test_steps_hold_what_was_computed_in_each(right: Activations) -> None:
     assert right.names("decoder.blocks.0.*ln") == [
         f"decoder.blocks.0.{name}" for name in ("attn_ln", "cross_attn_ln", "mlp_ln")
     ]
+
+
+@pytest.mark.parametrize(("off", "is_wrong"), [(2e-4, False), (-5e-4, False), (7e-4, True), (-7e-4, True)])
+def test_float64_tells_rounding_from_a_mistake(off: float, is_wrong: bool) -> None:
+    """The reference is 3e-4 from the exact value, so twice as much is rounding too."""
+    exact = np.array([1.0, -0.5], np.float64)
+    reference, mine = ({"mlp": (exact + shift).astype(np.float32)} for shift in (-3e-4, off))
+    assert (compare(reference, mine).first is not None) == (abs(off + 3e-4) > 1e-4)
+    assert (compare(reference, mine, judge={"mlp": exact.astype(np.float32)}).first is not None) == is_wrong
+
+
+def test_the_judge_forgives_no_shape_and_nothing_that_it_does_not_know() -> None:
+    reference, mine = {"mlp": np.ones(3, np.float32)}, {"mlp": np.full(3, 1.1, np.float32)}
+    assert compare(reference, mine, judge={"gelu": np.full(3, 1.1, np.float32)}).first is not None
+    assert compare(reference, {"mlp": np.ones(4, np.float32)}, judge={"mlp": np.ones(4, np.float32)}).first is not None

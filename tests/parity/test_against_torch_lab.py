@@ -19,7 +19,14 @@ reference_whisper = pytest.importorskip("whisper")
 import npwhisper  # noqa: E402
 from npwhisper.audio import example, log_mel_spectrogram, pad_or_trim  # noqa: E402
 from npwhisper.lab import exercises  # noqa: E402
-from npwhisper.lab.comparing import capture_torch, compare, first_difference, our_name, save_activations  # noqa: E402
+from npwhisper.lab.comparing import (  # noqa: E402
+    capture_torch,
+    compare,
+    first_difference,
+    in_float64,
+    our_name,
+    save_activations,
+)
 from npwhisper.model import Network  # noqa: E402
 from npwhisper.tracing.seam import Activations, Array, trace  # noqa: E402
 from npwhisper.tracing.swapping import swap  # noqa: E402
@@ -43,7 +50,7 @@ def torch_model(network: Network) -> Any:
 def torch_steps(model: Any) -> Activations:
     """Everything from the mel spectrogram to three decode steps, by openai-whisper with its own KV cache."""
     with torch.no_grad(), capture_torch(model) as acts:
-        features = model.embed_audio(torch.from_numpy(MEL))
+        features = model.embed_audio(torch.from_numpy(MEL).to(next(model.parameters()).dtype))
         cache, hooks = model.install_kv_cache_hooks()
         for part in PARTS:
             model.decoder(torch.from_numpy(part), features, kv_cache=cache)
@@ -64,6 +71,11 @@ def our_steps(network: Network) -> Activations:
 @pytest.fixture(scope="module")
 def theirs() -> Activations:
     return torch_steps(torch_model(cases.network()))
+
+
+@pytest.fixture(scope="module")
+def judge() -> Activations:
+    return torch_steps(in_float64(torch_model(cases.network())))
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +122,26 @@ COMPARABLE = [name for name in our_steps(cases.network()) if name.rpartition("."
 
 
 @pytest.mark.parametrize("name", COMPARABLE)
-def test_the_first_difference_is_the_wrong_layer(name: str, theirs: Activations, tiny_random: Network) -> None:
+def test_the_first_difference_is_the_wrong_layer(
+    name: str, theirs: Activations, judge: Activations, tiny_random: Network
+) -> None:
     with swap(edit={name: wrong}):
-        difference = first_difference(theirs, our_steps(tiny_random))
-    assert difference is not None
-    assert difference.name == name
+        acts = our_steps(tiny_random)
+    for difference in (first_difference(theirs, acts), compare(theirs, acts, judge=judge).first):
+        assert difference is not None
+        assert difference.name == name
+
+
+def test_the_judge_computes_in_float64(theirs: Activations, judge: Activations, ours: Activations) -> None:
+    """The same values but for rounding, and rounding there is: ours differs from torch's, but not from the judge's."""
+    assert set(judge) == set(theirs)
+    assert compare(theirs, ours, judge=judge)
+    errors = [d.error for d in compare(judge, theirs).differences if d.error]
+    assert 1e-8 < np.median(errors) < 1e-5
+    strict = compare(theirs, ours, tolerance=0.0)
+    assert not strict
+    judged = compare(theirs, ours, tolerance=0.0, judge=judge)
+    assert sum(d.is_wrong for d in judged.differences) < sum(d.is_wrong for d in strict.differences)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +154,16 @@ def test_the_first_difference_is_the_wrong_layer(name: str, theirs: Activations,
     ],
 )
 def test_a_mistake_in_one_place_is_found_there(
-    layer: str, mistake: Callable[..., Array], theirs: Activations, tiny_random: Network
+    layer: str, mistake: Callable[..., Array], theirs: Activations, judge: Activations, tiny_random: Network
 ) -> None:
     place = {"layer_norm": "decoder.blocks.1.cross_attn_ln", "gelu": "decoder.blocks.1.mlp.gelu"}.get(
         layer, f"decoder.blocks.1.cross_attn.{layer}"
     )
     with swap({place: mistake}):
-        difference = first_difference(theirs, our_steps(tiny_random))
-    assert difference is not None
-    assert difference.name == place
+        acts = our_steps(tiny_random)
+    for difference in (first_difference(theirs, acts), compare(theirs, acts, judge=judge).first):
+        assert difference is not None
+        assert difference.name == place
 
 
 def test_a_recording_of_torch_is_read_without_torch(theirs: Activations, ours: Activations, tmp_path: Path) -> None:
