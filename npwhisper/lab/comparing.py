@@ -296,7 +296,7 @@ def compare(
     judge : as `reference`, optional
         What the reference's network computes in float64 (`in_float64`). A value that differs by more than the
         tolerance from the reference is rounding, and equal, if it is within the tolerance of the judge's, or nearer
-        than four times the reference's own error.
+        than eight times the reference's own error.
 
     Returns
     -------
@@ -308,10 +308,10 @@ def compare(
     Scores that the reference has masked (-inf) are not compared. `decode` computes logits only where it needs them,
     so that in its first step the shapes of ``decoder.ln`` and ``decoder`` differ from torch's.
 
-    Rounding grows in some recordings: with `base`, right code exceeded 1e-4 in 7 of 200 beside torch's float32, by up
-    to 4.3e-4. The judge tells such rounding from mistakes (``tests/benchmarks/rounding.py`` measures both). Without
-    one, ``tolerance=1e-3`` lets rounding pass, and with it the smallest mistakes: another `eps`, or the tanh
-    approximation of GELU.
+    Rounding grows in some recordings: with `base`, right code exceeded 1e-4 in 14 of 200 beside torch's float32, by up
+    to 6.2e-4, and was at most 4.9 times as far from float64 as torch is where it was farther than 1e-4. So the judge
+    calls none of them wrong (``tests/benchmarks/rounding.py``). Without one, ``tolerance=1e-3`` lets rounding pass,
+    and with it the smallest mistakes: another `eps`, or the tanh approximation of GELU.
 
     Examples
     --------
@@ -351,9 +351,9 @@ def first_difference(reference: Source, acts: Source, tolerance: float = TOLERAN
 
 
 def _is_rounding(name: str, value: Array, expected: Array, exact: Array, tolerance: float) -> bool:
-    """Whether a value is within the tolerance of the exact one, or nearer than four times the reference's own error."""
+    """Whether a value is within the tolerance of the exact one, or nearer than eight times the reference's own error."""
     mine, theirs = (_difference(name, 0, x, exact, tolerance).error for x in (value, expected))
-    return value.shape == expected.shape == exact.shape and np.isfinite(mine) and mine <= max(tolerance, 4.0 * theirs)
+    return value.shape == expected.shape == exact.shape and np.isfinite(mine) and mine <= max(tolerance, 8.0 * theirs)
 
 
 def _difference(name: str, call: int, value: Array, expected: Array, tolerance: float) -> Difference:
