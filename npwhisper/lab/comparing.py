@@ -351,7 +351,7 @@ def first_difference(reference: Source, acts: Source, tolerance: float = TOLERAN
 
 
 def _is_rounding(name: str, value: Array, expected: Array, exact: Array, tolerance: float) -> bool:
-    """Whether a value is within the tolerance of the exact one, or nearer than eight times the reference's own error."""
+    """Whether a value is within the tolerance of the exact one, or as near as eight times the reference's own error."""
     mine, theirs = (_difference(name, 0, x, exact, tolerance).error for x in (value, expected))
     return value.shape == expected.shape == exact.shape and np.isfinite(mine) and mine <= max(tolerance, 8.0 * theirs)
 
