@@ -1,0 +1,236 @@
+"""Open the laboratory in a headless Chromium and use it: every figure that is printed was measured in that run.
+
+    python notebooks/lite/build.py --to FOLDER
+    python notebooks/lite/check.py FOLDER [--pictures FOLDER]
+
+The example must become the very tokens that it becomes natively, and no request may go anywhere but to this computer.
+Needs npwhisper, playwright, and a Chromium that is on the path. Takes about two minutes on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import http.server
+import json
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+FIRST, WARM, MOST_MEMORY = 60, 20, 700  # seconds, seconds, MB: what the laboratory promises on an idle machine
+WAIT = 240_000  # ms
+IDENTITY = "def gelu(x):\n    return x * normal_cdf(x)\n"
+BLIND = "def gelu(x):\n    return np.maximum(x, 0)\n"
+SOFTMAX = '''def softmax(x):
+    """x (..., N) -> (..., N)"""
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    return y / y.sum(axis=-1, keepdims=True)
+
+
+check(softmax)'''
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that writes no log."""
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on this computer only; gives its address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def browser_context(profile: Path) -> Iterator[Any]:
+    """A Chromium with a profile of its own, in which a second visit finds what the first one kept."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("there is no Chromium: install one")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-fake-device-for-media-stream",
+               "--use-fake-ui-for-media-stream"]  # fmt: skip
+    with sync_playwright() as playwright:
+        launch = playwright.chromium.launch_persistent_context
+        context = launch(str(profile), executable_path=path, args=options, color_scheme="light")
+        context.set_default_timeout(WAIT)
+        yield context
+        context.close()
+
+
+def watched(context: Any, host: str) -> tuple[Any, list[str], list[str]]:
+    """A new page, and what it will have done wrong: requests elsewhere, errors."""
+    outside, errors = list[str](), list[str]()
+    page = context.new_page()
+    context.on("request", lambda r: outside.append(r.url) if is_outside(r.url, host) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    return page, outside, errors
+
+
+def is_outside(url: str, host: str) -> bool:
+    """Whether a request leaves this computer; data: and blob: do not.
+
+    >>> is_outside("http://localhost:8000/a", "localhost:8000"), is_outside("https://example.org", "localhost:8000")
+    (False, True)
+    """
+    parts = urlsplit(url)
+    return parts.scheme not in ("data", "blob", "about") and parts.netloc != host
+
+
+def memory_of_renderers(profile: Path) -> float:
+    """The resident memory, in MB, of the largest process of this Chromium that renders pages."""
+    sizes = [0.0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            command = (status.parent / "cmdline").read_bytes().decode(errors="replace")
+            if "--type=renderer" in command and str(profile) in family(status.parent):
+                sizes.append(float(status.read_text().partition("VmRSS:")[2].split()[0]) / 1000)
+    return max(sizes)
+
+
+def family(process: Path) -> str:
+    """The command lines of a process and of all that started it."""
+    found = ""
+    while (process / "cmdline").exists() and process.name != "1":
+        found += (process / "cmdline").read_bytes().decode(errors="replace")
+        process = process.parent / (process / "stat").read_text().rpartition(")")[2].split()[1]
+    return found
+
+
+def visit(page: Any, address: str) -> dict[str, float]:
+    """Open the page, choose the example, transcribe it; the seconds until Python is ready, and until the text is."""
+    start = time.perf_counter()
+    page.goto(address)
+    page.click("#example")
+    page.wait_for_selector("#transcribe:enabled")
+    ready = time.perf_counter() - start
+    page.click("#transcribe")
+    page.wait_for_function("document.getElementById('figures').textContent")
+    return {"ready": ready, "first": time.perf_counter() - start}
+
+
+def native_tokens() -> list[int]:
+    """What the example becomes outside of a browser."""
+    import npwhisper
+
+    segments = npwhisper.transcribe(npwhisper.example())["segments"]
+    return [token for segment in segments for token in segment["tokens"]]
+
+
+def run_changed(page: Any, code: str) -> tuple[str, str]:
+    """Run with a layer of one's own: what the page says of it, and the words that it marks."""
+    page.fill("#code", code)
+    page.click("#run-changed")
+    page.wait_for_function("document.getElementById('changes').textContent || !document.getElementById('problem').hidden")
+    if page.is_visible("#problem"):
+        return page.inner_text("#problem"), ""
+    return page.inner_text("#changes"), " ".join(page.locator("#changed mark").all_inner_texts())
+
+
+def use(page: Any, pictures: Path | None) -> dict[str, Any]:
+    """Change a layer, open the glass box, solve a task; what came of it."""
+    found: dict[str, Any] = {}
+    found["same layer"] = run_changed(page, IDENTITY)
+    found["broken code"] = run_changed(page, "def gelu(x):\n    return x +\n")
+    found["other layer"] = run_changed(page, BLIND)
+    picture(page, pictures, "changed")
+    page.click("#glass")
+    page.wait_for_selector("#glass-box:visible")
+    page.frame_locator("#glass-box").locator("#tokens .token").first.wait_for()
+    picture(page, pictures, "glass")
+    page.select_option("#assignment", "a1_layers")
+    softmax = page.locator("textarea", has_text="raise NotImplementedError")
+    index = next(i for i in range(softmax.count()) if "def softmax" in softmax.nth(i).input_value())
+    softmax.nth(index).fill(SOFTMAX)
+    page.click("#check-all")
+    page.wait_for_function("document.getElementById('score').textContent")
+    found["score"] = page.inner_text("#score")
+    with page.expect_download() as download:
+        page.click("#hand-in")
+    cells = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["cells"]
+    found["handed in"] = any("".join(cell["source"]) == SOFTMAX for cell in cells)
+    picture(page, pictures, "assignment")
+    return found
+
+
+def picture(page: Any, pictures: Path | None, name: str) -> None:
+    """Screenshots: light, dark, and as wide as a phone."""
+    if pictures is None:
+        return
+    for kind, width in {"light": 1100, "dark": 1100, "phone": 390}.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("kind => (document.documentElement.dataset.theme = kind === 'dark' ? 'dark' : 'light')", kind)
+        page.screenshot(path=pictures / f"{name}-{kind}.png", full_page=True)
+    page.set_viewport_size({"width": 1100, "height": 900})
+
+
+def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
+    """Visit twice, use everything once, and hold the results against what they should be."""
+    with served(folder) as address, tempfile.TemporaryDirectory() as profile:
+        host, found = urlsplit(address).netloc, dict[str, Any]()
+        with browser_context(Path(profile)) as context:
+            page, outside, errors = watched(context, host)
+            found["cold"] = visit(page, address)
+            found["tokens equal"] = page.evaluate("laboratory.first.tokens") == native_tokens()
+            found["figures"] = page.inner_text("#figures")
+            found["memory"] = {"renderer": memory_of_renderers(Path(profile)), "python": page.inner_text("#memory")}
+            picture(page, pictures, "text")
+            found |= use(page, pictures)
+            found["memory"]["renderer, after all"] = memory_of_renderers(Path(profile))
+        with browser_context(Path(profile)) as context:
+            page, more, _ = watched(context, host)
+            found["warm"] = visit(page, address)
+        return {**found, "outside": outside + more, "errors": errors}
+
+
+def faults(found: dict[str, Any]) -> list[str]:
+    """What is not as it should be; times depend on the machine, and are only reported."""
+    wanted = {
+        "the tokens are not those of native Python": found["tokens equal"],
+        f"requests went elsewhere: {found['outside']}": not found["outside"],
+        f"errors were logged: {found['errors']}": not found["errors"],
+        "the same layer changed a word": "not a word changed" in found["same layer"][0],
+        "broken code was not named": "SyntaxError" in found["broken code"][0],
+        "another layer was not called": "was called" in found["other layer"][0],
+        "the solved task was not counted": found["score"].startswith("1 of 8"),
+        "the file handed in lacks the answer": found["handed in"],
+    }
+    return [fault for fault, is_right in wanted.items() if not is_right]
+
+
+def main() -> None:
+    """The command line."""
+    about, _, more = (__doc__ or "").partition("\n\n")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=form)
+    parser.add_argument("folder", type=Path, help="what build.py made")
+    parser.add_argument("--pictures", type=Path, help="where screenshots are written")
+    args = parser.parse_args()
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    found = check(args.folder.resolve(), args.pictures)
+    print(json.dumps(found, indent=1, ensure_ascii=False))
+    promises = {"first": (found["cold"]["first"], FIRST), "warm": (found["warm"]["first"], WARM)}
+    promises["memory"] = (found["memory"]["renderer"], MOST_MEMORY)
+    for name, (got, most) in promises.items():
+        print(f"{name}: {got:.1f}, promised {most}{'' if got <= most else ' (NOT KEPT)'}")
+    if wrong := faults(found):
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+// Keeps every file of the page: the second visit loads nothing, and works offline. A new build has another version.
+const CACHE = "npwhisper VERSION_OF_THE_BUILD";
+
+self.addEventListener("install", () => self.skipWaiting());
+
+self.addEventListener("activate", (event) => event.waitUntil(start()));
+
+self.addEventListener("fetch", (event) => {
+  const url = new URL(event.request.url);
+  if (event.request.method === "GET" && url.origin === location.origin) event.respondWith(answer(event.request));
+});
+
+async function start() {
+  const old = (await caches.keys()).filter((name) => name.startsWith("npwhisper ") && name !== CACHE);
+  await Promise.all(old.map((name) => caches.delete(name)));
+  await self.clients.claim();
+}
+
+/** From the cache, else from the server; the page itself from the server first, to notice a new build. */
+async function answer(request) {
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request, { ignoreSearch: true });
+  if (kept && request.mode !== "navigate") return kept;
+  try {
+    const response = await fetch(request);
+    if (response.ok) await keep(cache, request, response.clone());
+    return response;
+  } catch (error) {
+    if (kept) return kept;
+    throw error;
+  }
+}
+
+/** A full disk is no reason to fail. */
+async function keep(cache, request, response) {
+  cache.put(request, response).catch(() => {});
+}
