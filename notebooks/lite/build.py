@@ -26,7 +26,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RUNTIME = "pyodide@314.0.7"  # npm: CPython for the browser, without any package
-BUNDLE = "open-webui==0.12.4"  # PyPI: carries Pyodide's own builds of NumPy, SciPy, tiktoken and others
+BUNDLE = (
+    "open-webui==0.12.4"  # PyPI: carries Pyodide's own builds of NumPy, SciPy, tiktoken and others
+)
 INSIDE = "open_webui/frontend/pyodide/"  # where, in that wheel
 RUNTIME_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 PURE = ("tqdm==4.67.3",)  # wheels of pure Python, which run there as they are
@@ -53,7 +55,15 @@ def run(*command: str, cwd: Path | None = None) -> None:
 
 def pip_download(cache: Path, *requirements: str, python: str = "3.12") -> None:
     """Download wheels for a version of Python, without what they depend on."""
-    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--python-version", python, "--dest", str(cache))
+    options = (
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        python,
+        "--dest",
+        str(cache),
+    )
     run(sys.executable, "-m", "pip", "download", *options, *requirements)
 
 
@@ -89,13 +99,25 @@ def pure_wheel(cache: Path, requirement: str) -> Path:
 def _found(cache: Path, pattern: str) -> Path:
     path = cached(cache, pattern)
     if path is None:
-        raise SystemExit(f"the download left no {pattern} in {cache}: empty that folder and build again")
+        raise SystemExit(
+            f"the download left no {pattern} in {cache}: empty that folder and build again"
+        )
     return path
 
 
 def own_wheel(folder: Path) -> Path:
     """The wheel of this checkout, made in `folder`."""
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    )
     return _found(folder, "npwhisper-*.whl")
 
 
@@ -106,7 +128,11 @@ def without(wheel: Path, name: str) -> bytes:
         for entry in old.infolist():
             data = old.read(entry)
             if entry.filename.endswith(".dist-info/RECORD"):
-                data = b"".join(line for line in data.splitlines(True) if not line.startswith(f"{name},".encode()))
+                data = b"".join(
+                    line
+                    for line in data.splitlines(True)
+                    if not line.startswith(f"{name},".encode())
+                )
             if entry.filename != name:
                 new.writestr(entry, data)
         taken = old.read(name)
@@ -124,7 +150,9 @@ def closure(packages: Mapping[str, Any], wanted: Iterable[str]) -> list[str]:
     while todo:
         name = todo.pop()
         if name not in packages:
-            raise SystemExit(f"{name} is needed and is in no lock file: add it to PURE, or another package that has it")
+            raise SystemExit(
+                f"{name} is needed and is in no lock file: add it to PURE, or another package that has it"
+            )
         if name not in found:
             found.add(name)
             todo += packages[name]["depends"]
@@ -172,17 +200,27 @@ def unpack_packages(cache: Path, folder: Path, wanted: Iterable[str]) -> Lock:
     _write(folder.parent / "weights" / Path(WEIGHTS).name, without(wheel, WEIGHTS))
     with zipfile.ZipFile(bundle_wheel(cache)) as bundle:
         known: Lock = json.loads(bundle.read(f"{INSIDE}pyodide-lock.json"))["packages"]
-        known["tiktoken"]["depends"] = ["regex"]  # requests is for downloading vocabularies: ours are in the package
+        known["tiktoken"]["depends"] = [
+            "regex"
+        ]  # requests is for downloading vocabularies: ours are in the package
         for path in [shutil.copy(pure_wheel(cache, requirement), folder) for requirement in PURE]:
-            known[Path(path).name.split("-")[0]] = entry(Path(path), [Path(path).name.split("-")[0]], [])
+            known[Path(path).name.split("-")[0]] = entry(
+                Path(path), [Path(path).name.split("-")[0]], []
+            )
         known["npwhisper"] = entry(wheel, ["npwhisper"], ["numpy", "scipy", "tiktoken", "tqdm"])
         names = closure(known, wanted)
         for name in names:
             if not (folder / known[name]["file_name"]).exists():
-                _write(folder / known[name]["file_name"], bundle.read(INSIDE + known[name]["file_name"]))
+                _write(
+                    folder / known[name]["file_name"],
+                    bundle.read(INSIDE + known[name]["file_name"]),
+                )
     for name in names:
         if digest(folder / known[name]["file_name"]) != known[name]["sha256"]:
-            raise SystemExit(f"{known[name]['file_name']} is not what the lock file says: empty {cache} and build again")
+            file = known[name]["file_name"]
+            raise SystemExit(
+                f"{file} is not what the lock file says: empty {cache} and build again"
+            )
     return {name: known[name] for name in names}
 
 
@@ -193,8 +231,12 @@ def write_page(to: Path) -> None:
     for source in sorted((HERE.parent / "assignments").glob("a[0-9]_*.ipynb")):
         _write(to / "assignments" / source.name, source.read_bytes())
     files = {str(path.relative_to(to)): path for path in sorted(to.rglob("*")) if path.is_file()}
-    version = hashlib.sha256("".join(name + digest(path) for name, path in files.items()).encode()).hexdigest()[:16]
-    sizes = {name: path.stat().st_size for name, path in files.items() if name.startswith("static/")}
+    version = hashlib.sha256(
+        "".join(name + digest(path) for name, path in files.items()).encode()
+    ).hexdigest()[:16]
+    sizes = {
+        name: path.stat().st_size for name, path in files.items() if name.startswith("static/")
+    }
     _write(to / "files.json", json.dumps({"version": version, "sizes": sizes}, indent=1).encode())
     worker = (to / "sw.js").read_text(encoding="utf-8").replace("VERSION_OF_THE_BUILD", version)
     _write(to / "sw.js", worker.encode())
@@ -224,11 +266,17 @@ def main() -> None:
     about, _, more = (__doc__ or "").partition("\n\n")
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=form)
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where; it is emptied first")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="where downloads are kept (%(default)s)")
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="FOLDER", help="where; it is emptied first"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="where downloads are kept (%(default)s)"
+    )
     args = parser.parse_args()
     build(args.to.resolve(), args.cache)
-    print(f"{args.to}: {megabytes(args.to):.1f} MB; serve it with: python -m http.server --directory {args.to}")
+    print(
+        f"{args.to}: {megabytes(args.to):.1f} MB; serve it with: python -m http.server --directory {args.to}"
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-FIRST, WARM, MOST_MEMORY = 60, 20, 700  # seconds, seconds, MB: what the laboratory promises on an idle machine
+FIRST, WARM, MOST_MEMORY = (
+    60,
+    20,
+    700,
+)  # seconds, seconds, MB: what the laboratory promises on an idle machine
 WAIT = 240_000  # ms
 IDENTITY = "def gelu(x):\n    return x * normal_cdf(x)\n"
 BLIND = "def gelu(x):\n    return np.maximum(x, 0)\n"
@@ -47,7 +51,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder on this computer only; gives its address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://localhost:{server.server_port}/"
@@ -60,7 +66,11 @@ def browser_context(profile: Path) -> Iterator[Any]:
     """A Chromium with a profile of its own, in which a second visit finds what the first one kept."""
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("there is no Chromium: install one")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("google-chrome")
+        or sys.exit("there is no Chromium: install one")
+    )
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-fake-device-for-media-stream",
                "--use-fake-ui-for-media-stream"]  # fmt: skip
     with sync_playwright() as playwright:
@@ -77,7 +87,9 @@ def watched(context: Any, host: str) -> tuple[Any, list[str], list[str]]:
     page = context.new_page()
     context.on("request", lambda r: outside.append(r.url) if is_outside(r.url, host) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
     return page, outside, errors
 
 
@@ -135,7 +147,8 @@ def run_changed(page: Any, code: str) -> tuple[str, str]:
     """Run with a layer of one's own: what the page says of it, and the words that it marks."""
     page.fill("#code", code)
     page.click("#run-changed")
-    page.wait_for_function("document.getElementById('changes').textContent || !document.getElementById('problem').hidden")
+    done = "document.getElementById('changes').textContent || !document.getElementById('problem').hidden"
+    page.wait_for_function(done)
     if page.is_visible("#problem"):
         return page.inner_text("#problem"), ""
     return page.inner_text("#changes"), " ".join(page.locator("#changed mark").all_inner_texts())
@@ -153,7 +166,8 @@ def use(page: Any, pictures: Path | None) -> dict[str, Any]:
     page.frame_locator("#glass-box").locator("#tokens .token").first.wait_for()
     picture(page, pictures, "glass")
     page.select_option("#assignment", "a1_layers")
-    softmax = page.locator("textarea", has_text="raise NotImplementedError")
+    softmax = page.locator("#tasks textarea")
+    softmax.first.wait_for()
     index = next(i for i in range(softmax.count()) if "def softmax" in softmax.nth(i).input_value())
     softmax.nth(index).fill(SOFTMAX)
     page.click("#check-all")
@@ -173,7 +187,8 @@ def picture(page: Any, pictures: Path | None, name: str) -> None:
         return
     for kind, width in {"light": 1100, "dark": 1100, "phone": 390}.items():
         page.set_viewport_size({"width": width, "height": 900})
-        page.evaluate("kind => (document.documentElement.dataset.theme = kind === 'dark' ? 'dark' : 'light')", kind)
+        if (page.get_attribute("html", "data-theme") == "dark") != (kind == "dark"):
+            page.click("#theme")
         page.screenshot(path=pictures / f"{name}-{kind}.png", full_page=True)
     page.set_viewport_size({"width": 1100, "height": 900})
 
@@ -187,7 +202,10 @@ def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
             found["cold"] = visit(page, address)
             found["tokens equal"] = page.evaluate("laboratory.first.tokens") == native_tokens()
             found["figures"] = page.inner_text("#figures")
-            found["memory"] = {"renderer": memory_of_renderers(Path(profile)), "python": page.inner_text("#memory")}
+            found["memory"] = {
+                "renderer": memory_of_renderers(Path(profile)),
+                "python": page.inner_text("#memory"),
+            }
             picture(page, pictures, "text")
             found |= use(page, pictures)
             found["memory"]["renderer, after all"] = memory_of_renderers(Path(profile))

@@ -17,7 +17,17 @@ import npwhisper
 from npwhisper.tracing.swapping import find_layer
 from npwhisper.whisper import default_model
 
-EDITABLE = ("gelu", "softmax", "layer_norm", "linear", "embedding", "mlp", "attend", "self_attention", "encoder_block")
+EDITABLE = (
+    "gelu",
+    "softmax",
+    "layer_norm",
+    "linear",
+    "embedding",
+    "mlp",
+    "attend",
+    "self_attention",
+    "encoder_block",
+)
 FILE = "<your code>"  # what tracebacks call it
 _spaces: dict[str, dict] = {}  # what the cells of each assignment have defined
 _model = None
@@ -37,7 +47,11 @@ def load(path=None):
 def sources():
     """The code of the layers that can be changed: a dict from their names."""
     found = {name: find_layer(name) for name in EDITABLE}
-    return {name: without_doctest(inspect.getsource(inspect.unwrap(f))) for name, f in found.items() if f}
+    return {
+        name: without_doctest(inspect.getsource(inspect.unwrap(f)))
+        for name, f in found.items()
+        if f
+    }
 
 
 def without_doctest(source):
@@ -47,7 +61,13 @@ def without_doctest(source):
     body = function.body
     if (text := ast.get_docstring(function)) and len(body) > 1:
         summary = [f'    """{text.splitlines()[0]}"""']
-        return "\n".join([*lines[function.lineno - 1 : body[0].lineno - 1], *summary, *lines[body[1].lineno - 1 :]])
+        return "\n".join(
+            [
+                *lines[function.lineno - 1 : body[0].lineno - 1],
+                *summary,
+                *lines[body[1].lineno - 1 :],
+            ]
+        )
     return "\n".join(lines[function.lineno - 1 :])
 
 
@@ -55,10 +75,16 @@ def layers(code):
     """The layers that somebody's code defines, as functions: a dict from their names."""
     space = names_of_the_model()
     exec(compile(code, FILE, "exec"), space)
-    own = {k: f for k, f in space.items() if isinstance(f, FunctionType) and f.__code__.co_filename == FILE}
+    own = {
+        k: f
+        for k, f in space.items()
+        if isinstance(f, FunctionType) and f.__code__.co_filename == FILE
+    }
     found = {name: function for name, function in own.items() if find_layer(name)}
     if not found:
-        raise PageError(f"the code defines no layer: name the function {', '.join(EDITABLE)}, or as another layer")
+        raise PageError(
+            f"the code defines no layer: name the function {', '.join(EDITABLE)}, or as another layer"
+        )
     return found
 
 
@@ -67,7 +93,11 @@ def names_of_the_model():
     space = {"np": np, "npwhisper": npwhisper}
     for name in EDITABLE:
         if layer := find_layer(name):
-            space |= {k: v for k, v in vars(inspect.getmodule(inspect.unwrap(layer))).items() if k[:2] != "__"}
+            space |= {
+                k: v
+                for k, v in vars(inspect.getmodule(inspect.unwrap(layer))).items()
+                if k[:2] != "__"
+            }
     return space
 
 
@@ -85,7 +115,9 @@ def transcribe(samples, code, tell):
             tokens += segment["tokens"]
             tell(json.dumps({key: segment[key] for key in ("start", "end", "text", "tokens")}))
     took, language = time.perf_counter() - start, stream.language
-    return json.dumps({"seconds": took, "tokens": tokens, "language": language, "calls": sum(calls.values())})
+    return json.dumps(
+        {"seconds": took, "tokens": tokens, "language": language, "calls": sum(calls.values())}
+    )
 
 
 def glass(samples, code):

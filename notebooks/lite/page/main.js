@@ -187,8 +187,9 @@ at("run-changed").onclick = () => busily("Listening with your layer", async () =
   const { words, goneAtEnd } = compared(split(state.first.text), split(second.text));
   const whole = { start: second.segments[0]?.start ?? 0, end: second.segments.at(-1)?.end ?? 0 };
   at("changed").replaceChildren(line(whole, ...marked(words, goneAtEnd)));
-  const n = words.filter(({ isNew, gone }) => isNew || gone.length).length + (goneAtEnd.length ? 1 : 0);
-  const same = n ? `${n} ${n === 1 ? "place differs" : "places differ"} from the run before` : "not a word changed";
+  const added = words.filter(({ isNew }) => isNew).length;
+  const gone = words.reduce((sum, word) => sum + word.gone.length, goneAtEnd.length);
+  const same = added || gone ? `${added} new words, ${gone} gone` : "not a word changed";
   at("changes").textContent = `Your layer was called ${second.calls} times in ${second.seconds.toFixed(1)} s: ${same}.`;
 });
 

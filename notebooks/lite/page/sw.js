@@ -7,7 +7,7 @@ self.addEventListener("activate", (event) => event.waitUntil(start()));
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  if (event.request.method === "GET" && url.origin === location.origin) event.respondWith(answer(event.request));
+  if (event.request.method === "GET" && url.origin === location.origin) event.respondWith(answer(event));
 });
 
 async function start() {
@@ -17,13 +17,14 @@ async function start() {
 }
 
 /** From the cache, else from the server; the page itself from the server first, to notice a new build. */
-async function answer(request) {
+async function answer(event) {
+  const { request } = event;
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request, { ignoreSearch: true });
   if (kept && request.mode !== "navigate") return kept;
   try {
     const response = await fetch(request);
-    if (response.ok) await keep(cache, request, response.clone());
+    if (response.ok) event.waitUntil(keep(cache, request, response.clone()));
     return response;
   } catch (error) {
     if (kept) return kept;
@@ -31,7 +32,5 @@ async function answer(request) {
   }
 }
 
-/** A full disk is no reason to fail. */
-async function keep(cache, request, response) {
-  cache.put(request, response).catch(() => {});
-}
+/** The worker lives until the file is kept; a full disk is no reason to fail. */
+const keep = (cache, request, response) => cache.put(request, response).catch(() => {});
