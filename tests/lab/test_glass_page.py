@@ -215,6 +215,7 @@ def test_from_the_drawing_every_box_opens(shown: Watched, traced: tuple[Run, Act
 def test_text_stands_out_and_every_control_has_a_name(shown: Watched, theme: str) -> None:
     page = shown.page
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour on its way to another
+    page.wait_for_selector(f'html[data-theme="{theme}"]')
     tree = page.context.new_cdp_session(page)
     for view in VIEWS:
         shown.view(view)
@@ -257,6 +258,7 @@ def test_the_four_questions_of_a_first_visit_are_answered(shown: Watched) -> Non
 def test_it_prints_light_and_without_controls(shown: Watched) -> None:
     page = shown.page
     page.emulate_media(color_scheme="dark")
+    page.wait_for_selector('html[data-theme="dark"]')  # the page hears of it a moment later
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.get_attribute("html", "data-theme") == "light"
     page.emulate_media(media="print")
