@@ -20,6 +20,7 @@ from typing import Any
 
 import npwhisper
 from npwhisper.decoding.flags import (
+    SUBTITLES,
     Help,
     add_decoding,
     add_fallback,
@@ -28,14 +29,15 @@ from npwhisper.decoding.flags import (
     add_words,
     boolean,
     optional,
+    parsed,
     temperatures,
 )
-from npwhisper.decoding.options import EVERY_WINDOW, ROBUST
+from npwhisper.decoding.options import EVERY_WINDOW
 from npwhisper.whisper.inputs import expanded
+from npwhisper.whisper.messages import failure
 from npwhisper.whisper.outputs import FORMATS, STDIN, Outputs
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-SUBTITLE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)  # one line, no traceback
 COMMANDS = {  # the first word of the arguments -> the module that runs it
     "autograder": "lab.course.autograder",
@@ -114,8 +116,8 @@ def _add_output(group: Any) -> None:
 
 
 def _transcribe(arguments: Sequence[str]) -> int:
-    options = _options(arguments)
-    subtitles = {name: options.pop(name) for name in SUBTITLE_OPTIONS}
+    options = parsed(parser(), arguments)
+    subtitles = {name: options.pop(name) for name in SUBTITLES}
     if threads := options.pop("threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # read when NumPy is first imported
         options["num_threads"] = threads
@@ -131,22 +133,9 @@ def _transcribe(arguments: Sequence[str]) -> int:
         options["language"] = _language(options["language"], model)
     except EXPECTED as error:
         path = getattr(error, "filename", None)
-        print(_message(error, repr(path) if path else ""), file=sys.stderr)
+        print(failure(error, repr(path) if path else ""), file=sys.stderr)
         return 1
     return max([_one_file(name, model, outputs, options, len(recordings) > 1) for name in recordings])
-
-
-def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Everything that can be given on the command line, with defaults."""
-    p = parser()
-    options = p.parse_args(arguments)
-    if options.robust:
-        p.set_defaults(**ROBUST)
-        options = p.parse_args(arguments)
-    for name in SUBTITLE_OPTIONS:
-        if getattr(options, name) and not options.word_timestamps:
-            p.error(f"--{name} needs --word_timestamps True")
-    return vars(options)
 
 
 def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
@@ -177,7 +166,7 @@ def _one_file(
     except Exception as error:
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
-        print(_message(error, repr(recording)), file=sys.stderr)
+        print(failure(error, repr(recording)), file=sys.stderr)
         return 1
     return 0
 
@@ -216,12 +205,6 @@ def _write_part(journal: Path, outputs: Outputs, recording: str, keep: bool) -> 
     print(f"npwhisper: {recording!r} is written as far as it was transcribed; --resume continues it", file=sys.stderr)
 
 
-def _message(error: Exception, subject: str = "") -> str:
-    """An error as one line that names what it is about."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ": ".join(["npwhisper", *([subject] if subject and subject not in text else []), text or repr(error)])
-
-
 def _names_one(arguments: Sequence[str]) -> bool:
     """Whether the first word is a command, and not a file of that name that is there."""
     return bool(arguments) and arguments[0] in COMMANDS and not os.path.isfile(arguments[0])
@@ -233,7 +216,7 @@ def _command(arguments: Sequence[str], module: str) -> int:
         return int(import_module(f"npwhisper.{module}").run(arguments))
     except EXPECTED as error:
         path = getattr(error, "filename", None)
-        print(_message(error, repr(path) if path else ""), file=sys.stderr)
+        print(failure(error, repr(path) if path else ""), file=sys.stderr)
         return 1
 
 

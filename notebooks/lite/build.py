@@ -80,16 +80,8 @@ def runtime_archive(cache: Path) -> Path:
     return _found(cache, pattern)
 
 
-def bundle_wheel(cache: Path) -> Path:
-    """The wheel that carries Pyodide's builds of NumPy and others."""
-    pattern = f"{BUNDLE.replace('-', '_').replace('==', '-')}-*.whl"
-    if cached(cache, pattern) is None:
-        pip_download(cache, BUNDLE)
-    return _found(cache, pattern)
-
-
-def pure_wheel(cache: Path, requirement: str) -> Path:
-    """A wheel of pure Python from PyPI."""
+def wheel_of(cache: Path, requirement: str) -> Path:
+    """A wheel from PyPI that is for no machine in particular."""
     pattern = f"{requirement.replace('-', '_').replace('==', '-')}-*-none-any.whl"
     if cached(cache, pattern) is None:
         pip_download(cache, requirement)
@@ -198,15 +190,16 @@ def unpack_packages(cache: Path, folder: Path, wanted: Iterable[str]) -> Lock:
     """Write the wheels that are needed, ours among them, and return the lock file's entries for them."""
     wheel = own_wheel(folder)
     _write(folder.parent / "weights" / Path(WEIGHTS).name, without(wheel, WEIGHTS))
-    with zipfile.ZipFile(bundle_wheel(cache)) as bundle:
+    with zipfile.ZipFile(wheel_of(cache, BUNDLE)) as bundle:
         known: Lock = json.loads(bundle.read(f"{INSIDE}pyodide-lock.json"))["packages"]
         known["tiktoken"]["depends"] = [
             "regex"
         ]  # requests is for downloading vocabularies: ours are in the package
-        for path in [shutil.copy(pure_wheel(cache, requirement), folder) for requirement in PURE]:
-            known[Path(path).name.split("-")[0]] = entry(
-                Path(path), [Path(path).name.split("-")[0]], []
-            )
+        for path in [
+            Path(shutil.copy(wheel_of(cache, requirement), folder)) for requirement in PURE
+        ]:
+            name = path.name.partition("-")[0]
+            known[name] = entry(path, [name], [])
         known["npwhisper"] = entry(wheel, ["npwhisper"], ["numpy", "scipy", "tiktoken", "tqdm"])
         names = closure(known, wanted)
         for name in names:

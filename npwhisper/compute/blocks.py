@@ -22,8 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from npwhisper.compute.cores import fewest_rows, pool_threads
-from npwhisper.compute.threads import is_inside, limit_blas, run
+from npwhisper.compute.cores import fewest_rows
+from npwhisper.compute.threads import is_inside, limit_blas, pool_threads, run
 from npwhisper.tracing.seam import Array, is_handled
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ Measured on 16 Intel cores (Sapphire Rapids, OpenBLAS), tiny and small:
 
 from __future__ import annotations
 
-from npwhisper.compute.threads import MOST_OF_OURS, get_num_threads, is_inside
+from npwhisper.compute.threads import get_num_threads, is_inside
 
 MANY = 4  # threads: from here on BLAS's own share a product of few rows
 MANY_FOR_A_VOCABULARY = 8  # threads: from here on also that of few rows, but more than one, with a vocabulary
@@ -22,15 +22,6 @@ MOST_ROWS = 64  # rows: below, they are few
 WORTH_BLAS = 1 << 18  # weights: below, BLAS computes with one thread whatever it may use
 VOCABULARY = 1 << 22  # weights: no matrix of a block has as many in tiny, base or small
 GRAIN = 1 << 17  # numbers: what a thread computes in about half a millisecond, at a few nanoseconds each
-
-
-def pool_threads() -> int:
-    """How many threads of ours share a piece of work.
-
-    >>> 1 <= pool_threads() <= MOST_OF_OURS
-    True
-    """
-    return min(get_num_threads(), MOST_OF_OURS)
 
 
 def fewest_rows(width: int) -> int:

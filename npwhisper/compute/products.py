@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, in_blocks, pieces_of
-from npwhisper.compute.cores import is_for_blas, pool_threads
+from npwhisper.compute.cores import is_for_blas
 from npwhisper.compute.int8 import Int8Matrix, Int8Transpose
-from npwhisper.compute.threads import blas_libraries, get_num_threads, lend_to_blas, run, run_alone
+from npwhisper.compute.threads import blas_libraries, get_num_threads, lend_to_blas, pool_threads, run, run_alone
 from npwhisper.tracing.seam import Array
 
 Matrix: TypeAlias = Any  # an array or an Int8Matrix

@@ -66,6 +66,15 @@ def _quota(folder: str = "/sys/fs/cgroup") -> int:
     return max(1, math.ceil(int(quota) / int(period))) if is_limited else 1 << 20
 
 
+def pool_threads() -> int:
+    """How many threads of ours share a piece of work.
+
+    >>> 1 <= pool_threads() <= MOST_OF_OURS
+    True
+    """
+    return min(get_num_threads(), MOST_OF_OURS)
+
+
 def set_num_threads(n: int) -> None:
     """Compute with `n` threads from now on, the calling one included.
 
@@ -127,7 +136,7 @@ def run(work: Callable[[T], None], pieces: Sequence[T]) -> None:
     token = _is_inside.set(True)
     try:
         with limit_blas(1):
-            futures = _start(min(get_num_threads(), MOST_OF_OURS, len(pieces)) - 1, work, todo)
+            futures = _start(min(pool_threads(), len(pieces)) - 1, work, todo)
             try:
                 _drain(work, todo)
             finally:

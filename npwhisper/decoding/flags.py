@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from npwhisper.decoding.options import APPENDED, MOST_TEMPERATURES, PREPENDED, ROBUST
+
+SUBTITLES = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")  # they need word times
 
 
 def boolean(text: str) -> bool:
@@ -131,6 +133,18 @@ def add_words(group: Any) -> None:
     group.add_argument(
         "--hallucination_silence_threshold", type=optional(float), help="skip longer silences around hallucinations"
     )
+
+
+def parsed(p: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Everything that can be given, with defaults: those of `ROBUST` under --robust."""
+    options = p.parse_args(arguments)
+    if options.robust:
+        p.set_defaults(**ROBUST)
+        options = p.parse_args(arguments)
+    for name in SUBTITLES:
+        if getattr(options, name) and not options.word_timestamps:
+            p.error(f"--{name} needs --word_timestamps True")
+    return vars(options)
 
 
 def temperatures(temperature: float, increment: float | None) -> list[float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from npwhisper.decoding.flags import Help, add_channel, add_detection
 from npwhisper.whisper.inputs import expanded
+from npwhisper.whisper.messages import failure
 
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one recording; the others go on
 
@@ -52,8 +53,7 @@ def _one(model: Any, name: str, top: int, options: dict[str, Any]) -> int:
     try:
         _, probs = model.detect_language(sys.stdin.buffer if name == "-" else name, **options)
     except FAILURES as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"npwhisper: {text if repr(name) in text else f'{name!r}: {text}'}", file=sys.stderr)
+        print(failure(error, repr(name)), file=sys.stderr)
         return 1
     print(f"{name}: {languages_line(probs, top)}", flush=True)
     return 0

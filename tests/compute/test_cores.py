@@ -90,7 +90,7 @@ def test_nothing_is_lent_while_another_thread_computes() -> None:
 
 def test_no_more_than_eight_threads_of_ours() -> None:
     set_num_threads(64)
-    assert cores.pool_threads() == MOST_OF_OURS
+    assert threads.pool_threads() == MOST_OF_OURS
     assert len(blocks.parts_of(1500, 750)) == MOST_OF_OURS
 
 

@@ -16,22 +16,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LARGEST = 850_000  # bytes, with the sound that it plays
 OPENING = ["What you will build", "What you need", "Which file this explains"]
 
 
-def load_build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebooks_build", NOTEBOOKS / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load_build()
+build = loaded(NOTEBOOKS / "build.py")
 SOURCES: list[Path] = build.sources()
 WALKTHROUGHS = [path for path in SOURCES if path.parent == NOTEBOOKS]
 ASSIGNMENTS = [path for path in SOURCES if path.parent != NOTEBOOKS]

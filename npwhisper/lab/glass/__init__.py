@@ -7,10 +7,10 @@ writes the file, and the modules in ``web/`` draw it. Python decides what is rec
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from npwhisper.checkpoint.replacing import replacing
 from npwhisper.checkpoint.weights import EMBEDDED
 from npwhisper.lab.glass.page import page
 from npwhisper.lab.glass.run import Run, record, replay
@@ -76,7 +76,8 @@ def glass(
     runs = [_run(source, model, audio=audio, title=title, **options)]
     if against is not None:
         runs.append(_second(source, against, runs[0], options))
-    _write(Path(path), page(runs))
+    with replacing(path) as file:
+        file.write(page(runs).encode("utf-8"))
     return runs[0]
 
 
@@ -118,16 +119,3 @@ def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
     if isinstance(model, Whisper):
         return model
     return default_model() if model is None else load_model(model)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole, or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npwhisper.decoding.flags import (
+    SUBTITLES,
     add_decoding,
     add_fallback,
     add_guards,
@@ -22,9 +23,7 @@ from npwhisper.lab.glass import glass, record
 from npwhisper.whisper import load_model
 
 PAGE = ("audio", "output", "model", "model_dir", "weights", "against", "title")
-LEFT_OUT = (  # a page shows one sound, one window at a time, and no subtitles
-    "--channels", "--batch_size", "--highlight_words", "--max_line_width", "--max_line_count", "--max_words_per_line",
-)  # fmt: skip
+LEFT_OUT = {f"--{name}" for name in ("channels", "batch_size", *SUBTITLES)}  # one sound, one window at a time
 
 
 class Given:

@@ -199,9 +199,7 @@ def _reduced(part: Part, names: set[str]) -> str:
 def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.stmt], set[str]]:
     """The statements that the tasks need, directly or through others, and the names."""
     source = Source(ast.Module(list(nodes), []))
-    touched = {
-        node: set(_bindings(node)) | {n for n in changes(node, source.names) if not source.origin(n)} for node in nodes
-    }
+    touched = {node: {*_bindings(node), *_changes(node, source)} for node in nodes}
     names = {name for node in nodes for name in touched[node] if _is_task(node, name, tasks)}
     new, kept = {node for node in nodes if _changes_modules(node, source)}, set[ast.stmt]()
     while new := (new | {node for node in nodes if touched[node] & names or "*" in touched[node]}) - kept:

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, TextIO, TypeAlias
 import numpy as np
 
 from npwhisper.checkpoint.replacing import replacing
+from npwhisper.decoding.flags import SUBTITLES
 
 Result: TypeAlias = Mapping[str, Any]
 """What `transcribe` returns: ``segments``, each with ``start``, ``end``, ``text`` and perhaps ``words``."""
@@ -38,7 +39,6 @@ Result: TypeAlias = Mapping[str, Any]
 Options: TypeAlias = "Mapping[str, Any] | None"
 """Those of `cues`."""
 
-LINE_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
 LONGEST_LINE = 1000  # characters of a subtitle's line when no width is asked for
 LONG_PAUSE = 3.0  # seconds of silence that end a subtitle when segments may be joined
 
@@ -140,7 +140,7 @@ def cues(
     ['Ask not\\nwhat']
     """
     asked = (highlight_words, max_line_width, max_line_count, max_words_per_line)
-    _warn_without_words(result["segments"], dict(zip(LINE_OPTIONS, asked, strict=True)))
+    _warn_without_words(result["segments"], dict(zip(SUBTITLES, asked, strict=True)))
     for _, run in itertools.groupby(result["segments"], key=channel_mark):
         segments = list(run)
         if any(segment.get("words") for segment in segments):

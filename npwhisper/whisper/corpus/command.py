@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from npwhisper.decoding.flags import (
+    SUBTITLES,
     Help,
     add_decoding,
     add_fallback,
@@ -16,15 +17,15 @@ from npwhisper.decoding.flags import (
     add_sound,
     add_words,
     boolean,
+    parsed,
     temperatures,
 )
-from npwhisper.decoding.options import ROBUST
 from npwhisper.transcription.output.writers import FORMATS
 from npwhisper.whisper.corpus.manifest import Entry
 from npwhisper.whisper.corpus.run import transcribe_corpus
+from npwhisper.whisper.messages import failure
 
 OURS = ("output_dir", "model", "jobs", "weights_cache", "retry_failed", "threads", "output_format", "verbose")
-SUBTITLES = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str]) -> int:
     """Transcribe the corpus and say what came of it; 1 if a recording failed."""
-    options = _options(arguments)
+    options = parsed(parser(), arguments)
     inputs, ours = options.pop("inputs"), {name: options.pop(name) for name in OURS}
     subtitles = {name: options.pop(name) for name in SUBTITLES}
     formats = list(FORMATS) if "all" in ours["output_format"] else ours["output_format"]
@@ -76,24 +77,12 @@ def run(arguments: Sequence[str]) -> int:
         )
     failed = [entry for entry in entries if entry["status"] == "failed"]
     for entry in failed:
-        subject = "" if repr(entry["path"]) in entry["error"] else f"{entry['path']!r}: "
-        print(f"npwhisper: {subject}{entry['error']}", file=sys.stderr)
+        print(failure(entry["error"], repr(entry["path"])), file=sys.stderr)
     done = len(entries) - len(failed)
     print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {ours['output_dir']}/manifest.jsonl")
     if len(entries) < bar.total:
         print(f"{bar.total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
     return int(bool(failed) or len(entries) < bar.total)
-
-
-def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    p = parser()
-    if p.parse_args(arguments).robust:
-        p.set_defaults(**ROBUST)
-    given = vars(p.parse_args(arguments))
-    for name in SUBTITLES:
-        if given[name] and not given["word_timestamps"]:
-            p.error(f"--{name} needs --word_timestamps True")
-    return given
 
 
 class _Bar:

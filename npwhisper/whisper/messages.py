@@ -1,0 +1,13 @@
+"""What the command line says of a failure: one line."""
+
+from __future__ import annotations
+
+
+def failure(error: Exception | str, subject: str = "") -> str:
+    """An error as one line that names what it is about.
+
+    >>> failure(ValueError("too loud"), "'talk.wav'"), failure("'talk.wav' is too loud", "'talk.wav'")
+    ("npwhisper: 'talk.wav': too loud", "npwhisper: 'talk.wav' is too loud")
+    """
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ": ".join(["npwhisper", *([subject] if subject and subject not in text else []), text or repr(error)])
