@@ -85,10 +85,7 @@ class Outputs(NamedTuple):
         for folder in sorted({self.folder_of(recording) for recording in recordings}):
             _require_writable(folder)
         self._refuse_same_names(recordings)
-        inputs = {os.path.abspath(recording) for recording in recordings}
-        for recording in recordings:
-            for path in self.paths(recording, LONGEST_CODE):
-                _require_name(path, recording, inputs)
+        require_names({recording: self.paths(recording, LONGEST_CODE) for recording in recordings})
 
     def _refuse_same_names(self, recordings: Sequence[str]) -> None:
         owners = dict[str, str]()
@@ -109,6 +106,14 @@ class Outputs(NamedTuple):
             return []
         name = f"{self.stem(recording, result['language'])}.any"  # writers cut an ending off
         return get_writer(self.form, self.folder_of(recording))(result, name, self.subtitles)
+
+
+def require_names(outputs: Mapping[str, Sequence[Path]]) -> None:
+    """Raise ValueError if one of the outputs of a recording, by its path, cannot be written under its name."""
+    inputs = {os.path.abspath(recording) for recording in outputs}
+    for recording, paths in outputs.items():
+        for path in paths:
+            _require_name(path, recording, inputs)
 
 
 def _require_writable(folder: Path) -> None:
@@ -138,8 +143,8 @@ def _length(name: str) -> int:
 
 
 def _longest(folder: Path) -> int:
-    """The longest name that a folder takes."""
+    """The longest name that a folder takes, or, if it is still to be made, the one that it will be in."""
     try:
-        return os.pathconf(folder, "PC_NAME_MAX")
+        return os.pathconf(next(path for path in (folder, *folder.absolute().parents) if path.exists()), "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):
         return 255

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import talkers
 from test_corpus import outputs, talks  # noqa: F401 (a fixture)
 
 from npwhisper.__main__ import main
 from npwhisper.checkpoint import Checkpoint, write_checkpoint
+from npwhisper.whisper.corpus import run
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
 
@@ -74,6 +78,36 @@ def test_what_is_wrong_is_one_line(
     told = capsys.readouterr().err.strip()
     assert message in told
     assert told.count("\n") == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts characters")
+@pytest.mark.parametrize(("n_bytes", "form", "is_taken"), [(251, "txt", True), (251, "json", False)])
+def test_a_long_name_is_refused_before_the_work_or_written_after_it(
+    n_bytes: int, form: str, is_taken: bool, tmp_path: Path, talker_file: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A file system takes 255 bytes, the recording's ending has four letters, and .json five."""
+    folder = tmp_path / "talks" / "year"
+    folder.mkdir(parents=True)
+    recording = folder / f"{'講' * (n_bytes // 3)}{'x' * (n_bytes % 3)}.wav"
+    soundfile.write(recording, np.full(8000, 0.1, np.float32), 16000)
+    if not is_taken:
+        monkeypatch.setattr(run, "shared_weights", lambda *_: pytest.fail("no weights are loaded"))
+    assert corpus(tmp_path / "talks", tmp_path / "out", talker_file, "-f", form) == (0 if is_taken else 1)
+    told = capsys.readouterr()
+    assert ("1 recording done" in told.out) is is_taken
+    assert ("the output '.json' of" in told.err and "1 bytes too long" in told.err) is not is_taken
+    assert {Path(name).suffix for name in outputs(tmp_path / "out")} == ({".txt"} if is_taken else set())
+
+
+def test_an_output_that_would_replace_something_else_is_refused(
+    talks: Path,  # noqa: F811
+    talker_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (talks / "year" / "c.txt").mkdir()
+    assert corpus(talks, talks, talker_file, "-f", "txt") == 1
+    assert "c.txt' would replace a folder" in capsys.readouterr().err
 
 
 def test_a_file_called_like_a_command_is_a_recording(

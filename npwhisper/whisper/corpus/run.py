@@ -28,6 +28,7 @@ from npwhisper.whisper.corpus.manifest import Entry, Manifest, identity
 from npwhisper.whisper.corpus.recordings import CorpusError, Recording, find_recordings
 from npwhisper.whisper.corpus.sharing import shared_weights
 from npwhisper.whisper.corpus.work import Job, sentence, transcribe_recording
+from npwhisper.whisper.outputs import require_names
 
 Progress = Callable[[Entry], None]
 
@@ -91,7 +92,7 @@ def transcribe_corpus(
     CorpusError
         If an input does not exist, another process is writing to the same folder, or the manifest cannot be written.
     ValueError, TypeError
-        If an option is out of range, or does not exist.
+        If an option is out of range, or does not exist, or an output cannot have the name that it would get.
     ImportError
         If joblib is not installed.
 
@@ -112,6 +113,7 @@ def transcribe_corpus(
         _require_language(checked)
     folder = Path(output_dir)
     with locked(folder):
+        require_names({r.path: [folder / f"{r.name}.{ending}" for ending in formats] for r in recordings})
         manifest = Manifest(folder)
         weights = shared_weights(model, weights_cache)
         subtitles = dict(subtitles or {})
