@@ -22,6 +22,7 @@ from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
 from npwhisper.decoding.search import Beam, Greedy, Sampling, Search, rank
+from npwhisper.decoding.translating import warn_of_translation
 from npwhisper.model import Network
 from npwhisper.model.layers import softmax
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
@@ -367,6 +368,11 @@ def decode(
     TypeError
         If an option does not exist.
 
+    Warns
+    -----
+    UserWarning
+        If `task` is ``"translate"`` and the model was not trained for it.
+
     Examples
     --------
     >>> import npwhisper
@@ -376,5 +382,6 @@ def decode(
     0.0
     """
     task = DecodingTask(model, replace(options or DecodingOptions(), **kwargs))
+    warn_of_translation(model, task.options.task)
     results = task.run(mel)
     return results[0] if np.ndim(mel) == 2 else results

@@ -22,6 +22,7 @@ from npwhisper.audio import HOP_LENGTH, N_FRAMES, SAMPLE_RATE, LogMelStream
 from npwhisper.compute.threads import using_threads
 from npwhisper.decoding import DecodingResult, DecodingTask, encode, language_of_windows, require_languages
 from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
+from npwhisper.decoding.translating import warn_of_translation
 from npwhisper.model import Network
 from npwhisper.timing import spread
 from npwhisper.tokenizer import Tokenizer, get_tokenizer
@@ -29,7 +30,6 @@ from npwhisper.tracing.seam import Array
 from npwhisper.transcription.journal import NO_JOURNAL, Journal, JournalError, fingerprint
 from npwhisper.transcription.keeping import Keeper
 from npwhisper.transcription.passage import Attempt, Decision, Passage, Request
-from npwhisper.transcription.translating import warn_of_translation
 from npwhisper.transcription.voice import speech_spans
 from npwhisper.transcription.windows import History, Segment, Window, parse_clips, within
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,12 +71,36 @@ def test_the_start_sequence_of_multilingual_models(options: dict[str, Any], expe
     assert model.heard == [expected]
 
 
+@pytest.mark.filterwarnings("ignore:an English-only model transcribes")
 @pytest.mark.parametrize("options", [{"language": "de"}, {"task": "translate"}, {}])
 def test_english_models_have_no_tokens_for_language_and_task(options: dict[str, Any]) -> None:
     model = speaker(BEGIN)
     decode(model, MEL, **options)
     decode(model, MEL, without_timestamps=True, **options)
     assert model.heard == [[EN.sot], [EN.sot, EN.no_timestamps]]
+
+
+@pytest.mark.parametrize(
+    ("n_vocab", "layers", "words"),
+    [
+        (51864, (1, 1), "an English-only model transcribes, whatever the task: translate with a multilingual model"),
+        (51866, (32, 4), "turbo was not trained to translate, and answers in the language that is spoken"),
+        (51865, (1, 1), None),
+        (51866, (32, 32), None),
+    ],
+)
+def test_a_model_that_cannot_translate_says_so(n_vocab: int, layers: tuple[int, int], words: str | None) -> None:
+    model = Script(lambda _: {MANY.eot: 30.0}, n_vocab)
+    model.dims = replace(model.dims, n_audio_layer=layers[0], n_text_layer=layers[1])
+    options = DecodingOptions(language="en", task="translate")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.decode(MEL, options, task="transcribe")
+        assert not caught
+        decode(model, MEL, options)
+        decode(model, MEL, language="en", task="translate")
+        model.decode(MEL, options)
+    assert [str(warning.message).startswith(words or "nothing") for warning in caught] == [True] * 3 * bool(words)
 
 
 @pytest.mark.parametrize("length", [1, 222, 223, 224, 500])
