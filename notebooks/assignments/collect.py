@@ -3,8 +3,7 @@
     python collect.py alice.ipynb bob.ipynb          writes alice.py and bob.py beside them
 
 Taken over are the tasks and whatever they need, from any cell; what is left out is listed. Nothing is
-executed here. Grading runs that code in processes of its own, which are no sandbox:
-.github/SECURITY.md has a recipe for one.
+executed here. Grading runs that code in processes of its own, and with `--sandbox` in a sandbox.
 """
 
 import sys

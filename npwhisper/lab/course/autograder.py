@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _written(p: argparse.ArgumentParser, given: argparse.Namespace) -> list[Path]:
     try:
-        options = options_from(argparse.Namespace(**{**vars(given), "user": ""}))
+        options = options_from(argparse.Namespace(**{**vars(given), "user": "", "sandbox": False}))
     except ValueError as error:
         p.error(str(error))
     return (

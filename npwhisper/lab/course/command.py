@@ -12,15 +12,15 @@ from pathlib import Path
 
 from npwhisper.checkpoint.replacing import replacing
 from npwhisper.lab.course.feedback import write_feedback
-from npwhisper.lab.course.marking import Marks, Options
+from npwhisper.lab.course.marking import SECRET, Marks, Options
 from npwhisper.lab.course.names import printable
 from npwhisper.lab.course.run import grade_all
 from npwhisper.lab.course.similarity import Pair, similar_pairs
 from npwhisper.lab.course.submissions import Submission, find
 from npwhisper.lab.course.tables import as_csv, as_gradescope, as_json, as_pairs, as_table, needs_a_look
 from npwhisper.lab.exercises import EXERCISES
+from npwhisper.lab.grading.sandbox import SandboxError, check_sandbox
 
-SECRET = "NPWHISPER_SECRET"
 ASSIGNMENTS = sorted({exercise.assignment for exercise in EXERCISES.values()})
 
 
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--student", default="", metavar="NAME", help="all that is given is one student's")
     p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which says whose it is")
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions graded at a time (all cores)")
+    p.add_argument("--sandbox", action="store_true", help="run the students' code in bubblewrap (Linux)")
     p.add_argument("--strict", action="store_true", help="exit with 1 if points are missing")
     add_options(p)
     return p
@@ -94,7 +95,7 @@ def options_from(given: argparse.Namespace) -> Options:
         Path(given.secret_file).read_text(encoding="utf-8").strip() if given.secret_file else os.environ.get(SECRET, "")
     )
     names = (given.assignment, tuple(given.tasks), given.seconds, given.start_seconds, given.memory, given.partial)
-    options = Options(*names, given.seed, secret, given.user)
+    options = Options(*names, given.seed, secret, given.user, given.sandbox)
     if unknown := sorted(set(given.tasks) - set(options.chosen)):
         own = ", ".join(Options(given.assignment).chosen)
         raise ValueError(f"--tasks {' '.join(unknown)}: {given.assignment} has {own}")
@@ -102,7 +103,18 @@ def options_from(given: argparse.Namespace) -> Options:
         raise ValueError("--seconds, --start-seconds and --memory must be greater than 0")
     if options.user:
         _check_user(options.user)
+    if options.is_sandboxed:
+        _check_sandbox(options.user)
     return options
+
+
+def _check_sandbox(user: str) -> None:
+    if user:
+        raise ValueError("--sandbox and --user exclude each other: in the sandbox nothing of yours can be reached")
+    try:
+        check_sandbox()
+    except SandboxError as error:
+        raise ValueError(f"--sandbox: {error}") from None
 
 
 def _check_user(user: str) -> None:

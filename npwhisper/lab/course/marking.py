@@ -24,6 +24,7 @@ from npwhisper.lab.grading.grader import Grader, Verdict, seed_of
 from npwhisper.lab.grading.notebook import NotebookError, collect, collect_script
 
 NOT_GRADED = "not graded"
+SECRET = "NPWHISPER_SECRET"  # the environment variable with the private word
 
 
 class Options(NamedTuple):
@@ -38,6 +39,7 @@ class Options(NamedTuple):
     seed: int | None = None
     secret: str = ""
     user: str = ""
+    is_sandboxed: bool = False
 
     @property
     def chosen(self) -> list[str]:
@@ -178,7 +180,8 @@ def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
     path.parent.mkdir()
     path.write_text(collect_script(code.text, (task,)).code, encoding="utf-8", errors="backslashreplace")
     memory = int(options.memory * 2**30)
-    return Grader(path, options.seconds, seed_for(identity, options), memory, options.start, options.user)
+    seed, rights = seed_for(identity, options), (options.user, options.is_sandboxed)
+    return Grader(path, options.seconds, seed, memory, options.start, *rights)
 
 
 def _mark(grader: Grader, task: str, code: Code, options: Options) -> Mark:

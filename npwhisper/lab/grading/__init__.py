@@ -7,8 +7,9 @@ Every function of the file that has the name of one of ours is one task. Each ta
 `wire`    what came of it travels back as JSON and raw arrays; nothing that comes back can execute anything.
 `grader`  starts the worker, ends it when its time is over, and judges what it sent, in the grader's own process.
 
-`guard` watches inside the worker, and `plugin` is what pytest sees. In a checkout, ``pytest --layers student.py`` runs
-the library's own tests as well, with the student's functions in place of the library's; those run in pytest's process.
+`guard` watches inside the worker, `sandbox` puts it into bubblewrap on request, and `plugin` is what pytest sees. In a
+checkout, ``pytest --layers student.py`` runs the library's own tests as well, with the student's functions in place
+of the library's; those run in pytest's process.
 """
 
 pytest_plugins = ("npwhisper.lab.grading.plugin",)

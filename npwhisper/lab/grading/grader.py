@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from npwhisper.lab.attempting import Attempt
 from npwhisper.lab.checking import all_cases, judge
 from npwhisper.lab.exercises import EXERCISES, Case
+from npwhisper.lab.grading.sandbox import sandboxed
 from npwhisper.lab.grading.source import Source, read
 from npwhisper.lab.grading.wire import LIMIT, WireError, pack, unpack
 from npwhisper.lab.grading.worker import Limits, work
@@ -74,11 +75,12 @@ class Grader:
         memory: int = MEMORY,
         start: float | None = None,
         user: str = "",
+        is_sandboxed: bool = False,
     ) -> None:
         self.path, self.seconds = path, seconds
         self.start = START_SECONDS if start is None else start
         self.seed = seed_of(path) if seed is None else seed
-        self.limits = Limits(self.start + 2 * seconds, memory, user)
+        self.limits = Limits(self.start + 2 * seconds, memory, user, is_sandboxed)
         self.import_error = ""  # one that would only be waited for again
 
     @functools.cached_property
@@ -193,7 +195,8 @@ class Worker:
         self.process: SpawnProcess = context.Process(target=work, args=arguments, daemon=True)
         if user := self.limits.user:
             shutil.chown(self.folder.name, user)
-        with _main_hidden():
+        sandbox = sandboxed(self.path.absolute(), Path(self.folder.name)) if self.limits.is_sandboxed else nullcontext()
+        with _main_hidden(), sandbox:
             self.process.start()
         theirs.close()
         threading.Thread(target=_read, args=(self.connection, self.messages), daemon=True).start()
@@ -217,7 +220,8 @@ class Worker:
     def reason(self) -> str:
         """By which signal it was ended."""
         code = self.process.exitcode or 0
-        return f" ({signal.Signals(-code).name})" if code < 0 else ""
+        number = code - 128 if self.limits.is_sandboxed else -code  # bubblewrap says it as shells do
+        return f" ({signal.Signals(number).name})" if number in signal.valid_signals() else ""
 
     def printed(self) -> str:
         """The beginning of what it printed."""

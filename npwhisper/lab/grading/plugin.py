@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from npwhisper.lab.grading.grader import Grader, Verdict
+from npwhisper.lab.grading.sandbox import SandboxError, check_sandbox
 from npwhisper.lab.grading.worker import load_file
 
 ASSIGNMENTS = {
@@ -166,7 +167,7 @@ def _line(task: Task) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--layers``, ``--seed``, ``--task-seconds`` and ``--task-memory``."""
+    """Add ``--layers``, ``--seed``, ``--task-seconds``, ``--task-memory`` and ``--task-sandbox``."""
     group = parser.getgroup("npwhisper")
     group.addoption(
         "--layers", metavar="FILE", help="grade the functions in FILE that have the name of one of npwhisper's"
@@ -175,6 +176,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--task-memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
     )
+    group.addoption("--task-sandbox", action="store_true", help="try the tasks in bubblewrap (Linux)")
     group.addoption("--seed", type=int, help="of the fresh cases (default: from the name of the file, so per student)")
 
 
@@ -188,8 +190,19 @@ def pytest_configure(config: pytest.Config) -> None:
         if not path.is_file():
             raise pytest.UsageError(f"there is no file {path}: give --layers the path of the student's functions")
         seconds, memory = config.getoption("--task-seconds"), int(config.getoption("--task-memory") * 2**30)
-        grader = Grader(_code(path, config), seconds, config.getoption("--seed"), memory)
+        seed, is_sandboxed = config.getoption("--seed"), _wants_sandbox(config)
+        grader = Grader(_code(path, config), seconds, seed, memory, is_sandboxed=is_sandboxed)
         config.pluginmanager.register(Plugin(grader), "npwhisper_tasks")
+
+
+def _wants_sandbox(config: pytest.Config) -> bool:
+    """Whether to use a sandbox, and there is one."""
+    if config.getoption("--task-sandbox"):
+        try:
+            check_sandbox()
+        except SandboxError as error:
+            raise pytest.UsageError(f"--task-sandbox: {error}") from None
+    return bool(config.getoption("--task-sandbox"))
 
 
 def _code(path: Path, config: pytest.Config) -> Path:

@@ -22,6 +22,7 @@ from npwhisper.lab.grading.guard import Guard
 from npwhisper.lab.grading.wire import LIMIT, pack, unpack
 
 RESULT_BYTES = 2**21
+PROCESSES = 64  # and threads, in a sandbox
 PRINTED_BYTES = 2**20  # most that a task can print; files that it writes are no longer either
 
 
@@ -31,6 +32,7 @@ class Limits(NamedTuple):
     cpu_seconds: float
     memory_bytes: int
     user: str = ""
+    is_sandboxed: bool = False
 
 
 def load_file(path: Path) -> ModuleType:
@@ -113,6 +115,8 @@ def _limit(limits: Limits) -> None:
         return
     seconds = round(limits.cpu_seconds) + 1
     wanted = {"RLIMIT_CPU": seconds, "RLIMIT_AS": _used() + limits.memory_bytes}
+    if limits.is_sandboxed:  # outside, all processes of the same user would count
+        wanted["RLIMIT_NPROC"] = PROCESSES
     for name, value in {**wanted, "RLIMIT_FSIZE": PRINTED_BYTES, "RLIMIT_CORE": 0}.items():
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
