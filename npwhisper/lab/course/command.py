@@ -12,6 +12,7 @@ from pathlib import Path
 
 from npwhisper.checkpoint.replacing import replacing
 from npwhisper.lab.course.feedback import write_feedback
+from npwhisper.lab.course.journal import Journal, key_of
 from npwhisper.lab.course.marking import SECRET, Marks, Options
 from npwhisper.lab.course.names import printable
 from npwhisper.lab.course.run import grade_all
@@ -38,9 +39,11 @@ def run(arguments: Sequence[str]) -> int:
             p.error(
                 f"--gradescope is for one submission, and here are {len(submissions)}: add --student NAME if it is one"
             )
-        class_marks = _graded(submissions, options, given.jobs)
+        journal = Journal(_journal_path(given))
+        class_marks = _graded(submissions, options, given.jobs, journal)
     pairs = _pairs(class_marks, options, given.similar)
     _report(given, class_marks, pairs)
+    journal.remove()
     is_short = given.strict and any(marks.points < marks.of for marks in class_marks)
     return int(is_short or bool(needs_a_look(class_marks)))
 
@@ -139,14 +142,29 @@ def _student(metadata: str | None) -> str:
         return "submission"
 
 
-def _graded(submissions: Sequence[Submission], options: Options, jobs: int) -> list[Marks]:
+def _journal_path(given: argparse.Namespace) -> Path | None:
+    """A file beside what is written at the end."""
+    first = given.csv or given.json or given.feedback
+    return Path(first).with_name(f"{Path(first).name}.journal") if first else None
+
+
+def _graded(submissions: Sequence[Submission], options: Options, jobs: int, journal: Journal) -> list[Marks]:
     """The marks in the order of the submissions; a line for each as it comes, where somebody can see it."""
-    found: dict[int, Marks] = {}
-    for place, marks in grade_all(submissions, options, jobs):
-        found[place] = marks
+    keys = [key_of(submission, options) for submission in submissions]
+    found = {place: journal.known[key] for place, key in enumerate(keys) if key in journal.known}
+    if found:
+        print(f"{_continued(len(found), len(keys))}: delete {journal.path} to grade all of them", file=sys.stderr)
+    todo = [place for place in range(len(keys)) if place not in found]
+    for number, marks in grade_all([submissions[place] for place in todo], options, jobs):
+        found[todo[number]] = marks
+        journal.add(keys[todo[number]], marks)
         if sys.stderr.isatty():
             print(f"{len(found)} of {len(submissions)}  {printable(marks.student)}", file=sys.stderr)
     return [found[place] for place in sorted(found)]
+
+
+def _continued(known: int, of: int) -> str:
+    return f"{known} of {of} submissions are unchanged since a run that was interrupted, and keep their marks"
 
 
 def _pairs(class_marks: Sequence[Marks], options: Options, least: float) -> list[Pair]:
