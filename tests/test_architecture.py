@@ -61,6 +61,12 @@ def test_every_package_has_its_place() -> None:
     assert sorted(ORDER) == sorted({module(path) for path in SOURCES} - {"__init__"})
 
 
+def test_the_tests_have_the_folders_of_the_package() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    beside = {Path("parity"), Path("notebooks")}
+    assert [folder for folder in folders - beside if not (PACKAGE / folder).is_dir()] == []
+
+
 @pytest.mark.parametrize("path", [p for p in SOURCES if p != PACKAGE / "__init__.py"], ids=identity)
 def test_a_package_imports_only_what_stands_before_it(path: Path) -> None:
     mine = ORDER.index(module(path))

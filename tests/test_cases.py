@@ -43,10 +43,10 @@ CASES = {  # the input -> the tests, as file and name; those of `parity` need Op
     "an output projection of its own": [
         "checkpoint/test_checkpoint_huggingface.py::test_an_output_projection_of_its_own_is_refused"
     ],
-    "an arrow in a cue": ["output/test_writers.py::test_no_arrow_of_the_text_ends_the_line_of_times"],
+    "an arrow in a cue": ["transcription/output/test_writers.py::test_no_arrow_of_the_text_ends_the_line_of_times"],
     "a cue that lasts no time": [
-        "output/test_writers.py::test_every_cue_lasts_at_least_a_millisecond",
-        "output/test_writers.py::test_words_that_last_no_time_are_underlined_with_a_neighbour",
+        "transcription/output/test_writers.py::test_every_cue_lasts_at_least_a_millisecond",
+        "transcription/output/test_writers.py::test_words_that_last_no_time_are_underlined_with_a_neighbour",
         "timing/test_spreading.py::test_every_word_of_a_transcription_lasts_and_is_shown_in_a_cue_of_its_own",
     ],
     "a fork while another thread transcribes": [
@@ -56,10 +56,10 @@ CASES = {  # the input -> the tests, as file and name; those of `parity` need Op
     "a name of more than 240 bytes": [
         "test_command_line.py::test_a_name_is_refused_before_the_work_or_written_after_it",
         "test_command_line.py::test_the_journal_of_a_long_name_is_resumed",
-        "output/test_writers.py::test_a_name_as_long_as_the_file_system_takes_is_written",
+        "transcription/output/test_writers.py::test_a_name_as_long_as_the_file_system_takes_is_written",
     ],
     "no network": ["checkpoint/test_download.py::test_the_command_line_says_in_one_line_that_there_is_no_network"],
-    "a program made by PyInstaller": ["compat/test_pyinstaller.py::test_the_hook_adds_the_assets"],
+    "a program made by PyInstaller": ["whisper/compat/test_pyinstaller.py::test_the_hook_adds_the_assets"],
     "a layer that makes NaN": ["test_cases.py::test_a_swapped_layer_that_makes_nan_is_named"],
     "checkpoints of other kinds": [
         "checkpoint/test_checkpoint_huggingface.py::test_other_folders_get_advice",

@@ -7,7 +7,7 @@ import runpy
 from importlib import import_module, resources
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_hook_adds_the_assets() -> None:

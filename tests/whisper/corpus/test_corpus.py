@@ -30,7 +30,7 @@ from npwhisper.whisper.corpus.run import transcribe_corpus
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPTIONS: dict[str, Any] = {"temperature": 0, "sample_len": 20}
 
 

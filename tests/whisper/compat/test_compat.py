@@ -13,7 +13,7 @@ import pytest
 import npwhisper
 from npwhisper.whisper.compat.moved import NEW_PLACES
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 OLD_NAMES = {
     "layers": ("linear", "layer_norm", "attend", "gelu", "sinusoids", "matmul", "product", "total"),
     "model.layers": ("linear", "attend", "scores", "split_heads", "merge_heads", "causal_mask", "product", "total"),
