@@ -1,4 +1,8 @@
-"""A workflow for GitHub Classroom: every task is a test with its points."""
+"""A workflow for GitHub Classroom: every task is a test with its points.
+
+Classroom's grader runs a command with PATH and HOME and no other variable of the workflow. So GitHub writes the name of
+the repository into the command, and the private word goes through a file.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +31,18 @@ jobs:
         with:
           python-version: "3.12"
       - run: pip install npwhisper=={version}
+      - run: printf '%s' "$NPWHISPER_SECRET" > "$RUNNER_TEMP/npwhisper-secret"
+        env:
+          NPWHISPER_SECRET: ${{{{ secrets.NPWHISPER_SECRET }}}}
 """
 TASK = """      - name: {task}
         id: {id}
         uses: classroom-resources/autograding-command-grader@v1
-        env:
-          NPWHISPER_SECRET: ${{{{ secrets.NPWHISPER_SECRET }}}}
         with:
           test-name: {task}
-          command: npwhisper grade . --student "$GITHUB_REPOSITORY" --assignment {assignment} --tasks {task} --strict
+          command: >-
+            npwhisper grade . --student "${{{{ github.repository }}}}" --assignment {assignment} --tasks {task} --strict
+            --secret-file "${{{{ runner.temp }}}}/npwhisper-secret"
           timeout: 10
           max-score: {points}
 """
