@@ -24,7 +24,15 @@ import numpy as np
 from npwhisper.compute.blocks import FEW_QUERIES, SMALLEST_BLOCK, in_blocks, pieces_of
 from npwhisper.compute.cores import is_for_blas
 from npwhisper.compute.int8 import Int8Matrix, Int8Transpose
-from npwhisper.compute.threads import blas_libraries, get_num_threads, lend_to_blas, pool_threads, run, run_alone
+from npwhisper.compute.threads import (
+    MOST_OF_BLAS,
+    blas_libraries,
+    get_num_threads,
+    lend_to_blas,
+    pool_threads,
+    run,
+    run_alone,
+)
 from npwhisper.tracing.seam import Array
 
 Matrix: TypeAlias = Any  # an array or an Int8Matrix
@@ -130,7 +138,7 @@ def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
 def by_blas(x: Array, weight: Array) -> Array:
     """``x @ weight.T`` by BLAS's own threads: (..., D_in), (D_out, D_in) -> (..., D_out)."""
     rows = x.reshape(-1, x.shape[-1])
-    with lend_to_blas(get_num_threads()):
+    with lend_to_blas(min(get_num_threads(), MOST_OF_BLAS)):
         y = weight @ rows[0] if len(rows) == 1 else rows @ weight.T
     return y.reshape(*x.shape[:-1], -1)
 

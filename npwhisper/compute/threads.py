@@ -23,7 +23,9 @@ import numpy as np
 T = TypeVar("T")
 
 MOST_THREADS = 1024
-MOST_OF_OURS = 8  # threads of our pool: from here on, another costs more in Python's lock than it computes
+HAS_LOCK = getattr(sys, "_is_gil_enabled", lambda: True)()  # a free-threaded Python runs without its global lock
+MOST_OF_OURS = 8 if HAS_LOCK else 16  # threads of our pool: another costs more in Python's lock than it computes
+MOST_OF_BLAS = 8  # threads of BLAS on few rows: sixteen take longer to meet than they save
 IS_BROWSER = sys.platform == "emscripten"  # Python in WebAssembly: it starts no threads, and NumPy there has no BLAS
 
 _threads: list[int] = []  # what set_num_threads was given last

@@ -36,7 +36,7 @@ from npwhisper.model import layers
 from npwhisper.tracing.seam import Array
 
 MEASURES = {"log-mel": ("log_mel",), "encoder": ("encoder",), "step": ("generate", 1), "beam-5 step": ("generate", 5)}
-SHORT, LONG = 4, 20  # tokens: a step is the difference of the two, divided by what lies between
+SHORT, LONG = 4, 36  # tokens: a step is the difference of the two, divided by what lies between
 MEMORY = 160 << 20  # bytes of weights among which a measurement goes round, so that they come from memory
 
 
@@ -108,19 +108,27 @@ def engines(options: argparse.Namespace, end: float) -> Iterator[dict[str, Any]]
     names = [name for name in options.engines if importlib.util.find_spec(benchmark.ENGINES[name][1])]
     for size in options.sizes:
         peers = {name: Peer(name, size) for name in names}
-        for n in sorted(options.threads, reverse=True):
-            for measure in [m for m in MEASURES if m != "log-mel" or size == options.sizes[0]]:
-                if time.monotonic() > end:
-                    yield {"size": size, "threads": n, "measure": measure, "left out": "no time"}
-                    continue
-                for peer in peers.values():
-                    peer.measure(n, measure)  # warms up
-                rounds = [{k: 1e3 * p.measure(n, measure) for k, p in peers.items()} for _ in range(options.rounds)]
+        for measure in [m for m in MEASURES if m != "log-mel" or size == options.sizes[0]]:
+            for n, rounds in measured(peers, measure, options, end).items():
                 row = {"size": size, "threads": n, "measure": measure, "rounds": rounds}
-                print(_engine_line(row), flush=True)
+                print(_engine_line(row) if rounds else f"{row}: no time", flush=True)
                 yield row
         for peer in peers.values():
             peer.close()
+
+
+def measured(
+    peers: dict[str, Peer], measure: str, options: argparse.Namespace, end: float
+) -> dict[int, list[dict[str, float]]]:
+    """Rounds in which all numbers of threads and all engines take turns, so that a slow moment slows them all."""
+    found: dict[int, list[dict[str, float]]] = {n: [] for n in options.threads}
+    for turn in range(options.rounds + 1):
+        for n in options.threads:
+            if time.monotonic() < end:
+                row = {name: 1e3 * peer.measure(n, measure) for name, peer in peers.items()}
+                if turn:  # the first warms up
+                    found[n].append(row)
+    return found
 
 
 def _engine_line(row: dict[str, Any]) -> str:

@@ -57,6 +57,17 @@ def test_products_of_blas_are_the_products(rows: int, monkeypatch: pytest.Monkey
     assert np.array_equal(y, products.inner(x, weight))
 
 
+def test_blas_is_lent_no_more_than_eight_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    lent: list[int] = []
+    lend = threads.lend_to_blas
+    monkeypatch.setattr(products, "lend_to_blas", lambda n: (lent.append(n), lend(n))[1])
+    x, weight = cases.random_array("x", 1, 384), cases.random_array("weight", 1537, 384)
+    for n in (4, 8, 16):
+        set_num_threads(n)
+        products.inner(x, weight)
+    assert lent == [4, 8, 8]
+
+
 def n_blas() -> list[int]:
     """How many threads each loaded BLAS may use now."""
     return [library.get_num_threads() for library in blas_libraries()]
@@ -88,7 +99,7 @@ def test_nothing_is_lent_while_another_thread_computes() -> None:
     thread.join()
 
 
-def test_no_more_than_eight_threads_of_ours() -> None:
+def test_no_more_threads_of_ours_than_pay() -> None:
     set_num_threads(64)
     assert threads.pool_threads() == MOST_OF_OURS
     assert len(blocks.parts_of(1500, 750)) == MOST_OF_OURS
