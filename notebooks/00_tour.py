@@ -154,7 +154,7 @@ print([tokenizer.decode([token]) for token in tokens])
 
 # %% [markdown]
 # Before the text stand *special tokens*, which tell the model what we want: here "a transcript
-# starts" and "no time stamps, please". A multilingual model is told the language and the task as
+# starts" and "no timestamps, please". A multilingual model is told the language and the task as
 # well.
 
 # %%

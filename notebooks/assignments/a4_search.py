@@ -177,21 +177,21 @@ check(forbid_repeated_ngrams)
 # %% [markdown]
 # ## 9. `apply_timestamp_rules` (4 points)
 #
-# The grammar of time stamps. Stamps are the tokens from `context.timestamp_begin` on, and rise
-# with time. If `context.without_timestamps`, do nothing. Otherwise, for each row:
+# The grammar of timestamps: the tokens from `context.timestamp_begin` on, in the order of time. If
+# `context.without_timestamps`, do nothing. Otherwise, for each row:
 #
 # 1. `context.no_timestamps` is never allowed.
-# 2. If the last token is a stamp: either the last but one is a stamp too (or there is none): then
-#    no stamp may follow; or it is not: then a stamp or `eot` must follow, so everything below
-#    `context.eot` is forbidden.
-# 3. Stamps do not go back: all below the row's latest stamp are forbidden, and that stamp itself,
-#    unless it has just closed a segment (last a stamp, before it text): then the same time may
-#    open the next.
-# 4. At the beginning (nothing sampled): only stamps, and none more than
-#    `context.max_initial_timestamp` steps after the first stamp (if that is not None).
-# 5. After all that: if all stamps together are likelier than the best other token, forbid
-#    everything that is not a stamp. (Compare the logarithm of the summed exponentials with the
-#    largest logit. If no stamp is possible at all, there is nothing to do.)
+# 2. If the last token is a timestamp, look at the one before it. If that is a timestamp too, or if there
+#    is none, no timestamp may follow. If it is text, a timestamp or `eot` must follow: everything
+#    below `context.eot` is forbidden.
+# 3. Timestamps do not go back: all below the row's latest timestamp are forbidden, and so is that
+#    timestamp itself, unless it has just closed a segment (it is the last token, and text comes
+#    before it): then the next segment may begin at the same time.
+# 4. At the beginning (nothing sampled): only timestamps, and none more than
+#    `context.max_initial_timestamp` steps after the first one (if that is not None).
+# 5. After all that: if all timestamps together are likelier than the best other token, forbid
+#    everything that is not a timestamp. (Compare the logarithm of the summed exponentials with the
+#    largest logit. If no timestamp is possible at all, there is nothing to do.)
 
 
 # %%
@@ -205,8 +205,8 @@ check(apply_timestamp_rules)
 # %% [markdown]
 # ## Your search, at work
 #
-# `network_step` is the network as a search sees it, with your rules applied. Time stamps are
-# wanted, so they stand in the text.
+# `network_step` is the network as a search sees it, with your rules applied. Timestamps are
+# on, so they appear in the text.
 
 
 # %%
