@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     _add_output(p.add_argument_group("output"))
     add_sound(p.add_argument_group("sound"))
     add_decoding(p.add_argument_group("decoding"))
-    add_fallback(p.add_argument_group("when a text looks unsound"))
+    add_fallback(p.add_argument_group("when to decode a window again"))
     add_guards(p.add_argument_group("silence and hallucinations"))
     add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
     return p
@@ -99,8 +99,8 @@ def _add_model(group: Any) -> None:
     group.add_argument("--device", default="cpu", help="cpu")
     kinds = ["float32", "int8"]
     group.add_argument("--weights", default="float32", choices=kinds, help="int8 takes a quarter of the memory")
-    group.add_argument("--threads", "--num_threads", type=optional(int), default=0, help="CPU threads; 0 takes all")
-    group.add_argument("--fp16", type=boolean, default=True, help="accepted; everything is float32")
+    group.add_argument("--threads", "--num_threads", type=optional(int), default=0, help="CPU threads; 0: all")
+    group.add_argument("--fp16", type=boolean, default=True, help="ignored; everything is float32")
 
 
 def _add_output(group: Any) -> None:
@@ -147,7 +147,7 @@ def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
     if model.is_multilingual:
         return language if language == EVERY_WINDOW else check_language(language, model.num_languages)
     if language != EVERY_WINDOW and check_language(language) != "en":
-        print(f"npwhisper: the model knows English only: --language {language} is ignored", file=sys.stderr)
+        print(f"npwhisper: the model is English-only: --language {language} is ignored", file=sys.stderr)
     return "en"
 
 
@@ -197,12 +197,12 @@ def _write_part(journal: Path, outputs: Outputs, recording: str, keep: bool) -> 
     if (part := read_journal(journal)).state is None:
         return
     if keep:
-        print(f"npwhisper: the earlier outputs of {recording!r} stay; --resume continues this run", file=sys.stderr)
+        print(f"npwhisper: kept the earlier outputs of {recording!r}; --resume continues this run", file=sys.stderr)
         return
     segments = in_order(part.segments) if "channels" in part.state else part.segments
     text = "".join(segment["text"] for segment in segments)
     outputs.write({"text": text, "segments": segments, "language": part.state["language"]}, recording)
-    print(f"npwhisper: {recording!r} is written as far as it was transcribed; --resume continues it", file=sys.stderr)
+    print(f"npwhisper: wrote {recording!r} as far as it was transcribed; --resume continues it", file=sys.stderr)
 
 
 def _names_one(arguments: Sequence[str]) -> bool:

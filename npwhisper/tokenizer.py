@@ -108,7 +108,7 @@ def check_language(language: str, num_languages: int = 100) -> str:
     if code not in tuple(LANGUAGES)[:num_languages]:
         raise LanguageError(
             f"language {code!r} ({LANGUAGES[code]}) is not among the {num_languages} languages of this model; "
-            "take a model that has it (large-v3 and turbo know all 100) or name a language near to it"
+            "use a model that supports it (large-v3 and turbo know all 100) or name a similar language"
         )
     return code
 

@@ -96,7 +96,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 
 def test_another_language_is_ignored_by_an_english_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([EXAMPLE, "-f", "none", "--language", "German"]) == 0
-    assert "knows English only" in capsys.readouterr().err
+    assert "is English-only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -204,17 +204,20 @@ def test_extreme_values_are_taken_or_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--temperature", "nan"], "temperature is at least 0 and finite"),
-        (["--temperature", "inf"], "temperature is at least 0 and finite"),
-        (["--temperature", "-1"], "temperature is at least 0 and finite; got temperature=-1.0"),
-        (["--temperature_increment_on_fallback", "nan"], "increment_on_fallback is at least 0.010, or None, got nan"),
+        (["--temperature", "nan"], "temperature must be at least 0 and finite"),
+        (["--temperature", "inf"], "temperature must be at least 0 and finite"),
+        (["--temperature", "-1"], "temperature must be at least 0 and finite; got temperature=-1.0"),
+        (
+            ["--temperature_increment_on_fallback", "nan"],
+            "increment_on_fallback must be at least 0.010, or None, got nan",
+        ),
         (
             ["--temperature_increment_on_fallback", "1e-9"],
-            "increment_on_fallback is at least 0.010, or None, got 1e-09",
+            "increment_on_fallback must be at least 0.010, or None, got 1e-09",
         ),
-        (["--beam_size", "1001"], "beam_size is at most 1000"),
+        (["--beam_size", "1001"], "beam_size must be at most 1000"),
         (["--threads", "1025"], "at most 1024 threads"),
-        (["--logprob_threshold", "nan"], "logprob_threshold is a number or None, got NaN"),
+        (["--logprob_threshold", "nan"], "logprob_threshold must be a number or None, got NaN"),
     ],
 )
 def test_numbers_out_of_range(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +235,7 @@ def test_suppressed_tokens_of_the_command_line(given: str, value: str | None) ->
 def test_an_address_gets_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["https://example.org/talk.mp3", "-f", "none"]) == 1
     error = capsys.readouterr().err
-    assert "this is an address, and npwhisper reads files: download it first" in error
+    assert "this is a URL, but npwhisper reads files: download it first" in error
     assert error.count("\n") == 1
     assert "spelling" not in error
 
@@ -261,7 +264,7 @@ def test_the_languages_of_recordings(
     ("arguments", "words"),
     [
         (["--model", "tiny.en"], "English-only model has no language tokens"),
-        (["--top", "0"], "--top is at least 1, got 0"),
+        (["--top", "0"], "--top must be at least 1, got 0"),
         (["--model", "bass"], "no model is called"),
     ],
 )

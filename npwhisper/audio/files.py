@@ -81,7 +81,7 @@ def load_audio(
     >>> load_audio(np.array([-32768, 0, 16384], np.int16))
     array([-1. ,  0. ,  0.5], dtype=float32)
     """
-    check_rate(sr, "the wanted result")
+    check_rate(sr, "the result")
     chosen, file = checked_choice(channel, audio_track), unpacked(file, sr)
     if not is_encoded(file):
         return to_mono(as_samples(file), channel)
@@ -162,7 +162,7 @@ def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[
         import soundfile
     except ModuleNotFoundError:
         return use(by_plain)
-    complaint = f"sound track {chosen.track} of {name_of(source)} cannot be read: libsndfile knows one track only"
+    complaint = f"sound track {chosen.track} of {name_of(source)} cannot be read: libsndfile reads only one track"
     if not chosen.track:
         try:
             return use(by_soundfile)
@@ -185,7 +185,7 @@ def _locate(file: Any) -> str | bytes:
     else:
         contents = file if isinstance(file, (bytes, bytearray, memoryview)) else file.read()
         if isinstance(contents, str):
-            raise AudioError("the file object gives text, not bytes; open it with mode 'rb'")
+            raise AudioError("the file object yields text, not bytes; open it with mode 'rb'")
         source = bytes(contents)
     if not (os.path.getsize(source) if isinstance(source, str) else len(source)):
         raise AudioError(f"{name_of(source)} is empty (0 bytes); was it copied or downloaded completely?")
@@ -195,18 +195,16 @@ def _locate(file: Any) -> str | bytes:
 def _existing(path: str) -> str | bytes:
     """Return the path if a regular file is there; read a pipe or a device, which cannot be rewound, at once."""
     if os.path.isdir(path):
-        raise IsADirectoryError(
-            errno.EISDIR, "an audio file was wanted, but this is a directory; name a file in it", path
-        )
+        raise IsADirectoryError(errno.EISDIR, "expected an audio file, got a directory; name a file in it", path)
     if not os.path.exists(path) and re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE):
         advice = "download it first (a browser, curl, or yt-dlp for videos) and give the path of the file"
-        raise FileNotFoundError(errno.ENOENT, f"this is an address, and npwhisper reads files: {advice}", path)
+        raise FileNotFoundError(errno.ENOENT, f"this is a URL, but npwhisper reads files: {advice}", path)
     if not os.path.exists(path):
         where = f"there is no such audio file (looked from {os.getcwd()!r}); check the spelling"
         raise FileNotFoundError(errno.ENOENT, where, path)
     if path.lower().endswith(".raw"):
         advice = "read it with numpy.fromfile and give the array"
-        raise AudioError(f"{path!r} holds bare samples, and nothing in it tells their type and rate; {advice}")
+        raise AudioError(f"{path!r} holds raw samples without their type and sampling rate; {advice}")
     if os.path.isfile(path):
         return path
     with open(path, "rb") as pipe:

@@ -88,9 +88,9 @@ def _scaled(frames: Iterator[Array], depth: int, md5: bytes, damage: list[str]) 
     except (EOFError, IndexError):
         damage.append("it ends within a frame")
     except (KeyError, ValueError) as error:
-        damage.append(f"a frame of it is broken: {error}")
+        damage.append(f"one of its frames is broken: {error}")
     if any(md5) and not damage and digest.digest() != md5:
-        damage.append("its samples are not those that were encoded")
+        damage.append("its samples do not match the MD5 checksum in it")
 
 
 def _frames(data: bytes, at: int, depth: int) -> Iterator[Array]:

@@ -42,13 +42,13 @@ def check_channel(channel: Channel) -> None:
     number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 0
     if channel is None or number or (isinstance(channel, str) and channel in NAMES):
         return
-    raise AudioError(f"channel is 'left', 'right', 'centre', a number from 0 on, or None for all; got {channel!r}")
+    raise AudioError(f"channel must be 'left', 'right', 'centre', a number from 0, or None for all; got {channel!r}")
 
 
 def check_track(track: int | None) -> None:
     """Refuse a value that is not the number of a sound track."""
     if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
-        raise AudioError(f"audio_track is a whole number from 0 on, or None for the best; got {track!r}")
+        raise AudioError(f"audio_track must be a whole number from 0, or None for the best; got {track!r}")
 
 
 def mix_weights(sound: Any, channel: Channel = None) -> Array:

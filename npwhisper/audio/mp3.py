@@ -166,7 +166,7 @@ def _link(stream: Stream) -> Link:
     n_whole = n_announced if n_announced > n_read + 1 else n_read  # some count the header too
     damage = None
     if n_silent * frame.n_samples > TOLERATED * frame.rate:
-        damage = f"{sum(stream.lost.values())} bytes in it are no MP3 frames"
+        damage = f"{sum(stream.lost.values())} bytes in it are not MP3 frames"
     elif stream.cut and not 0 < n_announced <= n_read:
         damage = "it ends within a frame"
     seconds = (n_whole * frame.n_samples - n_trimmed) / frame.rate

@@ -34,7 +34,7 @@ def unpacked(audio: Any, sr: int = SAMPLE_RATE) -> Any:
         if audio.get(name) is not None:
             return audio[name]
     raise AudioError(
-        f"a dict with the keys {sorted(map(str, audio))} was given; those of datasets have 'array' and "
+        f"got a dict with the keys {sorted(map(str, audio))}; expected 'array' and "
         "'sampling_rate', or 'bytes' or 'path'"
     )
 

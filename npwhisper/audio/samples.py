@@ -23,15 +23,13 @@ def as_samples(array: Any) -> Array:
     """
     array = np.asarray(array)
     if array.ndim not in (1, 2):
-        raise AudioError(f"samples of shape {array.shape} were given; (samples,) or (samples, channels) is wanted")
+        raise AudioError(f"got samples of shape {array.shape}; expected (samples,) or (samples, channels)")
     if array.dtype == np.uint8:
         array = (array.astype(np.float32) - 128.0) / 128.0
     elif array.dtype.kind == "i" and array.itemsize <= 4:
         array = array.astype(np.float32) / 2.0 ** (8 * array.itemsize - 1)
     elif array.dtype.kind != "f":
-        raise AudioError(
-            f"samples of type {array.dtype} were given; give float32 between -1 and 1, int16, int32 or uint8"
-        )
+        raise AudioError(f"got samples of type {array.dtype}; expected float32 between -1 and 1, int16, int32 or uint8")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf, and is refused with the rest
         return check_samples(array.astype(np.float32, copy=False), "the array")
 
@@ -39,12 +37,14 @@ def as_samples(array: Any) -> Array:
 def check_samples(samples: Array, name: str) -> Array:
     """Return the samples if there are any, and all are finite and scaled to about 1."""
     if not samples.size:
-        raise AudioError(f"{name} holds no samples; at least one is wanted")
+        raise AudioError(f"{name} holds no samples; at least one is needed")
     peak = max(float(samples.max()), -float(samples.min()))
     if not math.isfinite(peak):
         raise AudioError(f"{name} holds NaN or Inf; replace them first, for example with numpy.nan_to_num")
     if peak > LOUDEST:
-        raise AudioError(f"{name} reaches {peak:g}, but sound lies between -1 and 1; divide 16-bit samples by 32768")
+        raise AudioError(
+            f"{name} reaches {peak:g}, but samples must lie between -1 and 1; divide 16-bit samples by 32768"
+        )
     return samples
 
 

@@ -63,7 +63,7 @@ def wav_sound(data: bytes) -> Sound | None:
     is_cut = bool(wav_links(Reader(io.BytesIO(data))))
     chunks = dict(_chunks(data))
     if not {b"fmt ", b"data"} <= chunks.keys() or chunks[b"fmt "][1] < 16:
-        raise AudioError("the wav file has no whole header: is it complete?")
+        raise AudioError("the wav file has no complete header: is the whole file there?")
     at, size = chunks[b"fmt "]
     kind, n_channels, rate, _, width, n_bits = struct.unpack("<HHIIHH", data[at : at + 16])
     mask = 0

@@ -129,7 +129,7 @@ def read_variables(data: Array) -> dict[str, Array]:
     for _ in range(reader.count(MOST_TENSORS, "tensors")):
         name, array = _variable(reader, version)
         if name in variables:
-            raise CheckpointError(f"tensor {name[:80]!r} is there twice: the file is broken")
+            raise CheckpointError(f"tensor {name[:80]!r} appears twice: the file is broken")
         variables[name] = array
     for _ in range(reader.count(MOST_TENSORS, "aliases")):
         alias, target = reader.text(), reader.text()
@@ -176,10 +176,10 @@ def _scaled(variables: dict[str, Array]) -> dict[str, Array]:
 def _dequantised(name: str, array: Array, scale: Array | None) -> Array:
     """``integers / scale``, with one scale for each row or one for all: (rows, ...) -> float32 of the same shape."""
     if scale is None or scale.size not in (1, len(array)) or scale.dtype.kind != "f":
-        raise CheckpointError(f"{name[:80]!r} has integers without fitting scales: convert the model again")
+        raise CheckpointError(f"{name[:80]!r} has integers without matching scales: convert the model again")
     divisor = np.asarray(scale, np.float32).reshape(-1, *(1 for _ in array.shape[1:]))
     if not np.all(np.isfinite(divisor) & (divisor > 0)):
-        raise CheckpointError(f"{name[:80]!r} has a scale that is no positive number: the file is broken")
+        raise CheckpointError(f"{name[:80]!r} has a scale that is not a positive number: the file is broken")
     result = np.empty(array.shape, np.float32)
     by_blocks(array, result, lambda source, target: np.copyto(target, source))
     with np.errstate(over="ignore"):

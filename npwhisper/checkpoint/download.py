@@ -156,7 +156,7 @@ def _fetch_official(name: str, folder: Path, progress: bool) -> Path:
         if not _is_whole(path, sha256):
             _download(url, sha256, path, progress)
     except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
-        state = "has another SHA-256" if path.exists() else "is not there"
+        state = "has the wrong SHA-256" if path.exists() else "is not there"
         raise DownloadError(
             f"{path} {state}, and the download failed ({_in_words(error)}): "
             f"place {path.name} there by hand, from {url} (SHA-256 {sha256})"
@@ -203,7 +203,7 @@ def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
                 print(file=sys.stderr)  # pooch leaves the bar's line open
             raise
         if target.digest.hexdigest() != sha256:
-            raise ValueError("the file that came has another SHA-256: it was cut short or changed on the way")
+            raise ValueError("the downloaded file has the wrong SHA-256: it was truncated or changed in transit")
 
 
 class _Bounded:
@@ -216,7 +216,7 @@ class _Bounded:
     def write(self, block: bytes) -> int:
         self.size += len(block)
         if self.size > LARGEST:
-            raise ValueError(f"over {LARGEST} bytes came, more than any model has: the server is not OpenAI's")
+            raise ValueError(f"more than {LARGEST} bytes came, more than any model has: the server is not OpenAI's")
         if time.monotonic() - self.started > LONGEST:
             raise ValueError(f"it took over {LONGEST // 3600} hours")
         self.digest.update(block)

@@ -73,7 +73,7 @@ def read_ggml(data: Array) -> tuple[dict[str, Array], dict[str, int]]:
     while reader.at < data.size:
         name, array = _tensor(reader, kind // 1000)
         if name in weights or len(weights) >= MOST_TENSORS:
-            raise CheckpointError(f"tensor {name!r} is there twice, or there are too many: the file is broken")
+            raise CheckpointError(f"tensor {name!r} appears twice, or there are too many: the file is broken")
         weights[name] = array
     return weights, dims
 
@@ -101,7 +101,7 @@ def _numbers(reader: _Reader, dtype: Any, shape: tuple[int, ...], name: str) -> 
     if isinstance(dtype, str):
         return shaped(reader.take(dtype, size), shape)
     if not shape or shape[-1] % BLOCK:
-        raise CheckpointError(f"{name!r} has rows that are not made of blocks of {BLOCK}: the file is broken")
+        raise CheckpointError(f"{name!r} has rows that do not divide into blocks of {BLOCK}: the file is broken")
     weights = dequantised(reader.take(dtype, size // BLOCK))
     require_finite(weights, repr(name))
     return shaped(weights, shape)

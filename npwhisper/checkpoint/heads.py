@@ -39,10 +39,10 @@ def alignment_heads_from_base85(text: str | bytes, n_text_layer: int, n_text_hea
     try:
         chosen = zlib.decompressobj(wbits=31).decompress(base64.b85decode(text), size + 1)
     except (ValueError, zlib.error) as error:
-        raise CheckpointError("the alignment heads are not base85 of gzipped bytes: copy the whole text") from error
+        raise CheckpointError("the alignment heads are not base85 of gzipped bytes: copy the whole string") from error
     if len(chosen) != size:
         raise CheckpointError(
-            f"the alignment heads are not for {n_text_layer} layers of {n_text_head} heads: use the text of this model"
+            f"the alignment heads are not for {n_text_layer} layers of {n_text_head} heads: use this model's"
         )
     return [divmod(i, n_text_head) for i, byte in enumerate(chosen) if byte]
 

@@ -44,7 +44,7 @@ def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array],
     """Weights under openai-whisper's names, sizes and alignment heads; `read` reads one file of weights."""
     config = read_json(folder / "config.json")
     if config.get("model_type") != "whisper":
-        raise CheckpointError("the config.json is not of a Whisper model (model_type): use a Whisper checkpoint")
+        raise CheckpointError("the config.json is not that of a Whisper model (model_type): use a Whisper checkpoint")
     if config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding"):
         raise CheckpointError("the config.json asks for another activation or scaled embeddings: that is not Whisper")
     dims = checked_dims({ours: config.get(theirs) for ours, theirs in CONFIG.items()})

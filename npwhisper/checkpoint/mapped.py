@@ -55,7 +55,7 @@ def cut(data: Array, dtype: DTypeLike, start: int, count: int) -> Array:
     end = start + count * np.dtype(dtype).itemsize
     if start < 0 or count < 0 or end > data.size:
         raise CheckpointError(
-            f"bytes {start} to {end} are wanted of a file with {data.size}: it is cut short or broken"
+            f"bytes {start} to {end} were expected in a file of {data.size} bytes: it is truncated or broken"
         )
     return data[start:end].view(dtype)
 

@@ -118,7 +118,7 @@ def inferred_dims(weights: Mapping[str, Array], head_width: int = HEAD_SIZE) -> 
     vocab, text = _shape(weights, "decoder.token_embedding.weight", 2)
     if audio % head_width or text % head_width:
         raise CheckpointError(
-            f"the file tells no dims, and its width {audio} is no multiple of {head_width}: add dims to it"
+            f"the file gives no dims, and its width {audio} is no multiple of {head_width}: add dims to it"
         )
     dims = {
         "n_mels": mels,
@@ -138,7 +138,7 @@ def inferred_dims(weights: Mapping[str, Array], head_width: int = HEAD_SIZE) -> 
 def _shape(weights: Mapping[str, Array], name: str, ndim: int) -> tuple[int, ...]:
     if name not in weights or weights[name].ndim != ndim:
         raise CheckpointError(
-            f"the file tells no dims, and has no {name} with {ndim} axes to infer them from: use a whole file"
+            f"the file gives no dims, and has no {name} with {ndim} axes to infer them from: use a whole file"
         )
     shape: tuple[int, ...] = weights[name].shape
     return shape

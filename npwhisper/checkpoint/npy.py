@@ -35,7 +35,7 @@ def read_npz(data: Array) -> dict[str, Array]:
     entries = zip_entries(data)
     others = [name for name in entries if not name.endswith(ENDING)]
     if others:
-        raise CheckpointError(f"{others[0][:80]!r} in the archive is no .npy file: the file is broken")
+        raise CheckpointError(f"{others[0][:80]!r} in the archive is not a .npy file: the file is broken")
     return {
         name[: -len(ENDING)]: widened(_array(entry_bytes(data, entry), name[: -len(ENDING)]))
         for name, entry in entries.items()
@@ -54,7 +54,9 @@ def _array(content: Array, name: str) -> Array:
     _check(name, shape, dtype)
     numbers = shaped(cut(content, dtype, stream.tell(), math.prod(shape)), shape[::-1] if is_fortran else shape)
     if stream.tell() + numbers.nbytes != content.size:
-        raise CheckpointError(f"array {name[:80]!r} has {content.size} bytes, its header tells others: it is broken")
+        raise CheckpointError(
+            f"array {name[:80]!r} has {content.size} bytes, but its header says otherwise: it is broken"
+        )
     return numbers.T if is_fortran else numbers
 
 

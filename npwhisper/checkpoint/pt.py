@@ -63,7 +63,7 @@ def read_zip(data: Array) -> PickledFile:
     @cache
     def content(key: str) -> Array:
         if f"{top}/data/{key}" not in entries:
-            raise CheckpointError(f"the file has no storage {key[:40]!r}: it is broken or was cut down")
+            raise CheckpointError(f"the file has no storage {key[:40]!r}: it is broken or truncated")
         return entry_bytes(data, entries[f"{top}/data/{key}"])
 
     def load(storage: Storage) -> Array:
@@ -97,7 +97,7 @@ def read_legacy(data: Array) -> PickledFile:
     stream = io.BytesIO(data[:LONGEST_PICKLE].tobytes())
     forget_pages(data[:LONGEST_PICKLE])
     if unpickle(stream) != MAGIC_NUMBER or unpickle(stream) != PROTOCOL_VERSION:
-        raise CheckpointError("the file has another protocol than torch.save's: save it again with a newer PyTorch")
+        raise CheckpointError("the file has a different protocol from torch.save's: save it again with a newer PyTorch")
     unpickle(stream)  # what the writing machine was; the numbers are little-endian whatever it says
     seen: dict[str, np.dtype[Any]] = {}
 

@@ -59,7 +59,7 @@ def _header(data: Array) -> tuple[dict[str, Any], Array]:
     length = int(cut(data, "<u8", 0, 1)[0])
     if length > min(LONGEST_HEADER, data.size - 8):
         raise CheckpointError(
-            f"the safetensors header claims {length} bytes of a file of {data.size}: it is cut short or broken"
+            f"the safetensors header claims {length} bytes of a file of {data.size}: it is truncated or broken"
         )
     try:
         header: dict[str, Any] = loads(data[8 : 8 + length].tobytes().decode(), object_pairs_hook=_without_duplicates)
@@ -110,7 +110,7 @@ def _require_tiling(spans: list[tuple[int, int]], size: int) -> None:
         at = end
     if at != size:
         raise CheckpointError(
-            f"the header promises {at} bytes of tensors, the file has {size}: it is cut short or broken"
+            f"the header promises {at} bytes of tensors, the file has {size}: it is truncated or broken"
         )
 
 

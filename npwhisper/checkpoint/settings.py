@@ -22,13 +22,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError(f"{path.name} is not a regular file: it is no settings file")
+            raise CheckpointError(f"{path.name} is not a regular file: it cannot be a settings file")
         with open(path, "rb") as file:
             text = file.read(LONGEST_JSON + 1)
     except OSError as error:
         raise CheckpointError(f"the folder has no readable {path.name}: use a folder of save_pretrained") from error
     if len(text) > LONGEST_JSON:
-        raise CheckpointError(f"{path.name} has over {LONGEST_JSON} bytes: it is no settings file")
+        raise CheckpointError(f"{path.name} has over {LONGEST_JSON} bytes: it cannot be a settings file")
     try:
         content = loads(text.decode())
     except (ValueError, RecursionError) as error:

@@ -69,7 +69,7 @@ def dict_key(key: Any) -> Any:
     """A text or a number of at most 64 bits: whatever else would take long to hash again and again."""
     if type(key) not in (str, int) or (type(key) is int and key.bit_length() > 64):
         kind = "huge number" if type(key) is int else type(key).__name__
-        raise CheckpointError(f"a dict in the pickle has a {kind} as key, not a text or an integer: refused")
+        raise CheckpointError(f"a dict in the pickle has a {kind} as key, not a string or an integer: refused")
     return key
 
 

@@ -94,7 +94,7 @@ def _reduce(machine: _Machine, _: Any) -> None:
 def _stack_global(machine: _Machine, _: Any) -> None:
     module, name = machine.pop_many(2)
     if type(module) is not str or type(name) is not str:
-        raise CheckpointError("the pickle names a global by something that is not a text: the file is broken")
+        raise CheckpointError("the pickle names a global by something that is not a string: the file is broken")
     machine.push(_global(f"{module} {name}"))
 
 
@@ -166,7 +166,7 @@ def unpickle(stream: BinaryIO, load_storage: Callable[[Any], Storage] = _no_stor
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(
-            "the pickle in the file is cut short or broken: download or save the file again"
+            "the pickle in the file is truncated or broken: download or save the file again"
         ) from error
 
 

@@ -58,7 +58,7 @@ def load_weights(
     float32 arrays stay mapped in their file, unless they are `copied`.
     """
     if kind not in KINDS:
-        raise ValueError(f"weights are kept as {' or '.join(KINDS)}, got {kind!r}: use one of these")
+        raise ValueError(f"weights must be {' or '.join(KINDS)}, got {kind!r}: use one of these")
     checkpoint = _read_whole(EMBEDDED if name_or_path is None else name_or_path, download_root)
     _require_vocabulary(checkpoint.dims["n_vocab"])
     weights = {name: in_memory(name, array, kind, copied) for name, array in checkpoint.weights.items()}

@@ -49,7 +49,7 @@ class _Window(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         size = max(0, self.data.size - self.at) if size is None or size < 0 else size
         if size > LONGEST_DIRECTORY:
-            raise CheckpointError(f"the zip directory has {size} bytes: no checkpoint has so many entries")
+            raise CheckpointError(f"the zip directory has {size} bytes: no checkpoint has that many entries")
         content = self.data[self.at : self.at + size].tobytes()
         self.at += len(content)
         return content
@@ -64,7 +64,7 @@ def zip_entries(data: Array) -> dict[str, Entry]:
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError, EOFError) as error:
-        raise CheckpointError("the zip archive has no readable directory: it is cut short or broken") from error
+        raise CheckpointError("the zip archive has no readable directory: it is truncated or broken") from error
     count = int(cut(data, "<u2", end + 10, 1)[0])
     if count not in (len(found), 0xFFFF):  # the second: the number is in the 64-bit record
         raise CheckpointError(f"the zip directory has {len(found)} entries and claims {count}: the file is broken")
@@ -79,10 +79,10 @@ def zip_entries(data: Array) -> dict[str, Entry]:
 def _require_modest(entries: list[Entry], size: int) -> None:
     """Hold what the entries claim, all together, against the size of the file."""
     if len(entries) > MOST_ENTRIES:
-        raise CheckpointError(f"the zip archive has {len(entries)} entries: no checkpoint has so many")
+        raise CheckpointError(f"the zip archive has {len(entries)} entries: no checkpoint has that many")
     packed = sum(entry.compress_size + LOCAL_HEADER for entry in entries)
     if packed > size:
-        raise CheckpointError(f"the zip entries claim {packed} bytes of a file of {size}: it is cut short or broken")
+        raise CheckpointError(f"the zip entries claim {packed} bytes of a file of {size}: it is truncated or broken")
     inflated = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_DEFLATED)
     if inflated > LARGEST_INFLATION * size:
         raise CheckpointError(f"the zip archive wants to grow from {size} to {inflated} bytes: refused as a zip bomb")
@@ -125,4 +125,4 @@ def _require_checksum(content: Array, entry: Entry) -> None:
         crc = zlib.crc32(block.data, crc)
         forget_pages(block)
     if crc != entry.CRC:
-        raise CheckpointError(f"zip entry {entry.filename[:80]!r} has another checksum: the file is damaged")
+        raise CheckpointError(f"zip entry {entry.filename[:80]!r} has the wrong checksum: the file is damaged")

@@ -117,9 +117,9 @@ def using_threads(n: int | None) -> Iterator[None]:
 
 def _checked(n: int) -> int:
     if n < 1:
-        raise ValueError(f"at least one thread must compute, got {n}: use 1")
+        raise ValueError(f"the number of threads must be at least 1, got {n}: use 1")
     if n > MOST_THREADS:
-        raise ValueError(f"at most {MOST_THREADS} threads can compute, got {n}: use no more than there are processors")
+        raise ValueError(f"at most {MOST_THREADS} threads can be used, got {n}: use no more than there are processors")
     return n
 
 

@@ -56,15 +56,15 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 def add_sound(group: Any) -> None:
     """What of a recording is read."""
     kinds = ["mix", "separate"]
-    group.add_argument("--channels", default="mix", choices=kinds, help="separate: each apart, one speaker on each")
+    group.add_argument("--channels", default="mix", choices=kinds, help="separate: each by itself, one speaker on each")
     add_channel(group)
     group.add_argument("--max_duration", type=optional(float), help="seconds; a longer recording is refused")
 
 
 def add_channel(group: Any) -> None:
     """Which channel of which sound track is read."""
-    group.add_argument("--channel", type=channel, help="one alone: left, right, centre or a number from 0 on")
-    group.add_argument("--audio_track", type=optional(int), help="of a film with several, a number from 0 on")
+    group.add_argument("--channel", type=channel, help="only this one: left, right, centre or a number from 0")
+    group.add_argument("--audio_track", type=optional(int), help="which audio track of a film, a number from 0")
 
 
 def add_decoding(group: Any) -> None:
@@ -74,62 +74,72 @@ def add_decoding(group: Any) -> None:
     )
     group.add_argument("--language", "--lang", type=language, help="a code or an English name; detected unless given")
     add_detection(group)
-    group.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest, above it draws")
-    group.add_argument("--seed", type=optional(int), default=0, help="of drawing; None: another every time")
+    group.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token; above 0: sampling")
+    group.add_argument(
+        "--seed", type=optional(int), default=0, help="random seed of sampling; None: a new one every time"
+    )
     group.add_argument("--best_of", type=optional(int), default=5, help="samples to choose from above temperature 0")
     group.add_argument("--beam_size", type=optional(int), default=5, help="beams at temperature 0; None: greedy")
-    group.add_argument("--patience", type=optional(float), help="how many times beam_size ended texts to wait for")
+    group.add_argument("--patience", type=optional(float), help="wait for this many times beam_size finished texts")
     group.add_argument("--length_penalty", type=optional(float), help="exponent, 0 to 1; None: mean log-probability")
     group.add_argument(
         "--suppress_tokens",
         type=optional(str),
         default="-1",
-        help="ids never produced; -1: signs not spoken; None: none",
+        help="token ids to suppress; -1: symbols that are not spoken; None: none",
     )
     group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
     group.add_argument("--carry_initial_prompt", type=boolean, default=False, help="give it to every window")
-    group.add_argument("--hotwords", help="words that every window is told")
-    group.add_argument("--batch_size", type=optional(int), help="decode so many windows at once, cut at pauses")
-    group.add_argument("--condition_on_previous_text", type=boolean, default=True, help="tell windows the text so far")
-    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: repeated tokens are unlikelier")
-    group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="never repeat as many tokens; 0: off")
+    group.add_argument("--hotwords", help="words to expect, given to every window")
+    group.add_argument("--batch_size", type=optional(int), help="decode this many windows at once, cut at pauses")
+    group.add_argument(
+        "--condition_on_previous_text", type=boolean, default=True, help="give each window the text before it"
+    )
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: make repetition less likely")
+    group.add_argument(
+        "--no_repeat_ngram_size", type=int, default=0, help="never repeat this many tokens in a row; 0: off"
+    )
     group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
 
 
 def add_detection(group: Any) -> None:
     """In which windows the language is detected."""
     group.add_argument("--language_detection_segments", type=int, default=1, help="windows to detect the language in")
-    sure = "a window whose language is so probable decides alone, 0 to 1"
+    sure = "stop at a window with a language at least this probable, 0 to 1"
     group.add_argument("--language_detection_threshold", type=optional(float), help=sure)
 
 
 def add_fallback(group: Any) -> None:
     """When to try again at a higher temperature, and what is silence."""
     number = optional(float)
-    group.add_argument("--temperature_increment_on_fallback", type=number, default=0.2, help="step to the next attempt")
-    group.add_argument("--compression_ratio_threshold", type=number, default=2.4, help="above it, a text is a loop")
-    group.add_argument("--logprob_threshold", type=number, default=-1.0, help="below it, a text is a guess")
-    group.add_argument("--no_speech_threshold", type=number, default=0.6, help="above it, a guess is silence")
+    group.add_argument(
+        "--temperature_increment_on_fallback", type=number, default=0.2, help="added for each further attempt"
+    )
+    group.add_argument("--compression_ratio_threshold", type=number, default=2.4, help="above it, a text is repetitive")
+    group.add_argument("--logprob_threshold", type=number, default=-1.0, help="below it, a text is unreliable")
+    group.add_argument(
+        "--no_speech_threshold", type=number, default=0.6, help="above it, an unreliable text is silence"
+    )
 
 
 def add_guards(group: Any) -> None:
     """Against hallucinations."""
     preset = ", ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in ROBUST.items())
-    group.add_argument("--vad", action="store_true", help="skip the parts in which nobody speaks")
-    group.add_argument("--robust", action="store_true", help=f"short for {preset}, unless given otherwise")
+    group.add_argument("--vad", action="store_true", help="skip the parts without speech")
+    group.add_argument("--robust", action="store_true", help=f"shorthand for {preset}; options given explicitly win")
 
 
 def add_words(group: Any) -> None:
     """Word timestamps and subtitles."""
     count = optional(int)
-    group.add_argument("--word_timestamps", type=boolean, default=False, help="find when each word is said")
-    group.add_argument("--spread_words", type=boolean, default=False, help="give words that last no time a duration")
-    group.add_argument("--prepend_punctuations", default=PREPENDED, help="signs that join the next word")
-    group.add_argument("--append_punctuations", default=APPENDED, help="signs that join the word before")
-    group.add_argument("--highlight_words", type=boolean, default=False, help="underline each word as it is said")
+    group.add_argument("--word_timestamps", type=boolean, default=False, help="find when each word is spoken")
+    group.add_argument("--spread_words", type=boolean, default=False, help="give words without duration one")
+    group.add_argument("--prepend_punctuations", default=PREPENDED, help="punctuation joined to the next word")
+    group.add_argument("--append_punctuations", default=APPENDED, help="punctuation joined to the word before")
+    group.add_argument("--highlight_words", type=boolean, default=False, help="underline each word as it is spoken")
     group.add_argument("--max_line_width", type=count, help="characters in a line of subtitles")
     group.add_argument("--max_line_count", type=count, help="lines in a subtitle")
-    group.add_argument("--max_words_per_line", type=count, help="words in a line, if no width is given")
+    group.add_argument("--max_words_per_line", type=count, help="words in a line, without --max_line_width")
     group.add_argument(
         "--hallucination_silence_threshold", type=optional(float), help="skip longer silences around hallucinations"
     )
@@ -153,7 +163,7 @@ def temperatures(temperature: float, increment: float | None) -> list[float]:
 
     least = 1 / (MOST_TEMPERATURES - 1)
     if increment and not least <= increment < math.inf:
-        raise ValueError(f"--temperature_increment_on_fallback is at least {least:.3f}, or None, got {increment}")
+        raise ValueError(f"--temperature_increment_on_fallback must be at least {least:.3f}, or None, got {increment}")
     if not increment or not 0 <= temperature <= 1:  # what is no temperature is refused with the other options
         return [temperature]
     return [float(t) for t in np.arange(temperature, 1.0 + 1e-6, increment)] or [temperature]

@@ -31,7 +31,7 @@ THRESHOLDS = (
     "hallucination_silence_threshold",
 )
 
-KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text")}
+KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a string")}
 
 EVERY_WINDOW = "auto-window"
 """As `language` of a transcription: detect it anew in every window, for speakers who change it."""
@@ -111,7 +111,7 @@ class DecodingOptions:
         try:  # a generator could be read only once
             object.__setattr__(self, "suppress_tokens", tuple(int(token) for token in given))
         except (TypeError, ValueError) as error:
-            raise type(error)(f"suppress_tokens are token ids, as in '-1,50' or [50], got {given!r}") from error
+            raise type(error)(f"suppress_tokens must be token ids, as in '-1,50' or [50], got {given!r}") from error
 
 
 def check_options(options: DecodingOptions) -> None:
@@ -119,24 +119,25 @@ def check_options(options: DecodingOptions) -> None:
     _check_kinds(options)
     o = options
     problems = {
-        "task is 'transcribe', 'translate' or 'lang_id'": o.task not in ("transcribe", "translate", "lang_id"),
+        "task must be 'transcribe', 'translate' or 'lang_id'": o.task not in ("transcribe", "translate", "lang_id"),
         "beam_size and best_of exclude each other: drop best_of for a beam search": None
         not in (o.beam_size, o.best_of),
-        "best_of needs sampling: give a temperature above 0, or drop best_of": o.temperature == 0 and bool(o.best_of),
+        "best_of needs sampling: set a temperature above 0, or drop best_of": o.temperature == 0 and bool(o.best_of),
         "patience needs a beam search: give beam_size": o.patience is not None and o.beam_size is None,
-        "length_penalty (alpha) is between 0 and 1": o.length_penalty is not None and not 0 <= o.length_penalty <= 1,
-        "temperature is at least 0 and finite": not 0 <= o.temperature < math.inf,
-        "temperature is at most 1000": 1000 < o.temperature < math.inf,
-        "seed is at least 0": o.seed is not None and o.seed < 0,
-        "beam_size is at least 1": o.beam_size is not None and o.beam_size < 1,
-        "best_of is at least 1": o.best_of is not None and o.best_of < 1,
-        f"beam_size is at most {MOST_TEXTS}": (o.beam_size or 0) > MOST_TEXTS,
-        f"best_of is at most {MOST_TEXTS}": (o.best_of or 0) > MOST_TEXTS,
-        "round(beam_size * patience) is at least 1": not _is_patience(o.patience, o.beam_size),
-        "sample_len is at least 1": o.sample_len is not None and o.sample_len < 1,
-        "max_initial_timestamp is at least 0": not 0 <= (o.max_initial_timestamp or 0) < math.inf,
-        "repetition_penalty is above 0": not 0 < o.repetition_penalty < math.inf,
-        "no_repeat_ngram_size is at least 0": o.no_repeat_ngram_size < 0,
+        "length_penalty (alpha) must be between 0 and 1": o.length_penalty is not None
+        and not 0 <= o.length_penalty <= 1,
+        "temperature must be at least 0 and finite": not 0 <= o.temperature < math.inf,
+        "temperature must be at most 1000": 1000 < o.temperature < math.inf,
+        "seed must be at least 0": o.seed is not None and o.seed < 0,
+        "beam_size must be at least 1": o.beam_size is not None and o.beam_size < 1,
+        "best_of must be at least 1": o.best_of is not None and o.best_of < 1,
+        f"beam_size must be at most {MOST_TEXTS}": (o.beam_size or 0) > MOST_TEXTS,
+        f"best_of must be at most {MOST_TEXTS}": (o.best_of or 0) > MOST_TEXTS,
+        "round(beam_size * patience) must be at least 1": not _is_patience(o.patience, o.beam_size),
+        "sample_len must be at least 1": o.sample_len is not None and o.sample_len < 1,
+        "max_initial_timestamp must be at least 0": not 0 <= (o.max_initial_timestamp or 0) < math.inf,
+        "repetition_penalty must be above 0": not 0 < o.repetition_penalty < math.inf,
+        "no_repeat_ngram_size must be at least 0": o.no_repeat_ngram_size < 0,
     }
     for problem, found in problems.items():
         if found:
@@ -158,7 +159,7 @@ def _check_kinds(options: Any) -> None:
             continue
         wanted, words = KINDS[kind]
         if not isinstance(value, wanted):
-            raise TypeError(f"{field.name} is {words}{' or None' * len(others)}, got {value!r}")
+            raise TypeError(f"{field.name} must be {words}{' or None' * len(others)}, got {value!r}")
 
 
 def _is_patience(patience: float | None, beam_size: int | None) -> bool:
@@ -286,9 +287,9 @@ class TranscribeOptions:
         if unknown:
             raise TypeError(_no_option(min(unknown), sorted(ours | theirs)))
         if options.get("prompt") is not None:
-            raise ValueError("prompt belongs to decode, one window: give transcribe an initial_prompt")
+            raise ValueError("prompt is an option of decode, for one window: give transcribe an initial_prompt")
         if options.get("task") == "lang_id":
-            raise ValueError("the task 'lang_id' belongs to decode, one window: use detect_language")
+            raise ValueError("the task 'lang_id' is for decode, for one window: use detect_language")
         decoding = DecodingOptions(**{name: options[name] for name in theirs & options.keys()})
         result = cls(**{name: options[name] for name in ours & options.keys()}, decoding=decoding)
         _check_kinds(result)
@@ -305,19 +306,19 @@ class TranscribeOptions:
         check_track(self.audio_track)
         threshold = self.language_detection_threshold
         problems = {
-            "batch_size is at least 1, or None": self.batch_size is not None and self.batch_size < 1,
-            "language_detection_segments is at least 1": self.language_detection_segments < 1,
-            "language_detection_threshold is between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
+            "batch_size must be at least 1, or None": self.batch_size is not None and self.batch_size < 1,
+            "language_detection_segments must be at least 1": self.language_detection_segments < 1,
+            "language_detection_threshold must be between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
             "spread_words needs word_timestamps=True": self.spread_words and not self.word_timestamps,
-            "max_duration is positive": self.max_duration is not None and not self.max_duration > 0,
-            "channels is 'mix' or 'separate'": self.channels not in ("mix", "separate"),
-            "channel chooses one, channels='separate' takes all of them: leave one out": bool(
+            "max_duration must be positive": self.max_duration is not None and not self.max_duration > 0,
+            "channels must be 'mix' or 'separate'": self.channels not in ("mix", "separate"),
+            "channel selects one channel and channels='separate' all of them: give only one of the two": bool(
                 self.channels == "separate" and self.channel is not None
             ),
         }
         for name in THRESHOLDS:
             if math.isnan(getattr(self, name) or 0.0):
-                raise ValueError(f"{name} is a number or None, got NaN: leave it out")
+                raise ValueError(f"{name} must be a number or None, got NaN: leave it out")
         for problem, found in problems.items():
             if found:
                 raise ValueError(f"{problem}, got {getattr(self, problem.split()[0])!r}")
@@ -343,11 +344,13 @@ class TranscribeOptions:
         try:
             ladder = [float(temperature) for temperature in np.ravel(self.temperature)]
         except (TypeError, ValueError) as error:
-            raise type(error)(f"temperature is a number or a sequence of them, got {self.temperature!r}") from error
+            raise type(error)(
+                f"temperature must be a number or a sequence of them, got {self.temperature!r}"
+            ) from error
         if not ladder:
-            raise ValueError("temperature is a number or a sequence of at least one, got an empty one: give 0")
+            raise ValueError("temperature must be a number or a sequence of at least one, got an empty one: give 0")
         if len(ladder) > MOST_TEMPERATURES:
-            raise ValueError(f"temperature is a number or at most {MOST_TEMPERATURES} of them, got {len(ladder)}")
+            raise ValueError(f"temperature must be a number or at most {MOST_TEMPERATURES} of them, got {len(ladder)}")
         return ladder
 
     def for_temperature(self, temperature: float) -> DecodingOptions:

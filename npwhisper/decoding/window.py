@@ -175,9 +175,9 @@ def encode(model: Network, mel: Array) -> Array:
     require_unchanged(model.weights.values())
     mel, shape = np.asarray(mel), (model.dims.n_audio_ctx, model.dims.n_audio_state)
     if mel.dtype.kind not in "fiu":
-        raise ValueError(f"a window is an array of numbers, got {mel.dtype}: make it with log_mel_spectrogram")
+        raise ValueError(f"a window must be an array of numbers, got {mel.dtype}: make it with log_mel_spectrogram")
     if mel.ndim > 2 and not len(mel):
-        raise ValueError(f"a batch has at least one window, got shape {mel.shape}: leave an empty batch out")
+        raise ValueError(f"a batch needs at least one window, got shape {mel.shape}: skip empty batches")
     is_encoded = mel.shape[-2:] == shape
     if not is_finite(mel):
         source = "encoder that computed them: was a layer replaced" if is_encoded else "audio that it was made from"
@@ -333,9 +333,9 @@ class DecodingTask:
         try:
             ids = {int(i) for i in ((given.split(",") if given else []) if isinstance(given, str) else given or [])}
         except ValueError as error:
-            raise ValueError(f"suppress_tokens are token ids, as in '-1,50', got {given!r}: {error}") from error
+            raise ValueError(f"suppress_tokens must be token ids, as in '-1,50', got {given!r}: {error}") from error
         if ids and not -1 <= min(ids) <= max(ids) < n_vocab:
-            raise ValueError(f"suppress_tokens are token ids from 0 to {n_vocab - 1}, or -1, got {given!r}")
+            raise ValueError(f"suppress_tokens must be token ids from 0 to {n_vocab - 1}, or -1, got {given!r}")
         if not ids:
             return []
         noise = t.non_speech_tokens if -1 in ids else ()

@@ -153,7 +153,7 @@ def _layer_name(name: str) -> str:
 
 def _advice(name: str) -> str:
     meant = did_you_mean(name, EXERCISES, cutoff=0.5) or f"there are some for {', '.join(EXERCISES)}."
-    return f": {meant} Say check(function, 'layer_norm') if yours has another name"
+    return f": {meant} Use check(function, 'layer_norm') if yours has another name"
 
 
 def _outcome(case: Case, tried: Attempt) -> Outcome:
@@ -183,7 +183,7 @@ def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
         hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
         yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
     elif tried.again is None or not np.array_equal(result, tried.again, equal_nan=True):
-        yield "the same call a second time gives something else", "something is remembered from call to call"
+        yield "a second, identical call gives another result", "state is kept from one call to the next"
 
 
 def _wrong(case: Case, result: Array) -> Array:
@@ -239,12 +239,12 @@ def _general(case: Case, result: Array) -> str:
     expected = case.expected
     if result.shape != expected.shape:
         exchanged = sorted(result.shape) == sorted(expected.shape)
-        return "two axes are exchanged: transpose" if exchanged else ""
+        return "two axes are swapped: transpose" if exchanged else ""
     zero = expected == 0
     if (result[zero] == 0).all() and _constant(ratio := result[~zero] / expected[~zero]):
-        return f"all is {ratio.flat[0]:.4g} times what it should be"
+        return f"every value is {ratio.flat[0]:.4g} times what it should be"
     offset = result - expected
-    return f"all is {offset.flat[0]:.4g} more than it should be" if _constant(offset) else ""
+    return f"every value is {offset.flat[0]:.4g} more than it should be" if _constant(offset) else ""
 
 
 def _constant(values: Array) -> bool:

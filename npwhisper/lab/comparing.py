@@ -262,7 +262,7 @@ class Comparison(NamedTuple):
 
     def _verdict(self) -> str:
         if not self.differences:
-            return "nothing was compared: no name is in both"
+            return "nothing was compared: no name appears in both"
         return str(self.first or f"all {len(self.differences)} values are equal within the tolerance")
 
     def _rows(self) -> list[list[str]]:

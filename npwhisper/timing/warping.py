@@ -49,7 +49,7 @@ def median_filter(x: Array, filter_width: int) -> Array:
     array([1., 1., 1., 1., 1., 5., 5.], dtype=float32)
     """
     if filter_width < 1 or filter_width % 2 == 0:
-        raise ValueError(f"a median needs a middle: filter_width must be odd and positive, got {filter_width}")
+        raise ValueError(f"filter_width must be odd and positive, got {filter_width}: use 7, for example")
     length, middle = x.shape[-1], filter_width // 2
     if length <= middle:
         return np.array(x)

@@ -23,7 +23,7 @@ def not_finite_message(weights: Mapping[str, Any], function: Callable[[], Any]) 
         if isinstance(array, np.ndarray) and not is_finite(array):
             return f"the weights {name!r} hold NaN or infinity: load another copy of the checkpoint"
     layer = first_not_finite(function)
-    where = f"{layer!r} is the first layer whose result holds" if layer else "the network's answer holds"
+    where = f"{layer!r} is the first layer whose result holds" if layer else "the network's output holds"
     return f"{where} NaN or infinity, and the weights do not: check the function that replaces it, if any"
 
 

@@ -149,7 +149,9 @@ class Activations(Mapping[str, Array]):
     def all(self, name: str) -> list[Array]:
         """Every value recorded under `name`: one for each call, so one for each decode step."""
         if name not in self._values:
-            raise KeyError(f"nothing was recorded as {name!r}; recorded were: {', '.join(self._values) or 'nothing'}")
+            raise KeyError(
+                f"nothing was recorded as {name!r}; the recorded names are: {', '.join(self._values) or 'nothing'}"
+            )
         return self._values[name]
 
     def names(self, pattern: str = "*") -> list[str]:

@@ -54,10 +54,10 @@ class Calls(dict[str, Call]):
             return None
         for name, call in self.items():
             if call.result is not None and (wanted := _wanted(call)) not in (None, call.result):
-                return f"{_title(call)} returned an array of shape {call.result} at {name}; wanted is {wanted}"
+                return f"{_title(call)} returned an array of shape {call.result} at {name}; expected {wanted}"
         for name, call in reversed(self.items()):
             if call.result is None and (wanted := _wanted(call)):
-                return f"{_title(call)} failed at {name}, given {_given(call)} (wanted is shape {wanted}): {error}"
+                return f"{_title(call)} failed at {name}, given {_given(call)} (expected shape {wanted}): {error}"
         return None
 
 

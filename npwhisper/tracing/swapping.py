@@ -127,7 +127,7 @@ def _is_function_name(wish: str) -> bool:
 
 def _replacement(wish: str, function: Function, calls: Calls) -> _Change:
     if not callable(function):
-        raise SwapError(f"{wish} can be replaced by a function, got {type(function).__name__}: pass one")
+        raise SwapError(f"{wish} can only be replaced by a function, got {type(function).__name__}: pass one")
     is_function_name = _is_function_name(wish)
     original = find_layer(wish)
     if original is not None:
@@ -204,7 +204,7 @@ def _kind(value: Any) -> str:
 
 def _edit(wish: str, function: Edit) -> _Change:
     if not callable(function):
-        raise SwapError(f"the edit of {wish} is a function of its value, got {type(function).__name__}")
+        raise SwapError(f"the edit of {wish} must be a function of its value, got {type(function).__name__}")
     return _Change(wish, _is_function_name(wish), lambda name, layer: _edited(name, layer, function))
 
 
@@ -217,7 +217,9 @@ def _edited(name: str, layer: Function, function: Edit) -> Function:
         after = function(before.copy())
         if after is None or np.shape(after) != before.shape:
             got = _kind(after) if after is None else f"shape {np.shape(after)}"
-            raise SwapError(f"the edit of {name} gives {got}, but its value has shape {before.shape}: keep that")
+            raise SwapError(
+                f"the edit of {name} returned {got}, but its value has shape {before.shape}: keep the shape"
+            )
         return np.asarray(after, dtype=before.dtype)
 
     return edited

@@ -65,7 +65,7 @@ def read_journal(path: Path) -> Journal:
     with open(path, "rb") as file:
         lines = file.read().splitlines(keepends=True)
     if lines and not lines[0].startswith(BEGINNING):
-        raise JournalError(f"{os.fspath(path)!r} is no journal of this version of npwhisper: move it away")
+        raise JournalError(f"{os.fspath(path)!r} is not a journal of this version of npwhisper: move it elsewhere")
     whole = _whole(lines)
     segments = [segment for entry in whole[1:] for segment in entry["segments"]]
     state = whole[-1]["state"] if len(whole) > 1 else None
@@ -120,7 +120,7 @@ def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journa
     name = repr(os.fspath(path))
     if not resume:
         raise JournalError(
-            f"{name} holds {len(old.segments)} segments of a run that was stopped: resume it (--resume), or delete it"
+            f"{name} holds {len(old.segments)} segments of an interrupted run: resume it (--resume), or delete it"
         )
     changed = differences(old.header, new)
     if changed:

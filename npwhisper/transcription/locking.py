@@ -89,8 +89,8 @@ class JournalLock(os.PathLike[str]):
 def unwritable(path: str, error: OSError) -> JournalError:
     """The error that says why a journal cannot be written."""
     return JournalError(
-        f"the journal {path!r} cannot be written ({error.strerror or error}): make room, or choose another folder; "
-        "what stands in it is not lost"
+        f"the journal {path!r} cannot be written ({error.strerror or error}): free some space, or choose "
+        "another folder; what the journal already holds is not lost"
     )
 
 

@@ -66,7 +66,7 @@ def transcribe_several(model: Network, recordings: Sequence[Any], options: Trans
     """
     if options.journal is not None:
         raise ValueError(
-            f"a journal is of one recording, got {len(recordings)}: give each its own, or use transcribe_corpus"
+            f"a journal belongs to one recording, got {len(recordings)}: give each its own, or use transcribe_corpus"
         )
     if options.batch_size is None or options.channels == "separate":
         _one_by_one(model, recordings, options, done)

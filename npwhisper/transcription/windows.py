@@ -122,13 +122,15 @@ def parse_clips(clip_timestamps: str | Sequence[float], n_frames: int) -> list[t
     try:
         points = [min(round(float(t) * FRAMES_PER_SECOND), n_frames) for t in given if t != ""] or [0]
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"clip_timestamps are seconds 'start,end,...', got {clip_timestamps!r}: {error}") from error
+        raise ValueError(
+            f"clip_timestamps must be seconds 'start,end,...', got {clip_timestamps!r}: {error}"
+        ) from error
     if len(points) % 2:
         points.append(n_frames)
     clips = list(zip(points[::2], points[1::2], strict=True))
     if any(not 0 <= start <= end for start, end in clips):
         raise ValueError(
-            f"clip_timestamps are seconds 'start,end,...', got {clip_timestamps!r}: let each end follow its start"
+            f"clip_timestamps must be seconds 'start,end,...', got {clip_timestamps!r}: put each end after its start"
         )
     return clips
 

@@ -55,7 +55,7 @@ class Whisper(TorchNames, Network):
     ) -> None:
         if weights is None:
             raise TypeError(
-                "a Whisper is made of its dimensions and its weights, got no weights: "
+                "Whisper needs dimensions and weights, got no weights: "
                 "use npwhisper.load_model(path) or npwhisper.Whisper(dims, state_dict)"
             )
         super().__init__(dims, weights, alignment_heads)
@@ -227,7 +227,7 @@ def _model(model: Whisper | str | os.PathLike[str] | None) -> Whisper:
         return default_model()
     if isinstance(model, (str, os.PathLike)):
         return load_model(model)
-    raise TypeError(f"the model is a Whisper, a name or a path, got {type(model).__name__}: use load_model()")
+    raise TypeError(f"model must be a Whisper, a name or a path, got {type(model).__name__}: use load_model()")
 
 
 def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **options: Any) -> Any:

@@ -19,14 +19,14 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="npwhisper language",
         usage="npwhisper language AUDIO [AUDIO ...] [options]",
-        description="Tell which language is spoken: for each recording a line with the likeliest languages.",
+        description="Detect the language spoken: one line for each recording, with the likeliest languages.",
         formatter_class=Help,
     )
     p.add_argument("audio", nargs="+", metavar="AUDIO", help="recordings, folders or patterns; - is stdin")
     p.add_argument("--model", default="base", help="the name of a multilingual model, or the path of a checkpoint")
     p.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
     p.add_argument("--top", type=int, default=3, help="how many languages to print")
-    p.add_argument("--vad", action="store_true", help="skip the parts in which nobody speaks")
+    p.add_argument("--vad", action="store_true", help="skip the parts without speech")
     p.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to listen to")
     add_detection(p)
     add_channel(p)
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     options = vars(parser().parse_args(arguments))
     names, top = options.pop("audio"), options.pop("top")
     if top < 1:
-        raise ValueError(f"--top is at least 1, got {top}")
+        raise ValueError(f"--top must be at least 1, got {top}")
     recordings = expanded(names)
     from npwhisper.decoding import require_languages
     from npwhisper.whisper import load_model

@@ -95,7 +95,7 @@ class Outputs(NamedTuple):
             if other is not recording:
                 raise ValueError(
                     f"{other!r} and {recording!r} would write the same output files: rename one, or transcribe them "
-                    "apart with different folders (--output_dir)"
+                    "separately, into different folders (--output_dir)"
                 )
 
     def write(self, result: Mapping[str, Any], recording: str) -> list[Path]:

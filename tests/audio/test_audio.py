@@ -288,7 +288,7 @@ def wav(samples: Array, rate: int = SR, header_rate: int | None = None) -> bytes
         ("zero.wav", wav(noise(9), header_rate=0), "cannot be read"),
         ("slow.wav", wav(noise(9), header_rate=999), "rate of 999 Hz, but 1000 to 768000 Hz"),
         ("fast.wav", wav(noise(9), header_rate=768001), "rate of 768001 Hz, but 1000 to 768000 Hz"),
-        ("bare.raw", b"\0\1" * 99, r"bare\.raw' holds bare samples.* numpy\.fromfile"),
+        ("bare.raw", b"\0\1" * 99, r"bare\.raw' holds raw samples.* numpy\.fromfile"),
     ],
 )
 def test_files_that_are_not_sound(
@@ -305,18 +305,18 @@ def test_files_that_are_not_sound(
     [
         (np.zeros(0, np.float32), "holds no samples"),
         (np.zeros((2, 0), np.int16), "holds no samples"),
-        (np.zeros((), np.float32), r"shape \(\) were given"),
-        (np.zeros((2, 3, 4), np.float32), r"shape \(2, 3, 4\) were given"),
-        (np.zeros(5, np.int64), "type int64 were given"),
-        (np.zeros(5, bool), "type bool were given"),
-        (np.zeros(5, complex), "type complex128 were given"),
-        (np.array(["sound"]), "type <U5 were given"),
+        (np.zeros((), np.float32), r"got samples of shape \(\)"),
+        (np.zeros((2, 3, 4), np.float32), r"got samples of shape \(2, 3, 4\)"),
+        (np.zeros(5, np.int64), "got samples of type int64"),
+        (np.zeros(5, bool), "got samples of type bool"),
+        (np.zeros(5, complex), "got samples of type complex128"),
+        (np.array(["sound"]), "got samples of type <U5"),
         (np.array([0.0, np.nan]), "holds NaN or Inf"),
         (np.array([0.0, 1e300]), "holds NaN or Inf"),
-        (np.array([0.0, 32767.0]), "reaches 32767, but sound lies between -1 and 1"),
-        (None, r"shape \(\) were given"),
+        (np.array([0.0, 32767.0]), "reaches 32767, but samples must lie between -1 and 1"),
+        (None, r"got samples of shape \(\)"),
         (b"", "is empty"),
-        (io.StringIO("text"), "gives text, not bytes; open it with mode 'rb'"),
+        (io.StringIO("text"), "yields text, not bytes; open it with mode 'rb'"),
     ],
 )
 def test_what_is_not_sound_in_memory(array: object, message: str) -> None:
@@ -336,7 +336,7 @@ def test_missing_files_and_directories_have_their_own_errors(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError, match=r"no such audio file .*nowhere\.wav") as missing:
         load_audio(tmp_path / "nowhere.wav")
     assert missing.value.filename == str(tmp_path / "nowhere.wav")
-    with pytest.raises(IsADirectoryError, match="this is a directory"):
+    with pytest.raises(IsADirectoryError, match="got a directory"):
         load_audio(tmp_path)
 
 

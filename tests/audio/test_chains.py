@@ -187,5 +187,5 @@ def test_a_recording_beyond_the_longest_duration_is_refused(tmp_path: Path) -> N
     with pytest.raises(AudioError, match=expected):
         LogMelStream(path, 80, max_duration=2.9)
     assert LogMelStream(path, 80, max_duration=3.0).n_frames == 300
-    with pytest.raises(ValueError, match="max_duration is positive, got nan"):
+    with pytest.raises(ValueError, match="max_duration must be positive, got nan"):
         TranscribeOptions.from_keywords(max_duration=float("nan"))

@@ -48,7 +48,7 @@ def test_a_channel_that_is_not_there_is_refused(read: Any, n: int, channel: str 
 
 @pytest.mark.parametrize("channel", ["middle", 1.0, True, [0], "", -1])
 def test_what_names_no_channel_is_refused(channel: Any) -> None:
-    with pytest.raises(AudioError, match="channel is 'left', 'right', 'centre', a number from 0 on, or None for all"):
+    with pytest.raises(AudioError, match="channel must be 'left', 'right', 'centre', a number from 0, or None for all"):
         load_audio(wav(2), channel=channel)
 
 

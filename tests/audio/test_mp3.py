@@ -161,7 +161,7 @@ def test_damage_becomes_silence_of_its_length() -> None:
     at = len(data) // 2
     data[at : at + 20_000] = bytes(20_000)
     whole = load_audio(mp3("CONSTANT", info=False))
-    with pytest.warns(AudioWarning, match="bytes in it are no MP3 frames"):
+    with pytest.warns(AudioWarning, match="bytes in it are not MP3 frames"):
         damaged = load_audio(bytes(data))
     assert abs(len(damaged) - len(whole)) < 1000
     np.testing.assert_allclose(damaged[-16000:], whole[-16000:], atol=0.1)

@@ -69,8 +69,8 @@ def test_every_function_takes_it() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"waveform": SPEECH}, r"a dict with the keys \['waveform'\] was given; those of datasets have 'array' and"),
-        ({"array": SPEECH}, r"those of datasets have 'array' and 'sampling_rate', or 'bytes' or 'path'"),
+        ({"waveform": SPEECH}, r"got a dict with the keys \['waveform'\]; expected 'array' and"),
+        ({"array": SPEECH}, r"expected 'array' and 'sampling_rate', or 'bytes' or 'path'"),
         ({"array": SPEECH, "sampling_rate": 3}, "the array has a sampling rate of 3 Hz"),
         ({}, "a dict with the keys"),
     ],

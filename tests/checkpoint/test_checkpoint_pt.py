@@ -229,7 +229,7 @@ def test_dims_that_cannot_be_inferred(tmp_path: Path, missing: str) -> None:
     weights = random_weights()
     del weights[missing]
     (tmp_path / "model.pt").write_bytes(zip_form(described(weights), contents(weights)))
-    with pytest.raises(CheckpointError, match=f"tells no dims, and has no {missing}"):
+    with pytest.raises(CheckpointError, match=f"gives no dims, and has no {missing}"):
         read_checkpoint(tmp_path / "model.pt")
 
 

@@ -126,7 +126,7 @@ def test_a_broken_file_in_the_cache_is_replaced(offer: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("other", "another SHA-256"), ("cut", "Connection|IncompleteRead"), ("error", "503")]
+    ("how", "reason"), [("other", "wrong SHA-256"), ("cut", "Connection|IncompleteRead"), ("error", "503")]
 )
 @pytest.mark.parametrize("before", [None, CONTENT[:99]])
 def test_a_failed_download_leaves_nothing_behind(
@@ -139,12 +139,13 @@ def test_a_failed_download_leaves_nothing_behind(
         fetch("tiny", tmp_path, progress=False)
     for said in (str(tmp_path / "tiny.pt"), SHA256, f"/{how}/{SHA256}/tiny.pt", "by hand"):
         assert said in str(error.value)
-    assert ("has another SHA-256, and" in str(error.value)) == (before is not None)
+    assert ("has the wrong SHA-256, and" in str(error.value)) == (before is not None)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({"tiny.pt": before} if before else {})
 
 
 @pytest.mark.parametrize(
-    ("name", "bound", "reason"), [("LARGEST", 1000, "over 1000 bytes came"), ("LONGEST", -1, "it took over -1 hours")]
+    ("name", "bound", "reason"),
+    [("LARGEST", 1000, "more than 1000 bytes came"), ("LONGEST", -1, "it took over -1 hours")],
 )
 def test_downloads_are_bounded(
     offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: int, reason: str
@@ -453,12 +454,12 @@ class Misbehaving(BaseHTTPRequestHandler):
 
 
 REASONS = {
-    "endless": "over 300000 bytes came, more than any model has",
+    "endless": "more than 300000 bytes came, more than any model has",
     "dripping": "it took over 0.0 hours",
     "elsewhere": "InvalidSchema",
     "round": "TooManyRedirects",
     "gone": "404 Client Error",
-    "short": "the file that came has another SHA-256",
+    "short": "the downloaded file has the wrong SHA-256",
     "silent": "ConnectionError",
     "garbage": "ConnectionError",
 }

@@ -138,7 +138,7 @@ def test_profile_counts_a_byte_for_a_weight() -> None:
 
 
 def test_other_kinds_are_refused() -> None:
-    with pytest.raises(ValueError, match="weights are kept as float32 or int8, got 'int4'"):
+    with pytest.raises(ValueError, match="weights must be float32 or int8, got 'int4'"):
         npwhisper.load_model(weights="int4")
 
 

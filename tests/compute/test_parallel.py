@@ -335,7 +335,7 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         assert get_num_threads() >= 1
     set_num_threads(5)
     assert get_num_threads() == 5
-    with pytest.raises(ValueError, match="at least one thread must compute, got 0"):
+    with pytest.raises(ValueError, match="the number of threads must be at least 1, got 0"):
         set_num_threads(0)
 
 

@@ -297,7 +297,7 @@ def test_a_list_of_suppressed_tokens_is_not_changed_and_a_generator_is_read_once
 
 @pytest.mark.parametrize("tokens", ["a", "1,,2", [-2], [51864], "-1,99999"])
 def test_suppressed_tokens_must_be_ids(tokens: Any) -> None:
-    with pytest.raises(ValueError, match="suppress_tokens are token ids"):
+    with pytest.raises(ValueError, match="suppress_tokens must be token ids"):
         DecodingTask(speaker(), DecodingOptions(suppress_tokens=tokens))
 
 
@@ -604,16 +604,16 @@ def test_unknown_languages_are_named() -> None:
         ({"length_penalty": -0.1}, "between 0 and 1"),
         ({"length_penalty": 1.1}, "between 0 and 1"),
         ({"task": "transcript"}, "'translate' or 'lang_id'"),
-        ({"temperature": -0.1}, "temperature is at least 0"),
-        ({"temperature": math.nan}, "temperature is at least 0"),
+        ({"temperature": -0.1}, "temperature must be at least 0"),
+        ({"temperature": math.nan}, "temperature must be at least 0"),
         ({"temperature": math.inf}, "finite"),
-        ({"beam_size": 0}, "beam_size is at least 1"),
-        ({"best_of": 0, "temperature": 1.0}, "best_of is at least 1"),
+        ({"beam_size": 0}, "beam_size must be at least 1"),
+        ({"best_of": 0, "temperature": 1.0}, "best_of must be at least 1"),
         ({"beam_size": 2, "patience": 0.1}, r"round\(beam_size"),
         ({"beam_size": 2, "patience": -1.0}, r"round\(beam_size"),
         ({"beam_size": 2, "patience": math.nan}, r"round\(beam_size"),
-        ({"sample_len": 0}, "sample_len is at least 1"),
-        ({"max_initial_timestamp": -1.0}, "max_initial_timestamp is at least 0"),
+        ({"sample_len": 0}, "sample_len must be at least 1"),
+        ({"max_initial_timestamp": -1.0}, "max_initial_timestamp must be at least 0"),
         ({"repetition_penalty": 0.0}, "above 0"),
         ({"no_repeat_ngram_size": -1}, "at least 0"),
     ],
@@ -664,7 +664,7 @@ def test_a_spectrogram_must_be_finite(number: float) -> None:
 
 @pytest.mark.parametrize("search", [{}, {"beam_size": 2}, {"temperature": 1.0}])
 def test_a_network_that_answers_nan_is_named(search: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"the network's answer holds NaN or infinity.*: check"):
+    with pytest.raises(ValueError, match=r"the network's output holds NaN or infinity.*: check"):
         decode(Script(lambda _: {BEGIN: math.nan}), MEL, **search)
 
 
@@ -697,5 +697,5 @@ def test_defaults_are_those_of_openai_whisper() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a batch has at least one window, got shape \(0, 80, 3000\)"):
+    with pytest.raises(ValueError, match=r"a batch needs at least one window, got shape \(0, 80, 3000\)"):
         decode(speaker(BEGIN), np.zeros((0, 80, 3000), np.float32))

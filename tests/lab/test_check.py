@@ -325,20 +325,20 @@ WRONG: list[tuple[Callable[..., Any], str]] = [
     (linear_needs_bias, "key projections have no bias"),
     (linear_in_place, "in place"),
     (layer_norm_unbiased, "unbiased"),
-    (layer_norm_eps_outside, "outside the root"),
+    (layer_norm_eps_outside, "outside the square root"),
     (layer_norm_wrong_axis, "the wrong axis"),
     (layer_norm_in_place, "in place"),
     (layer_norm_of_float64, "float64 unless told otherwise"),
     (gelu_tanh, "tanh approximation"),
     (gelu_of_new_array, "NumPy scalars"),
-    (gelu_without_root, "divided by the root of 2"),
+    (gelu_without_root, "divided by the square root of 2"),
     (softmax_first_axis, "over the batch"),
     (softmax_overflowing, "overflow"),
     (softmax_forgets_to_return, "a return is missing"),
     (log_softmax_of_softmax, "-inf"),
     (sinusoids_interleaved, "interleaved"),
     (scores_unscaled, r"1 / sqrt\(K\) is missing"),
-    (scores_scaled_by_k, "its root is wanted"),
+    (scores_scaled_by_k, "instead of its square root"),
     (attend_wrong_axis, "in softmax: the sum is over the wrong axis"),
     (attend_unscaled, r"in scores: the scale 1 / sqrt\(K\) is missing"),
     (attend_always_masked, r"def attend\(q, k, v, mask=None\)"),
@@ -347,30 +347,30 @@ WRONG: list[tuple[Callable[..., Any], str]] = [
     (split_heads_by_reshape, "transpose after the reshape"),
     (self_attention_unscaled, r"in scores: the scale 1 / sqrt\(K\) is missing"),
     (self_attention_maskless, "later positions are not hidden"),
-    (cross_attention_cached_per_step, "added to those of the audio at each step"),
+    (cross_attention_cached_per_step, "appended to those of the audio at each step"),
     (mlp_with_tanh_gelu, "in gelu: this is the tanh approximation"),
     (encoder_block_post_norm, "layer norm comes before"),
-    (conv1d_flipped, "turned around"),
+    (conv1d_flipped, "the kernel is flipped"),
     (conv1d_without_stride, r"def conv1d\(x, w, stride=1\)"),
     (stft_of_magnitude, "the power is its square"),
     (hann_symmetric, "symmetric"),
-    (median_filter_zero_padded, "beyond the ends there are zeros"),
+    (median_filter_zero_padded, "the ends are padded with zeros"),
     (dtw_cost_without_diagonals, "diagonal"),
     (suppress_tokens_in_place, "in place"),
     (beam_search_that_is_greedy, ""),
-    (scores_remembering, "remembered"),
+    (scores_remembering, "state is kept"),
     (softmax_without_keepdims, "keepdims=True is missing"),
     (layer_norm_without_keepdims, "keepdims=True is missing"),
     (causal_mask_of_nan, r"0 \* -inf is NaN"),
     (attend_multiplying_the_mask, "the scores are multiplied by the mask"),
-    (cross_attention_of_x, "those of the text: take the given ones"),
+    (cross_attention_of_x, "come from the text: use the given ones"),
     (cross_attention_projecting_again, "are projected again"),
     (cross_attention_with_a_mask, "there is a causal mask"),
-    (self_attention_with_wrong_heads, "in split_heads: heads and positions must change places"),
+    (self_attention_with_wrong_heads, "in split_heads: heads and positions must be swapped"),
     (encoder_block_with_one_norm, "is mlp_ln, not attn_ln"),
     (decoder_block_with_the_crossed_norm, "is mlp_ln, not cross_attn_ln"),
     (greedy_search_keeping_the_end, "eot is kept in the tokens"),
-    (sinusoids_twice, "all is 2 times what it should be"),  # where 0 is expected, 0 is right
+    (sinusoids_twice, "every value is 2 times what it should be"),  # where 0 is expected, 0 is right
 ]
 
 
@@ -570,11 +570,11 @@ def merge_heads_twice(x: Array) -> Array:
     ("name", "function", "sentence"),
     [
         ("split_heads", split_heads_backwards, "its shape is (2, 4, 5, 3), but should be (2, 3, 5, 4)"),
-        ("split_heads", split_heads_backwards, "two axes are exchanged"),
+        ("split_heads", split_heads_backwards, "two axes are swapped"),
         ("gelu", lambda x: x * np.nan, "35 of 35 values are wrong; 35 NaN or Inf"),
         ("gelu", lambda x: [1], "it returns a list, not an array"),
-        ("merge_heads", merge_heads_twice, "all is 2 times what it should be"),
-        ("gelu", lambda x: gelu(x) + 3, "all is 3 more than it should be"),
+        ("merge_heads", merge_heads_twice, "every value is 2 times what it should be"),
+        ("gelu", lambda x: gelu(x) + 3, "every value is 3 more than it should be"),
     ],
 )
 def test_shapes_nan_and_types_are_reported(name: str, function: Callable[..., Any], sentence: str) -> None:
@@ -629,7 +629,7 @@ def test_a_name_may_have_more_in_it() -> None:
     assert check(my_own_layer_norm_2).layer == "layer_norm"
     with pytest.raises(CheckError, match="no cases for 'layernorm': did you mean layer_norm"):
         check(layer_norm, "layernorm")
-    with pytest.raises(CheckError, match="Say check"):
+    with pytest.raises(CheckError, match="Use check"):
         check(lambda x: x)
 
 

@@ -111,7 +111,7 @@ def test_gradescope_gets_one_submission(folder: Path) -> None:
         (["--tasks", "scores"], "--tasks scores: a1 has linear"),
         (["--seconds", "0"], "must be greater than 0"),
         (["--user", "no-such-user"], "--user no-such-user: this system has no such user"),
-        (["--gradescope", "r.json"], "--gradescope is for one submission, and here are 2"),
+        (["--gradescope", "r.json"], "--gradescope is for one submission, but there are 2"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

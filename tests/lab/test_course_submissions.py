@@ -99,7 +99,7 @@ def test_links_are_not_followed(tmp_path: Path, work: Path) -> None:
     found = find([str(tmp_path / "class"), str(tmp_path / "l.zip")], work)
     assert {name: files for name, files in who(found).items() if files} == {"dan": ["a1.py"]}
     notes = {one.student: one.notes for one in found}
-    assert notes["ann"] == notes["cid"] == ("a1.py is left out: it is no regular file",)
+    assert notes["ann"] == notes["cid"] == ("a1.py is left out: it is not a regular file",)
 
 
 def test_a_students_own_zip_is_opened_once(tmp_path: Path, work: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_students_own_zip_is_opened_once(tmp_path: Path, work: Path) -> None:
     ann, bob, cid = find([str(outer)], work)
     assert [file.name for file in ann.files] == ["work.zip/a1.py"]
     assert bob.notes == ("work.zip is left out: it cannot be opened as a zip",)
-    assert cid.notes == ("a1.docx is left out: it is no Python and no notebook",)
+    assert cid.notes == ("a1.docx is left out: it is neither Python nor a notebook",)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all"])

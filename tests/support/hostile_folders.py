@@ -79,7 +79,7 @@ INTEGERS = np.ones((64, 64), np.int8)
 HEADER = struct.pack("<I", 6) + ct2_string("WhisperSpec") + struct.pack("<I", 3)
 CTRANSLATE2: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "empty": (b"", "empty"),
-    "three bytes": (b"abc", "cut short"),
+    "three bytes": (b"abc", "truncated"),
     "version 2": (ct2(VARIABLES, 2), "binary version 2"),
     "version 7": (ct2(VARIABLES, 7), "binary version 7"),
     "version of a PyTorch file": (b"PK\x03\x04" + bytes(100), "binary version"),
@@ -87,7 +87,7 @@ CTRANSLATE2: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "no name": (struct.pack("<IH", 6, 0) + bytes(50), "has 0 bytes"),
     "endless name": (struct.pack("<IH", 6, 65535) + bytes(70000), "65535 bytes"),
     "four billion tensors": (HEADER + struct.pack("<I", 2**32 - 1), "number of tensors is 4294967295"),
-    "tensors that are not there": (HEADER + struct.pack("<I", 5), "cut short"),
+    "tensors that are not there": (HEADER + struct.pack("<I", 5), "truncated"),
     "200 axes": (HEADER + struct.pack("<I", 1) + ct2_string("a") + b"\xc8" + bytes(900), "200 axes"),
     "axes of 2^32": (
         HEADER + struct.pack("<I", 1) + ct2_string("a") + struct.pack("<B4IBI", 4, *[2**32 - 1] * 4, 0, 4) + bytes(64),
@@ -103,15 +103,15 @@ CTRANSLATE2: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     ),
     "more numbers than bytes": (
         HEADER + struct.pack("<I", 1) + ct2_string("a") + struct.pack("<BIBI", 1, 2**30, 0, 2**32 - 4),
-        "bytes for|cut short",
+        "bytes for|truncated",
     ),
-    "cut in the middle": (lambda: ct2(VARIABLES)[:100_000], "cut short"),
-    "cut before the aliases": (lambda: ct2(VARIABLES)[:-60], "cut short"),
+    "cut in the middle": (lambda: ct2(VARIABLES)[:100_000], "truncated"),
+    "cut before the aliases": (lambda: ct2(VARIABLES)[:-60], "truncated"),
     "bytes at the end": (lambda: ct2(VARIABLES) + b"more", "4 bytes follow"),
     "an alias of nothing": (lambda: without("decoder/embeddings/weight"), "which is not there"),
     "twice the same": (
         lambda: ct2(VARIABLES).replace(ct2_string("encoder/conv2/bias"), ct2_string("encoder/conv1/bias")),
-        "there twice",
+        "appears twice",
     ),
     "a key's bias": (
         lambda: with_variable(f"{QUERY}/bias", np.ones(192, np.float16)),
@@ -126,7 +126,7 @@ CTRANSLATE2: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
                 "encoder/layer_0/self_attention/linear_1/weight_scale": np.zeros(64, np.float32),
             }
         ),
-        "no positive number",
+        "not a positive number",
     ),
     "scales of other rows": (
         lambda: ct2(
@@ -136,7 +136,7 @@ CTRANSLATE2: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
                 "encoder/layer_0/self_attention/linear_1/weight_scale": np.ones(63, np.float32),
             }
         ),
-        "fitting scales",
+        "matching scales",
     ),
     "rows that do not divide": (lambda: with_variable(f"{QUERY}/bias", np.zeros(191, np.float16)), "191 rows"),
     "an unknown tensor": (
@@ -164,15 +164,15 @@ MLX: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "no header": (archive(x=b"abc"), "no readable header"),
     "another version": (archive(x=array_file(header(), bytes(4), b"\x09\x00")), "no readable header"),
     "a shape of 2^60": (archive(x=array_file(header("(2**60,)"))), "no readable header"),
-    "a large shape": (archive(x=array_file(header("(1152921504606846976,)"))), "impossible shape|cut short"),
+    "a large shape": (archive(x=array_file(header("(1152921504606846976,)"))), "impossible shape|truncated"),
     "a negative shape": (archive(x=array_file(header("(-1,)"))), "impossible shape|no readable header"),
     "a true shape": (archive(x=array_file(header("(True,)"), bytes(4))), "impossible shape|no readable header"),
     "many axes": (archive(x=array_file(header("(1,1,1,1,1,1,1,1,1,1)"), bytes(4))), "impossible shape"),
-    "cut short": (archive(x=array_file(header("(5,)"), bytes(4))), "cut short"),
+    "cut short": (archive(x=array_file(header("(5,)"), bytes(4))), "truncated"),
     "bytes left over": (archive(x=array_file(header(), bytes(400))), "it is broken"),
     "a pickle beside it": (
         lambda: npz(mlx_weights()).replace(b"encoder.ln_post.bias.npy", b"encoder.ln_post.bias.pkl"),
-        "is no .npy file",
+        "is not a .npy file",
     ),
     "another model": (lambda: npz({"x": np.ones(3)}), "missing|do not fit"),
     "a missing tensor": (
@@ -188,7 +188,7 @@ MLX: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
 MLX_SAFETENSORS: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "a pickle": (b"\x80\x02cos\nsystem\n.", "no checkpoint"),
     "a header of 2^60 bytes": (struct.pack("<Q", 2**60) + b"{}" * 100, "claims"),
-    "numbers that are not there": (lambda: safetensors(mlx_weights())[:-1000], "cut short|broken"),
+    "numbers that are not there": (lambda: safetensors(mlx_weights())[:-1000], "truncated|broken"),
     "a missing tensor": (
         lambda: safetensors({n: a for n, a in mlx_weights().items() if n != "encoder.conv2.bias"}),
         "missing: encoder.conv2.bias",
@@ -212,8 +212,8 @@ HUGGINGFACE: dict[str, tuple[dict[str, Any], str]] = {
     "no config": ({"config.json": b""}, "config.json is not JSON"),
     "config is a list": ({"config.json": []}, "config.json is not a JSON object"),
     "deep config": ({"config.json": b"[" * 100_000}, "config.json is not JSON"),
-    "endless config": ({"config.json": b" " * 10_000_001}, "no settings file"),
-    "other model": ({"config.json": {"model_type": "bert"}}, "not of a Whisper model"),
+    "endless config": ({"config.json": b" " * 10_000_001}, "cannot be a settings file"),
+    "other model": ({"config.json": {"model_type": "bert"}}, "not that of a Whisper model"),
     "size missing": ({"config.json": {"model_type": "whisper"}, "model.safetensors": GOOD}, "n_mels is a NoneType"),
     "size negative": ({"config.json": {**HF_CONFIG, "vocab_size": -1}, "model.safetensors": GOOD}, "n_vocab is -1"),
     "size huge": ({"config.json": {**HF_CONFIG, "decoder_layers": 10**9}, "model.safetensors": GOOD}, "n_text_layer"),

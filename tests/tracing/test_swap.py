@@ -287,7 +287,7 @@ def test_a_thread_with_a_copy_of_the_context_takes_part_until_the_block_is_left(
     ("wishes", "sentence"),
     [
         ({"layernorm": zeros}, "there is no layer called 'layernorm': did you mean layer_norm"),
-        ({"gelu": 3}, "gelu can be replaced by a function, got int"),
+        ({"gelu": 3}, "gelu can only be replaced by a function, got int"),
         ({"layer_norm": lambda x: x}, r"<lambda>\(x\) cannot stand for layer_norm\(x, w, eps\): too many positional"),
         ({"scores": lambda q: q}, r"Write it as def scores\(q, k\)"),
     ],
@@ -323,9 +323,9 @@ def test_a_result_that_is_no_array_is_explained(value: Any, kind: str) -> None:
     [
         (
             lambda y: None,
-            r"edit of gelu gives None \(is a return missing\?\), but its value has shape \(2, 5, 24\)",
+            r"edit of gelu returned None \(is a return missing\?\), but its value has shape \(2, 5, 24\)",
         ),
-        (lambda y: y[0], r"the edit of gelu gives shape \(5, 24\)"),
+        (lambda y: y[0], r"the edit of gelu returned shape \(5, 24\)"),
     ],
 )
 def test_an_edit_that_gives_no_like_value_is_explained(edit: Callable[[Array], Any], sentence: str) -> None:
@@ -366,11 +366,11 @@ def shortened(x: Array, w: Weights) -> Array:
 @pytest.mark.parametrize(
     ("place", "function", "sentence"),
     [
-        ("decoder.blocks.1.attn.query", shortened, "shortened returned an array of shape .3, 4, 23. at PLACE; wanted is .3, 4, 24."),  # noqa: E501
-        ("encoder.conv1", lambda x, w, stride=1: x, "<lambda> returned an array of shape .3, 7, 22. at PLACE; wanted is .3, 24, 22."),  # noqa: E501
-        ("encoder.blocks.0.attn.softmax", lambda x: x.sum(axis=-1), "returned an array of shape .3, 3, 11. at PLACE; wanted is .3, 3, 11, 11."),  # noqa: E501
-        ("decoder.blocks.0", lambda x, w, *_, **__: x[:, :, 1:], "shape .3, 4, 23. at PLACE; wanted is .3, 4, 24."),
-        ("encoder.blocks.0.mlp.0", lambda x, w: x @ w["weight"], "<lambda> failed at PLACE, given .3, 11, 24., .*weight .96, 24..* .wanted is shape .3, 11, 96..: matmul"),  # noqa: E501
+        ("decoder.blocks.1.attn.query", shortened, "shortened returned an array of shape .3, 4, 23. at PLACE; expected .3, 4, 24."),  # noqa: E501
+        ("encoder.conv1", lambda x, w, stride=1: x, "<lambda> returned an array of shape .3, 7, 22. at PLACE; expected .3, 24, 22."),  # noqa: E501
+        ("encoder.blocks.0.attn.softmax", lambda x: x.sum(axis=-1), "returned an array of shape .3, 3, 11. at PLACE; expected .3, 3, 11, 11."),  # noqa: E501
+        ("decoder.blocks.0", lambda x, w, *_, **__: x[:, :, 1:], "shape .3, 4, 23. at PLACE; expected .3, 4, 24."),
+        ("encoder.blocks.0.mlp.0", lambda x, w: x @ w["weight"], "<lambda> failed at PLACE, given .3, 11, 24., .*weight .96, 24..* .expected shape .3, 11, 96..: matmul"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_a_wrong_shape_names_the_layer_what_it_returned_and_what_was_wanted(

@@ -120,9 +120,9 @@ def test_a_traced_batch_shows_single_windows(recording: Array) -> None:
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_has_at_least_one_window(size: int) -> None:
-    with pytest.raises(ValueError, match="batch_size is at least 1, or None, got"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, or None, got"):
         talker(ENGLISH).transcribe(np.zeros(16000, np.float32), batch_size=size)
-    with pytest.raises(TypeError, match="batch_size is a whole number or None, got 'x'"):
+    with pytest.raises(TypeError, match="batch_size must be a whole number or None, got 'x'"):
         talker(ENGLISH).transcribe(np.zeros(16000, np.float32), batch_size="x")
 
 

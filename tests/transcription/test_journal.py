@@ -83,7 +83,7 @@ def test_a_torn_end_is_cut_off_and_written_again(tmp_path_factory: pytest.TempPa
     path.write_bytes(whole[: min(cut, len(whole))])
     n_lines = whole[:cut].count(b"\n")
     if 0 < cut < len(BEGINNING):
-        with pytest.raises(JournalError, match="is no journal"):
+        with pytest.raises(JournalError, match="is not a journal"):
             start_journal(path, HEADER, resume=True)
         return
     start_journal(path, HEADER, resume=True)
@@ -151,7 +151,7 @@ def test_another_run_is_told_apart(path: Path, change: dict[str, Any], told: str
 def test_another_file_is_left_alone(path: Path, contents: bytes) -> None:
     path.write_bytes(contents)
     for resume in (False, True):
-        with pytest.raises(JournalError, match="is no journal of this version of npwhisper: move it away"):
+        with pytest.raises(JournalError, match="is not a journal of this version of npwhisper: move it elsewhere"):
             start_journal(path, HEADER, resume)
     assert path.read_bytes() == contents
 
@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_and_loses_nothing(path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(JournalError, match=r"cannot be written \(No space left on device\): make room"):
+    with pytest.raises(JournalError, match=r"cannot be written \(No space left on device\): free some space"):
         record(path, [], {})
     assert path.read_bytes().startswith(whole)
 
@@ -329,7 +329,7 @@ def test_ctrl_c_leaves_earlier_outputs_as_they_are(
     found = outputs()
     assert found.pop("talk one.journal")
     assert found == expected
-    assert "the earlier outputs of 'talk one.wav' stay" in capsys.readouterr().err
+    assert "kept the earlier outputs of 'talk one.wav'" in capsys.readouterr().err
 
 
 def test_a_second_run_on_the_same_output_is_refused(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -525,7 +525,7 @@ def test_a_disk_that_fills_up_keeps_the_windows_before(
 
     monkeypatch.setattr(os, "fsync", full)
     assert main([talk, *ARGUMENTS]) == 1
-    assert "cannot be written (No space left on device): make room" in capsys.readouterr().err
+    assert "cannot be written (No space left on device): free some space" in capsys.readouterr().err
     assert main([talk, *ARGUMENTS, "--resume"]) == 0
     assert outputs() == expected
 

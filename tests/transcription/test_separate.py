@@ -117,9 +117,11 @@ def test_a_damaged_journal_is_one_sentence(talk: Path, tmp_path: Path, old: str,
 
 
 def test_what_cannot_be_separated_is_told(talk: Path) -> None:
-    with pytest.raises(ValueError, match=r"channel chooses one, channels='separate' takes all of them: leave one out"):
+    with pytest.raises(
+        ValueError, match=r"channel selects one channel and channels='separate' all of them: give only one of the two"
+    ):
         apart(talk, channel="left")
-    with pytest.raises(ValueError, match="channels is 'mix' or 'separate', got 'apart'"):
+    with pytest.raises(ValueError, match="channels must be 'mix' or 'separate', got 'apart'"):
         talker(MULTILINGUAL).transcribe(talk, channels="apart")
     with pytest.raises(AudioError, match="has 17 channels; at most 16 are transcribed separately"):
         apart(np.zeros((99, 17), np.float32))
@@ -166,7 +168,7 @@ def test_the_command_line_separates(talk: Path, tmp_path: Path, capsys: pytest.C
     assert main([str(talk), "-f", "none", "--channels", "separate", "--channel", "0"]) == 1
     assert main([str(talk), "-f", "none", "--channel", "2"]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert "leave one out, got 0" in errors[0]
+    assert "give only one of the two, got 0" in errors[0]
     assert errors[1].endswith("the recording has no channel 2: it has 2 channels, numbers 0 to 1")
 
 
@@ -246,7 +248,7 @@ def test_a_sound_track_that_is_not_there_is_refused(film: Path, talk: Path, caps
     with pytest.raises(AudioError, match=r"call\.wav' has no sound track 1: it has one sound track, number 0"):
         load_audio(talk, audio_track=1)
     for track in (-1, True, 1.0, "eng"):
-        with pytest.raises(AudioError, match="audio_track is a whole number from 0 on, or None for the best"):
+        with pytest.raises(AudioError, match="audio_track must be a whole number from 0, or None for the best"):
             load_audio(talk, audio_track=track)  # type: ignore[arg-type]
     assert main([str(film), "-f", "none", "--audio_track", "5"]) == 1
     assert capsys.readouterr().err.endswith("has no sound track 5: it has 2 sound tracks, 0 to 1\n")

@@ -71,7 +71,7 @@ def test_an_error_says_which_recording(recordings: list[Array], batch_size: int 
 
 
 def test_a_journal_is_of_one_recording(recordings: list[Array], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a journal is of one recording, got 5"):
+    with pytest.raises(ValueError, match="a journal belongs to one recording, got 5"):
         talker(ENGLISH).transcribe(recordings, batch_size=2, journal=tmp_path / "a.journal")
     assert not list(tmp_path.iterdir())
 

@@ -149,7 +149,7 @@ def test_clips_are_frames_within_the_recording(clips: Any, expected: list[tuple[
 
 @pytest.mark.parametrize("clips", ["a", "1;2", "-1,2", "5,2", "nan", "0,inf", 3.0, [None], "1,2,-3"])
 def test_clips_that_cannot_be(clips: Any) -> None:
-    with pytest.raises(ValueError, match=r"clip_timestamps are seconds 'start,end,\.\.\.', got"):
+    with pytest.raises(ValueError, match=r"clip_timestamps must be seconds 'start,end,\.\.\.', got"):
         parse_clips(clips, n_frames=3000)
 
 
@@ -748,9 +748,9 @@ def test_unknown_languages_are_refused_before_any_work() -> None:
         ({"task": "lang_id"}, ValueError, "use detect_language"),
         ({"task": "transcript"}, ValueError, "'translate' or 'lang_id'"),
         ({"patience": 2.0}, ValueError, "give beam_size"),
-        ({"temperature": (0.0, -1.0)}, ValueError, "temperature is at least 0"),
+        ({"temperature": (0.0, -1.0)}, ValueError, "temperature must be at least 0"),
         ({"length_penalty": 2}, ValueError, "between 0 and 1"),
-        ({"clip_timestamps": "a"}, ValueError, "clip_timestamps are seconds"),
+        ({"clip_timestamps": "a"}, ValueError, "clip_timestamps must be seconds"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         submissions = find(given.submissions, Path(work), given.student or _student(given.metadata))
         if given.gradescope and len(submissions) != 1:
             p.error(
-                f"--gradescope is for one submission, and here are {len(submissions)}: add --student NAME if it is one"
+                f"--gradescope is for one submission, but there are {len(submissions)}: add --student NAME if it is one"
             )
         journal = Journal(_journal_path(given))
         class_marks = _graded(submissions, options, given.jobs, journal)
@@ -62,26 +62,28 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--feedback", metavar="DIR", help="write a page (HTML) for each student")
     p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json, for one submission")
     p.add_argument("--similar", type=float, default=0.8, metavar="SHARE", help="list pairs that share this much (0.8)")
-    p.add_argument("--student", default="", metavar="NAME", help="all that is given is one student's")
+    p.add_argument("--student", default="", metavar="NAME", help="treat everything given as this student's")
     p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which says whose it is")
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions graded at a time (all cores)")
     p.add_argument("--sandbox", action="store_true", help="run the students' code in bubblewrap (Linux)")
-    p.add_argument("--strict", action="store_true", help="exit with 1 if points are missing")
+    p.add_argument("--strict", action="store_true", help="exit with status 1 if any points were lost")
     add_options(p)
     return p
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """How is graded: the arguments that the autograders take as well."""
-    p.add_argument("--assignment", "-a", required=True, choices=ASSIGNMENTS, help="which one it is")
-    p.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="only these tasks of it")
-    p.add_argument("--partial", action="store_true", help="points for the share of cases that are right")
+    p.add_argument("--assignment", "-a", required=True, choices=ASSIGNMENTS, help="the assignment to grade")
+    p.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="grade only these tasks")
+    p.add_argument("--partial", action="store_true", help="give points in proportion to the cases that are right")
     p.add_argument("--seconds", type=float, default=10.0, help="time limit of each task (10)")
     p.add_argument("--start-seconds", type=float, default=60.0, help="time limit of importing the file (60)")
     p.add_argument(
         "--memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
     )
-    p.add_argument("--seed", type=int, help="of the fresh cases, the same for all (by default each student has others)")
+    p.add_argument(
+        "--seed", type=int, help="seed of the fresh cases, the same for all (by default each student has others)"
+    )
     p.add_argument("--secret-file", metavar="FILE", help=f"a private word that makes hidden cases; also in ${SECRET}")
     p.add_argument("--user", default="", help="run the students' code with the rights of this user (needs root)")
 
@@ -178,7 +180,7 @@ def _report(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequ
     """Print the table, and write the files that were asked for."""
     print(as_table(class_marks))
     if pairs:
-        print(f"\nSimilar: {len(pairs)}. Code that is alike proves nothing; read both, and ask.\n{as_pairs(pairs)}")
+        print(f"\nSimilar: {len(pairs)}. Similar code proves nothing; read both, and ask.\n{as_pairs(pairs)}")
     if failed := needs_a_look(class_marks):
         print(f"\nThe grader failed for {', '.join(map(printable, failed))}: see their notes.")
     for path, text in (

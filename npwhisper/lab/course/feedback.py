@@ -34,12 +34,12 @@ pre {{ background: #8881; padding: .8rem; overflow-x: auto; font-size: 14px; }}
 </html>
 """
 EXPLAINED = {
-    "wrong": "The function was called, and something it gives is not what is expected.",
-    "missing": "There is no function of this name in what was handed in.",
-    "unwritten": "The function is as it was handed out.",
-    "refused": "The function uses what this assignment does not allow.",
-    "too slow": "The function was stopped when its time was over.",
-    "crashed": "The function ended its process, or sent something that is no result.",
+    "wrong": "The function ran, but a result is not the expected one.",
+    "missing": "The submission has no function of this name.",
+    "unwritten": "The function is unchanged from the handout.",
+    "refused": "The function uses something that this assignment does not allow.",
+    "too slow": "The function was stopped at its time limit.",
+    "crashed": "The function ended its process, or returned something that is not a result.",
     "not graded": "Grading failed. This is not your fault; your instructor will look at it.",
 }
 

@@ -134,7 +134,7 @@ def _walked(top: Path) -> Iterator[Entry]:
                 raise SubmissionError(f"{str(top)!r} holds more than {MOST_FILES} files: name the folder of one class")
             path = Path(folder, name)
             is_regular = stat.S_ISREG(path.lstat().st_mode)
-            yield Entry((*above, name), path) if is_regular else Entry((*above, name), None, "it is no regular file")
+            yield Entry((*above, name), path) if is_regular else Entry((*above, name), None, "it is not a regular file")
 
 
 def _unpacked(archive: Path, work: Path) -> list[Entry]:
@@ -160,9 +160,9 @@ def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
     if member.is_dir():
         return Entry((*parts, "") if parts else (), None), 0
     if not parts or PurePosixPath(parts[-1]).suffix.lower() not in (*CODE, ".zip"):
-        return Entry(parts, None, "it is no Python and no notebook"), 0
+        return Entry(parts, None, "it is neither Python nor a notebook"), 0
     if stat.S_ISLNK(member.external_attr >> 16):
-        return Entry(parts, None, "it is no regular file"), 0
+        return Entry(parts, None, "it is not a regular file"), 0
     if member.file_size > min(LARGEST, left):
         return Entry(parts, None, f"it has {member.file_size >> 20} MB, which is too much"), 0
     try:
@@ -195,7 +195,7 @@ def _submission(student: str, number: str, entries: list[tuple[Entry, bool]], wo
             inner, said = _from_zip(entry.path, name, work)
             files, notes = files + inner, notes + said
         elif name.strip("/"):
-            notes.append(f"{printable(name)} is left out: {entry.note or 'it is no Python and no notebook'}")
+            notes.append(f"{printable(name)} is left out: {entry.note or 'it is neither Python nor a notebook'}")
     return Submission(student, number, any(late for _, late in entries), tuple(files), tuple(notes))
 
 

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     p = argparse.ArgumentParser(
         prog="npwhisper glass",
-        description="Write one HTML file in which a transcription can be seen, stepped through and understood. "
+        description="Write one HTML file that shows a transcription step by step. "
         "Whatever is not given is as in npwhisper.transcribe: greedy search, other temperatures if that fails; "
         "word times are on.",
     )
@@ -54,10 +54,10 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("--against", metavar="NAME", help="a second model, shown beside the first")
     models.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
     models.add_argument("--weights", default="float32", choices=["float32", "int8"], help="int8: a quarter of memory")
-    Given(models).add_argument("--num_threads", "--threads", type=optional(int), help="CPU threads; 0 takes all")
+    Given(models).add_argument("--num_threads", "--threads", type=optional(int), help="CPU threads; 0: all")
     add_sound(Given(p.add_argument_group("sound")))
     add_decoding(Given(p.add_argument_group("decoding")))
-    add_fallback(Given(p.add_argument_group("when a text looks unsound")))
+    add_fallback(Given(p.add_argument_group("when to decode a window again")))
     add_guards(Given(p.add_argument_group("silence and imagined text")))
     add_words(Given(p.add_argument_group("words")))
     return p

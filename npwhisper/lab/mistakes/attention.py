@@ -141,19 +141,19 @@ def _keys_and_values_exchanged(features: Array, w: Weights, n_head: int, capacit
 
 MISTAKES: dict[str, dict[str, Function]] = {
     "split_heads": {
-        "heads and positions must change places: transpose after the reshape": lambda x, n: x.reshape(
+        "heads and positions must be swapped: transpose after the reshape": lambda x, n: x.reshape(
             x.shape[0], n, x.shape[1], -1
         ),
-        "the heads belong before the positions": lambda x, n: x.reshape(*x.shape[:2], n, -1),
-        "a head is a run of neighbouring features, not every H-th": lambda x, n: x.reshape(
+        "heads come before positions": lambda x, n: x.reshape(*x.shape[:2], n, -1),
+        "a head is a run of consecutive features, not every H-th": lambda x, n: x.reshape(
             *x.shape[:2], -1, n
         ).transpose(0, 3, 1, 2),
     },
     "merge_heads": {
-        "heads and positions must change places: transpose before the reshape": lambda x: x.reshape(
+        "heads and positions must be swapped: transpose before the reshape": lambda x: x.reshape(
             x.shape[0], x.shape[2], -1
         ),
-        "a head is a run of neighbouring features, not every H-th": lambda x: x.transpose(0, 2, 3, 1).reshape(
+        "a head is a run of consecutive features, not every H-th": lambda x: x.transpose(0, 2, 3, 1).reshape(
             x.shape[0], x.shape[2], -1
         ),
     },
@@ -172,12 +172,12 @@ MISTAKES: dict[str, dict[str, Function]] = {
     },
     "scores": {
         "the scale 1 / sqrt(K) is missing": _scores_times(lambda q: 1.0),
-        "divided by K: its root is wanted": _scores_times(lambda q: 1 / q.shape[-1]),
+        "divided by K instead of its square root": _scores_times(lambda q: 1 / q.shape[-1]),
         "multiplied by sqrt(K): the scores are divided by it": _scores_times(lambda q: math.sqrt(q.shape[-1])),
-        "the scale is K ** -0.25 only: both queries and keys get it, or one gets K ** -0.5": _scores_times(
+        "the scale is only K ** -0.25: apply that to both queries and keys, or K ** -0.5 to one of them": _scores_times(
             lambda q: q.shape[-1] ** -0.25
         ),
-        "the scale is taken of the number of positions: K is the width of a head": _scores_times(
+        "the scale uses the number of positions: K is the width of a head": _scores_times(
             lambda q: q.shape[-2] ** -0.5
         ),
         "rows are keys: each query has a row": lambda q, k: scores(k, q),
@@ -185,39 +185,39 @@ MISTAKES: dict[str, dict[str, Function]] = {
     "attend": {
         "there is no softmax": _attend_without_softmax,
         "the mask is ignored": lambda q, k, v, mask=None: attend(q, k, v),
-        "the mask belongs before the softmax: its rows no longer sum to 1": _mask_after_softmax,
+        "the mask is applied after the softmax, so rows no longer sum to 1: add it before": _mask_after_softmax,
         "the scores are multiplied by the mask: add it": lambda q, k, v, mask=None: (
             softmax(scores(q, k) if mask is None else scores(q, k) * mask) @ v
         ),
         "the mask is subtracted: add it": lambda q, k, v, mask=None: attend(q, k, v, None if mask is None else -mask),
-        "keys and values are exchanged": lambda q, k, v, mask=None: attend(q, v, k, mask),
+        "keys and values are swapped": lambda q, k, v, mask=None: attend(q, v, k, mask),
     },
     "self_attention": {
         "the output projection is missing": functools.partial(_attention, out=False),
-        "keys and values are exchanged": functools.partial(_attention, names="query value key"),
-        "queries and keys are exchanged": functools.partial(_attention, names="key query value"),
+        "keys and values are swapped": functools.partial(_attention, names="query value key"),
+        "queries and keys are swapped": functools.partial(_attention, names="key query value"),
         "later positions are not hidden: add causal_mask when there is a cache": _attention_without_mask,
         "the cache is not used: keys and values of earlier positions are missing": _attention_without_cache,
-        "heads are merged without changing places with the positions": _heads_not_transposed,
+        "heads are merged without being swapped with the positions": _heads_not_transposed,
     },
     "cross_attention": {
-        "keys and values of the text are added to those of the audio at each step: the audio's stay as they are": (
+        "keys and values of the text are appended to those of the audio at each step: the audio's never change": (
             _text_added_to_audio
         ),
-        "keys and values are those of the text: take the given ones, of the audio": _of_the_text,
-        "the given keys and values are projected again: they are ready, in heads": _projected_again,
-        "there is a causal mask: all of the audio may be looked at": _with_a_mask(from_the_end=True),
-        "there is a causal mask, of the first positions: all of the audio may be looked at": _with_a_mask(False),
+        "keys and values come from the text: use the given ones, of the audio": _of_the_text,
+        "the given keys and values are projected again: they are ready to use, split into heads": _projected_again,
+        "there is a causal mask: text may attend to all of the audio": _with_a_mask(from_the_end=True),
+        "there is a causal mask over the first positions: text may attend to all of the audio": _with_a_mask(False),
         "every row attends to the first window": _first_windows_audio,
-        "the beams of a window are neighbours: repeat each window, do not go round": _beams_in_turn,
-        "keys and values are exchanged": lambda x, w, n, audio: model.cross_attention(x, w, n, audio[::-1]),
+        "the beams of a window are consecutive rows: repeat each window, do not cycle through them": _beams_in_turn,
+        "keys and values are swapped": lambda x, w, n, audio: model.cross_attention(x, w, n, audio[::-1]),
         "the output projection is missing": lambda x, w, n, audio: merge_heads(
             attend(split_heads(linear(x, w["query"]), n), *audio)
         ),
     },
     "append": {
-        "only the newest positions come back: keep those before, and continue from cache.length": _only_the_new,
-        "the empty room is returned too: cut at cache.length": _whole_room,
+        "only the newest positions are returned: keep the earlier ones, and continue from cache.length": _only_the_new,
+        "the unused room is returned too: slice up to cache.length": _whole_room,
     },
     "reorder": {
         "the values are not reordered": _reorder_one,
@@ -225,6 +225,6 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "nothing is reordered": lambda cache, parents: None,
     },
     "start_cache": {
-        "keys and values are exchanged": _keys_and_values_exchanged,
+        "keys and values are swapped": _keys_and_values_exchanged,
     },
 }

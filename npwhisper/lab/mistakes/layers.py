@@ -59,7 +59,7 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the bias is subtracted": lambda x, w: x @ w["weight"].T - w.get("bias", 0.0),
     },
     "conv1d": {
-        "the kernel is turned around: torch's convolution does not do that": functools.partial(_convolve, flip=True),
+        "the kernel is flipped: torch's convolution does not flip it": functools.partial(_convolve, flip=True),
         "there is no padding: one frame of zeros belongs beyond each end": functools.partial(_convolve, pad=(0, 0)),
         "the padding is on the left only": functools.partial(_convolve, pad=(2, 0)),
         "with a stride, the first frame is skipped": lambda x, w, stride=1: _convolve(x, w, stride, first=stride // 2),
@@ -70,20 +70,20 @@ MISTAKES: dict[str, dict[str, Function]] = {
     },
     "layer_norm": {
         "the variance is divided by D - 1 (unbiased); layer norm divides by D": functools.partial(_normalise, ddof=1),
-        "eps is added outside the root": functools.partial(_normalise, inside=0.0, outside=1e-5),
+        "eps is added outside the square root": functools.partial(_normalise, inside=0.0, outside=1e-5),
         "eps is missing or far too small: it is 1e-5": functools.partial(_normalise, inside=1e-12),
         "eps is 1e-6, but Whisper's is 1e-5": functools.partial(_normalise, inside=1e-6),
         "the wrong axis is normalised: the features are the last": functools.partial(_normalise, axis=-2),
         "the batch is normalised instead of the features": functools.partial(_normalise, axis=0),
-        "all axes are normalised together: each position has its own mean": functools.partial(_normalise, axis=None),
-        "all of a window is normalised together: each position has its own mean": functools.partial(
+        "all axes are normalised together: every position needs its own mean": functools.partial(_normalise, axis=None),
+        "a whole window is normalised together: every position needs its own mean": functools.partial(
             _normalise, axis=(-2, -1)
         ),
         "the mean is not subtracted": _normalise_without_mean,
         "weight and bias are not applied": lambda x, w: layer_norm(x, {"weight": 1.0, "bias": 0.0}),
         "the bias is not added": lambda x, w: layer_norm(x, {**w, "bias": 0.0}),
         "the weight is not applied": lambda x, w: layer_norm(x, {**w, "weight": 1.0}),
-        "it is divided by the variance: its root, the standard deviation, is wanted": lambda x, w: (
+        "divided by the variance: divide by its square root, the standard deviation": lambda x, w: (
             layer_norm(x, {"weight": 1.0, "bias": 0.0}) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5) * w["weight"]
             + w["bias"]
         ),
@@ -98,15 +98,15 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "this is the sigmoid approximation: Whisper's GELU is exact": lambda x: x / (1 + np.exp(-1.702 * x)),
         "this is SiLU: GELU multiplies by the normal distribution function": lambda x: x / (1 + np.exp(-x)),
         "this is ReLU": lambda x: np.maximum(x, 0.0),
-        "x is divided by the root of 2 before erf, not left as it is": lambda x: x * gelu(x * 2**0.5) / (x * 2**0.5),
-        "x times the distribution function is wanted, not the function alone": lambda x: gelu(x) / x,
+        "x is not divided by the square root of 2 before erf": lambda x: x * gelu(x * 2**0.5) / (x * 2**0.5),
+        "GELU is x times the distribution function, not the function alone": lambda x: gelu(x) / x,
     },
     "softmax": {
         "the sum is over the wrong axis: it is over the last": lambda x: _softmax_over(x, -2, -2),
         "the sum is over the batch: it is over the last axis": lambda x: _softmax_over(x, 0, 0),
         "the sum is over the whole array: it is over the last axis": lambda x: _softmax_over(x, None, "all"),
         "large scores overflow: subtract each row's maximum first": lambda x: _softmax_over(x, -1, None),
-        "rows far below the others vanish: subtract each row's own maximum": lambda x: _softmax_over(x, -1, "all"),
+        "rows far below the others underflow: subtract each row's own maximum": lambda x: _softmax_over(x, -1, "all"),
         "this is the logarithm of softmax": model.log_softmax,
         "the exponentials are not divided by their sum": lambda x: np.exp(x - x.max(axis=-1, keepdims=True)),
     },
@@ -117,12 +117,12 @@ MISTAKES: dict[str, dict[str, Function]] = {
             model.log_softmax(np.swapaxes(x, -1, -2)), -1, -2
         ),
         "this is softmax, without the logarithm": softmax,
-        "the logarithm is natural, not to the base 10": lambda x: model.log_softmax(x) / math.log(10.0),
+        "use the natural logarithm, not base 10": lambda x: model.log_softmax(x) / math.log(10.0),
     },
     "sinusoids": {
         "sines and cosines alternate: Whisper has all sines first": functools.partial(_waves, joined="interleaved"),
         "the cosines come first: sines belong in the left half": functools.partial(_waves, joined="cos sin"),
-        "the rates fall over channels / 2 steps: they are channels / 2 - 1": functools.partial(_waves, last=0),
+        "the rates fall over channels / 2 steps: there are channels / 2 - 1": functools.partial(_waves, last=0),
         "positions are counted from 0, not from 1": functools.partial(_waves, start=1),
         "interleaved, and the rates fall over channels / 2 steps: this is the first Transformer's": functools.partial(
             _waves, last=0, joined="interleaved"

@@ -111,13 +111,15 @@ def _end_kept(search: Function) -> Function:
 MISTAKES: dict[str, dict[str, Function]] = {
     "mlp": {
         "there is no GELU between the two projections": lambda x, w: linear(linear(x, w["0"]), w["2"]),
-        "GELU stands after the second projection, not between": lambda x, w: gelu(linear(linear(x, w["0"]), w["2"])),
-        "the residual is added here: the block does that": _mlp_with_residual,
+        "GELU comes after the second projection: put it between the two": lambda x, w: gelu(
+            linear(linear(x, w["0"]), w["2"])
+        ),
+        "the residual is added here: leave that to the block": _mlp_with_residual,
     },
     "encoder_block": {
         "layer norm comes before attention and mlp, not after": _norm_after,
-        "the residual is missing: add what comes in": _without_residual,
-        "attention and mlp are one after the other, not side by side": _side_by_side,
+        "the residual is missing: add the input": _without_residual,
+        "attention and mlp run one after the other, not side by side": _side_by_side,
         "the layer norm before the mlp is mlp_ln, not attn_ln": _other_norm,
     },
     "decoder_block": {
@@ -135,16 +137,16 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the last layer norm, ln_post, is missing": functools.partial(_encode, omit="ln_post"),
     },
     "decoder": {
-        "positions restart at every step: they continue from cache.length": functools.partial(_decode, start=0),
+        "positions restart at every step: continue from cache.length": functools.partial(_decode, start=0),
         "the last layer norm, ln, is missing": functools.partial(_decode, last=False),
     },
     "greedy_search": {
-        "the end of the text counts too: add its log-probability to the sum": _sum_without_end,
+        "the end-of-text token counts too: add its log-probability to the sum": _sum_without_end,
         "eot is kept in the tokens: leave it out": _end_kept(greedy_search),
     },
     "beam_search": {"eot is kept in the tokens: leave it out": _end_kept(beam_search)},
     "apply_timestamp_rules": {
         "the largest first timestamp is not limited": _rule_with(max_initial_timestamp=None),
-        "nothing is forbidden": lambda logits, sampled, context: logits,
+        "no token is suppressed": lambda logits, sampled, context: logits,
     },
 }

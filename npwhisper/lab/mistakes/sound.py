@@ -62,17 +62,19 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "this is the magnitude: the power is its square": lambda samples: _spectrum(samples, audio.hann(), power=1),
         "the frames are not multiplied by the Hann window": lambda samples: _spectrum(samples, np.ones(400)),
         "the window is symmetric: Whisper's is periodic": lambda samples: _spectrum(samples, np.hanning(400)),
-        "times are rows: frequencies are": lambda samples: _stft(samples).T,
+        "times are rows: make the frequencies rows": lambda samples: _stft(samples).T,
         "the power is divided by the frame's length": lambda samples: _stft(samples) / 400,
     },
     "mel_filters": {
-        "the triangles are 1 high: each must have area one in Hz": functools.partial(_triangles, area=False),
+        "the triangles have height 1: each must have area 1 in Hz": functools.partial(_triangles, area=False),
         "this is the HTK scale: Whisper's is Slaney's": functools.partial(_triangles, htk=True),
-        "this is the HTK scale without areas of one": functools.partial(_triangles, area=False, htk=True),
+        "this is the HTK scale without areas of 1": functools.partial(_triangles, area=False, htk=True),
     },
     "log_mel_spectrogram": {
-        "the logarithm is to the base 10": functools.partial(_log_mel, log=np.log),
-        "values more than 8 below the maximum must be raised to there": functools.partial(_log_mel, range_=np.inf),
+        "use the logarithm to base 10": functools.partial(_log_mel, log=np.log),
+        "values more than 8 below the maximum must be raised to maximum - 8": functools.partial(
+            _log_mel, range_=np.inf
+        ),
         "the last step, (x + 4) / 4, is missing": functools.partial(_log_mel, scaled=False),
         "this is in decibels: leave out the factor 10": functools.partial(
             _log_mel, log=lambda y: 10 * np.log10(y), range_=80.0
@@ -80,15 +82,17 @@ MISTAKES: dict[str, dict[str, Function]] = {
     },
     "median_filter": {
         "this is the mean": lambda x, width: _neighbours(x, width, "reflect", np.mean),
-        "beyond the ends there are zeros: reflect the values": lambda x, n: _neighbours(x, n, "constant", np.median),
-        "the ends are repeated: reflect the values": lambda x, n: _neighbours(x, n, "edge", np.median),
-        "the ends are counted twice: reflect without them": lambda x, n: _neighbours(x, n, "symmetric", np.median),
+        "the ends are padded with zeros: reflect the values": lambda x, n: _neighbours(x, n, "constant", np.median),
+        "the end values are repeated: reflect the values": lambda x, n: _neighbours(x, n, "edge", np.median),
+        "the end values appear twice: reflect without repeating them": lambda x, n: _neighbours(
+            x, n, "symmetric", np.median
+        ),
     },
     "standardise": {
         "the standard deviation is unbiased: divide by the number of tokens": lambda x: (
             (x - x.mean(axis=-2, keepdims=True)) / x.std(axis=-2, ddof=1, keepdims=True)
         ),
-        "each token is standardised: each frame should be": lambda x: (
+        "each token is standardised: standardise each frame": lambda x: (
             (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, keepdims=True)
         ),
     },
@@ -98,12 +102,12 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "steps to the right are missing": lambda x: _path_costs(x, ((1, 0), (1, 1))),
     },
     "backtrace": {
-        "the path runs backwards: turn it around": lambda cost: timing.backtrace(cost)[:, ::-1],
+        "the path runs backwards: reverse it": lambda cost: timing.backtrace(cost)[:, ::-1],
         "rows come first, then columns": lambda cost: timing.backtrace(cost)[::-1],
         "the result is (2, L), not (L, 2)": lambda cost: timing.backtrace(cost).T,
     },
     "dtw": {
-        "the cheapest path is wanted, not the dearest": lambda x: timing.dtw(-x),
+        "find the cheapest path, not the most expensive": lambda x: timing.dtw(-x),
         "rows come first, then columns": lambda x: timing.dtw(x)[::-1],
     },
 }

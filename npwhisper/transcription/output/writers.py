@@ -80,7 +80,9 @@ def format_timestamp(seconds: float, always_include_hours: bool = False, decimal
     '00:00:01,500'
     """
     if not 0 <= seconds < math.inf:
-        raise WriterError(f"a time is a number of seconds from 0 on, got {seconds}: check the segment's start and end")
+        raise WriterError(
+            f"a time must be a number of seconds, 0 or more, got {seconds}: check the segment's start and end"
+        )
     minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     shown_hours = f"{hours:02d}:" if hours or always_include_hours else ""

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="npwhisper corpus",
         usage="npwhisper corpus INPUT [INPUT ...] --output_dir OUT [options]",
-        description="Transcribe many recordings, several at a time. Run it again to continue where it ended.",
+        description="Transcribe many recordings, several at a time. Run it again to continue where it stopped.",
         formatter_class=Help,
     )
     p.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, patterns, .list files; - reads a list")
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--verbose", type=boolean, default=True, help="False: no progress bar")
     add_sound(p.add_argument_group("sound"))
     add_decoding(p.add_argument_group("decoding"))
-    add_fallback(p.add_argument_group("when a text looks unsound"))
+    add_fallback(p.add_argument_group("when to decode a window again"))
     add_guards(p.add_argument_group("silence and hallucinations"))
     add_words(p.add_argument_group("words and subtitles"))
     return p

@@ -25,7 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / FILE, "a+b")  # noqa: SIM115
     except OSError as error:
-        raise CorpusError(f"cannot write into {str(folder)!r} ({error.strerror}): choose another folder") from error
+        raise CorpusError(f"cannot write to {str(folder)!r} ({error.strerror}): choose another folder") from error
     with file:
         if not lock_file(file.fileno()):
             raise CorpusError(f"another process is writing to {str(folder)!r}: wait for it, or choose another folder")

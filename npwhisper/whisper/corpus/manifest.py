@@ -54,7 +54,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
             entries[entry["path"]] = entry
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CorpusError(
-                f"line {number} of {os.fspath(path)!r} is no entry of a manifest: move the file away to start again"
+                f"line {number} of {os.fspath(path)!r} is not a manifest entry: move the file away to start again"
             ) from error
     return entries
 
@@ -84,7 +84,7 @@ class Manifest:
             if self.path.exists():
                 os.truncate(self.path, size)
             reason = error.strerror or str(error)
-            raise CorpusError(f"cannot write {str(self.path)!r} ({reason}): make room, then run again") from error
+            raise CorpusError(f"cannot write {str(self.path)!r} ({reason}): free some space, then run again") from error
         self.entries[entry["path"]] = entry
 
     def finish(self, recordings: Iterable[Recording]) -> None:

@@ -65,7 +65,7 @@ def find_recordings(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]
         found.setdefault(os.path.abspath(path), name)
     for path in found:
         if not os.path.isfile(path):
-            raise CorpusError(f"{path!r} is no file: a corpus consists of files that can be read twice")
+            raise CorpusError(f"{path!r} is not a file: a corpus consists of files that can be read twice")
     times = Counter(name.with_suffix("") for name in found.values())
     recordings = [
         Recording(path, (name if times[name.with_suffix("")] > 1 else name.with_suffix("")).as_posix())

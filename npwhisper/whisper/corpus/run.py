@@ -165,7 +165,7 @@ def _number_of_jobs(n_jobs: int | None) -> int:
     from joblib import effective_n_jobs
 
     if n_jobs is not None and n_jobs < 1:
-        raise CorpusError(f"at least one job must run, got {n_jobs}: use 1")
+        raise CorpusError(f"n_jobs must be at least 1, got {n_jobs}: use 1")
     if n_jobs is None and effective_n_jobs() == 1:
         return get_num_threads()
     return int(effective_n_jobs(n_jobs))
@@ -220,7 +220,7 @@ def _alone(recording: Recording, job: Job) -> Entry:
             return pool.submit(transcribe_recording, recording, job).result()
     except Exception as error:
         found = identity(recording.path) if os.path.exists(recording.path) else {"size": 0, "modified": 0, "sha256": ""}
-        reason = f"the process that transcribed it ended twice ({sentence(error)}): is there enough memory?"
+        reason = f"the process transcribing it died twice ({sentence(error)}): is there enough memory?"
         return {
             "path": recording.path,
             "name": recording.name,

@@ -120,7 +120,7 @@ def test_format_timestamp_rounds_to_even_and_counts_hours(seconds: float, expect
 
 @pytest.mark.parametrize("seconds", [-0.02, float("nan"), float("inf")])
 def test_format_timestamp_refuses_what_is_no_time(seconds: float) -> None:
-    with pytest.raises(WriterError, match="from 0 on"):
+    with pytest.raises(WriterError, match="0 or more, got"):
         format_timestamp(seconds)
 
 

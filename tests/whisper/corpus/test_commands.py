@@ -61,7 +61,7 @@ def test_a_corpus_from_the_command_line(
     ("arguments", "message"),
     [
         (["corpus", "nowhere", "-o", "OUT"], "there is no file or folder 'nowhere'"),
-        (["corpus", "TALKS", "-o", "OUT", "--jobs", "0"], "at least one job must run, got 0"),
+        (["corpus", "TALKS", "-o", "OUT", "--jobs", "0"], "n_jobs must be at least 1, got 0"),
         (["corpus", "TALKS", "-o", "OUT", "--beam_size", "0"], "beam_size"),
         (["report", "nowhere"], "there is no manifest 'nowhere'"),
     ],

@@ -96,10 +96,10 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_threads": 0}, "at least one thread must compute, got 0"),
-        ({"n_jobs": 0}, "at least one job must run, got 0"),
+        ({"num_threads": 0}, "the number of threads must be at least 1, got 0"),
+        ({"n_jobs": 0}, "n_jobs must be at least 1, got 0"),
         ({"language": "xx"}, "unknown language 'xx'"),
-        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"output_format": "pdf"}, "unknown output format"),
     ],
 )
@@ -124,7 +124,7 @@ def test_recordings_that_would_share_a_transcript_are_refused(talks: Path) -> No
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("nowhere", "no file or folder 'nowhere'"), ("*.nothing", "contains no recording"), (os.devnull, "is no file")],
+    [("nowhere", "no file or folder 'nowhere'"), ("*.nothing", "contains no recording"), (os.devnull, "is not a file")],
 )
 def test_inputs_that_hold_nothing_are_refused(given: str, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
@@ -185,7 +185,7 @@ def test_a_torn_manifest_is_read_up_to_the_tear(talks: Path, tmp_path: Path, mod
 @pytest.mark.parametrize("line", [b"[]\n", b"{}\n", b"nonsense\n", b"[" * 9999 + b"\n", b'{"path": []}\n'])
 def test_a_manifest_that_is_none_is_refused(line: bytes, tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_bytes(line)
-    with pytest.raises(CorpusError, match=r"line 1 of .* is no entry of a manifest"):
+    with pytest.raises(CorpusError, match=r"line 1 of .* is not a manifest entry"):
         read_manifest(tmp_path / "manifest.jsonl")
 
 
@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_a_valid_manifest(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CorpusError, match=r"No space left on device\): make room"):
+    with pytest.raises(CorpusError, match=r"No space left on device\): free some space"):
         manifest.add({"path": "b"})
     assert list(read_manifest(manifest.path)) == ["a"]
 
@@ -213,7 +213,7 @@ def test_a_worker_that_dies_costs_only_its_recording(
 ) -> None:
     monkeypatch.setattr("npwhisper.whisper.corpus.run.transcribe_recording", dies_on_b)
     entries = {entry["name"]: entry for entry in run(talks, tmp_path / "out", model, n_jobs=2)}
-    assert entries.pop("b")["error"].startswith("the process that transcribed it ended twice")
+    assert entries.pop("b")["error"].startswith("the process transcribing it died twice")
     assert [entry["status"] for entry in entries.values()] == ["done", "failed", "done", "done"]
 
 
