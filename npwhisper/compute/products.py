@@ -10,6 +10,8 @@ y is the transpose of a layer's weights:
 of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
 with 4 threads and more, below 64 rows: BLAS's own threads (`cores`)
 8-bit weights                            unpacked half a million at a time, multiplied as above, then scaled
+
+These rules are for NumPy's BLAS. `use` puts another product in its place, which then gets the matrices whole.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from npwhisper.compute.threads import (
 from npwhisper.tracing.seam import Array
 
 Matrix: TypeAlias = Any  # an array or an Int8Matrix
+Product: TypeAlias = Callable[[Array, Array], Array]
 
 FEW_ROWS = 32  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
 FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
@@ -44,6 +47,30 @@ FEW_VECTORS = 8  # without AVX-512: up to here matrix times vector is faster tha
 PIECE_OUTPUTS, PIECE_WEIGHTS = 64, 1 << 16  # of such a piece, which every row reads from the cache
 FETCHED = 1 << 19  # weights copied or unpacked at a time: fewer cost more in Python than they save in the cache
 WORTH_SHARING = 1 << 22  # multiplications: below, starting another thread takes longer than it saves
+
+_others: list[Product] = []  # what `use` was given last, if anything
+
+
+def use(product: Product | None) -> None:
+    """Compute every matrix product of the network with `product` from now on, in all threads; None: with NumPy.
+
+    Parameters
+    ----------
+    product : callable or None
+        ``product(x, y)`` returns ``x @ y`` as `numpy.matmul` does: of two arrays, or of stacks of them.
+
+    Examples
+    --------
+    >>> use(lambda x, y: 2 * (x @ y))
+    >>> affine(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32), None)
+    array([[6.]], dtype=float32)
+    >>> use(None)
+    """
+    _others[:] = [] if product is None else [product]
+
+
+def _product(x: Array, y: Array) -> Array:
+    return np.asarray((_others[-1] if _others else np.matmul)(x, y))
 
 
 def matmul(x: Array, y: Array | Int8Transpose) -> Array:
@@ -57,7 +84,7 @@ def matmul(x: Array, y: Array | Int8Transpose) -> Array:
     if y.ndim == 2:
         return inner(x, y.T)
     if x.shape[-2] <= FEW_QUERIES or x.ndim != 4:
-        return np.asarray(x @ np.asarray(y))
+        return _product(x, np.asarray(y))
     return _head_by_head(x, np.asarray(y))
 
 
@@ -80,7 +107,7 @@ def _head_by_head(x: Array, y: Array) -> Array:
 
     def work(piece: tuple[int, slice, slice]) -> None:
         b, h, part = piece
-        result[b, h, part] = x[b, h, part] @ y[b, h]
+        result[b, h, part] = _product(x[b, h, part], y[b, h])
 
     run(work, pieces_of(x))
     return result
@@ -106,7 +133,7 @@ def convolve(windows: Array, weight: Array, bias: Array) -> Array:
 def _convolve(windows: Array, weight: Array, bias: Array) -> Array:
     batch, d_in, length, width = windows.shape
     columns = windows.transpose(0, 1, 3, 2).reshape(batch, d_in * width, length)
-    y: Array = weight.reshape(-1, d_in * width) @ columns
+    y = _product(weight.reshape(-1, d_in * width), columns)
     y += bias[:, None]
     return y
 
@@ -117,7 +144,7 @@ def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
     @functools.wraps(function)
     def call(x: Array, weight: Matrix) -> Array:
         rows, n = math.prod(x.shape[:-1]), len(weight)
-        if is_for_blas(rows, weight.size) and not isinstance(weight, Int8Matrix):
+        if is_for_blas(rows, weight.size) and not isinstance(weight, Int8Matrix) and not _others:
             return by_blas(x, weight)
         is_large = rows * weight.size >= WORTH_SHARING
         size = _outputs_at_a_time(rows, weight, is_large)
@@ -145,7 +172,7 @@ def by_blas(x: Array, weight: Array) -> Array:
 
 def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     n, width = weight.shape
-    if rows >= SMALLEST_BLOCK:
+    if rows >= SMALLEST_BLOCK or (_others and not isinstance(weight, Int8Matrix)):
         return int(n)
     size = n // (2 * pool_threads()) + 1 if is_large else n
     is_fetched = are_few(rows) or are_vectors(rows) or weight.dtype == np.int8
@@ -164,6 +191,8 @@ def inner(x: Array, weight: Matrix) -> Array:
 
 def _inner(x: Array, weight: Array) -> Array:
     rows = math.prod(x.shape[:-1])
+    if _others:
+        return _product(x, weight.T)
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.asarray(np.vecdot(weight, x[..., None, :]))
     if are_vectors(rows):
@@ -172,13 +201,13 @@ def _inner(x: Array, weight: Array) -> Array:
 
 
 def are_few(rows: int) -> bool:
-    """Whether so many rows are multiplied piece by piece; a single one is a matter of dot products."""
-    return 1 < rows <= FEW_ROWS
+    """Whether BLAS multiplies so many rows piece by piece; a single one is a matter of dot products."""
+    return 1 < rows <= FEW_ROWS and not _others
 
 
 def are_vectors(rows: int) -> bool:
     """Whether so many rows are multiplied as vectors: few, and no code for small products in BLAS."""
-    return 1 < rows <= FEW_VECTORS and not has_small_products()
+    return are_few(rows) and rows <= FEW_VECTORS and not has_small_products()
 
 
 def as_vectors(x: Array, weight: Array) -> Array:
