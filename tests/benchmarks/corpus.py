@@ -3,16 +3,17 @@
     python tests/benchmarks/corpus.py same       200 recordings: 1 and 2 jobs, Dask, Ray and single calls agree
     python tests/benchmarks/corpus.py kill       killed at five moments and continued: the same manifest and files
     python tests/benchmarks/corpus.py memory     proportional memory of 1 and of 4 processes
-    python tests/benchmarks/corpus.py speed      more and more jobs of one thread, and one job of all threads
+    python tests/benchmarks/corpus.py speed      throughput by jobs, beside one process of threads and faster-whisper
 
-Options: ``--count 200 --hours 3 --seconds 20 --model NAME --jobs 1 2 4 --threads 16 --turns 3``. Models of random
-weights need no download: ``--model random`` is the smallest, ``random-tiny`` and ``random-base`` have official sizes.
+Options: ``--help``; `corpus_speed.py` says what is measured. Models of random weights need no download: ``--model
+random`` is the smallest, ``random-tiny`` and ``random-base`` have official sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -25,9 +26,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests/support")]
+sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in (".", "tests/benchmarks", "tests/support")]
 
 import cases
+import corpus_speed
 import numpy as np
 import soundfile
 import talkers
@@ -206,45 +208,36 @@ def watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
 
 
 def speed(folder: Path, talks: Path, given: argparse.Namespace) -> None:
-    """Seconds of more and more jobs of one thread each, and of one job of many threads; `turns` rounds, in turn."""
-    shared_weights(given.model, folder / "cache")
-    ways = [(jobs, 1) for jobs in given.jobs] + [(1, threads) for threads in given.threads]
-    seconds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
-    for turn in range(given.turns):
-        for jobs, threads in ways:
-            out = folder / f"{jobs} jobs {threads} threads {turn}"
-            begin = time.perf_counter()
-            subprocess.run(
-                [*command(talks, out, given.model, jobs), "--threads", str(threads)], check=True, capture_output=True
-            )
-            seconds[jobs, threads].append(time.perf_counter() - begin)
-            print(f"round {turn}: {jobs} x {threads}: {seconds[jobs, threads][-1]:.2f} s", flush=True)
-    one, audio = float(np.median(seconds[ways[0]])), length_of(talks)
-    for (jobs, threads), found in seconds.items():
-        middle = float(np.median(found))
-        ends = f"{min(found):.1f} to {max(found):.1f}"
-        factors = f"{one / middle:.2f} times the first, real-time factor {middle / audio:.4f}"
-        print(f"{jobs} jobs of {threads} threads: {middle:.1f} s ({ends}), {factors}", flush=True)
+    """Throughput of more and more jobs, of one process of many threads, and of faster-whisper."""
+    has_peer = importlib.util.find_spec("faster_whisper") is not None and Path(given.model, "model.bin").is_file()
+    result = corpus_speed.speed(folder, talks, given, has_peer)
+    print(corpus_speed.table(result), flush=True)
 
 
-def length_of(talks: Path) -> float:
-    """Seconds of audio."""
-    return sum(soundfile.info(path).duration for path in talks.rglob("*.flac"))
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description="Try a corpus.")
+    p.add_argument("what", choices=("same", "kill", "memory", "speed"))
+    p.add_argument("--count", type=int, default=200, help="recordings, of 1 s to 5 min")
+    p.add_argument("--hours", type=float, default=0.0, help="of the longest recording")
+    p.add_argument("--model", default="tiny.en")
+    p.add_argument("--seconds", type=float, help="only recordings of this length; speed: 60 unless given")
+    p.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="speed: jobs of one thread")
+    p.add_argument("--threads", type=int, nargs="*", default=[], help="speed: also one job of so many threads")
+    p.add_argument("--each", type=int, default=6, help="speed: recordings for each job")
+    p.add_argument("--minutes", type=float, default=5.0, help="speed: no round begins that would end later")
+    p.add_argument("--out", help="speed: a JSON file for all rounds")
+    p.add_argument("--table", help="speed: only print the table of such a file")
+    return p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Try a corpus.")
-    parser.add_argument("what", choices=("same", "kill", "memory", "speed"))
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--hours", type=float, default=0.0, help="of the longest recording")
-    parser.add_argument("--model", default="tiny.en")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--threads", type=int, nargs="*", default=[], help="speed: also one job of so many threads")
-    parser.add_argument("--turns", type=int, default=3, help="speed: rounds")
-    parser.add_argument("--seconds", type=float, help="only recordings of this length; speed: 20 unless given")
-    given = parser.parse_args()
+    given = parser().parse_args()
+    if given.table:
+        print(corpus_speed.table_of(given.table))
+        return
     if given.what == "speed":
-        given.seconds = given.seconds or 20.0
+        given.seconds = given.seconds or 60.0
+        given.count = given.each
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "talks").mkdir()
