@@ -50,7 +50,7 @@ def draw(scope, indent=0):
     for name, part in scope.items():
         if isinstance(part, dict) and all(not isinstance(value, dict) for value in part.values()):
             print(
-                f"{'  ' * indent}{name:22}",
+                f"{'  ' * indent + name:24}",
                 "  ".join(f"{key} {array.shape}" for key, array in sorted(part.items())[::-1]),
             )
         elif isinstance(part, dict):
@@ -59,7 +59,7 @@ def draw(scope, indent=0):
             if name == "blocks":
                 print(f"{'  ' * (indent + 1)}... {len(part)} such blocks")
         else:
-            print(f"{'  ' * indent}{name:22} {part.shape}")
+            print(f"{'  ' * indent + name:24} {part.shape}")
 
 
 draw(model.scope)

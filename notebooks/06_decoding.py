@@ -315,18 +315,18 @@ with npwhisper.trace("decoder.logits", *rules) as acts:
     result = model.decode(mel)
 
 best_raw, best_allowed = [], []
-print(f"{'step':>4}  {'wanted':>18}  {'said':>18}   forbidden tokens")
+print("step              wanted                said   tokens forbidden by these rules, in order")
 for i, raw in enumerate(acts.all("decoder.logits")):
     before, log = raw[0, -1], []
     for rule in rules:
         after = acts.all(rule)[i][0]
-        log.append(f"{rule} {np.isfinite(before).sum() - np.isfinite(after).sum()}")
+        log.append(f"{np.isfinite(before).sum() - np.isfinite(after).sum():8}")
         before = after
     best_raw.append(int(raw[0, -1].argmax()))
     best_allowed.append(int(before.argmax()))
     mark = " " if best_raw[-1] == best_allowed[-1] else "*"
     print(
-        f"{i:4}  {words(best_raw[-1:])[0]:>18} {mark}{words(best_allowed[-1:])[0]:>18}   {', '.join(log)}"
+        f"{i:4}  {words(best_raw[-1:])[0]:>18} {mark}{words(best_allowed[-1:])[0]:>18} {''.join(log)}"
     )
 assert [token for token in best_allowed if token != tokenizer.eot] == result.tokens
 

@@ -3,6 +3,7 @@
     python notebooks/build.py                  execute all and write the .ipynb files
     python notebooks/build.py 03 a2            only those whose names begin so
     python notebooks/build.py --check          execute all from a clean kernel, write nothing
+    python notebooks/build.py --repository OWNER/NAME     execute nothing, write a badge that opens each .ipynb in Colab
 
 Needs the extra `notebooks`. Each runs in an empty folder, with the npwhisper that is installed. A notebook that raises,
 warns, writes to stderr or takes over two minutes is an error; so is an .ipynb whose cells are not those of its .py.
@@ -27,6 +28,11 @@ from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 LONGEST = 240  # seconds, on a machine that does other things too
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})\n\n"
+)
+COLAB = "https://colab.research.google.com/github/{repository}/blob/{branch}/{notebook}"
+IS_BADGE = re.compile(r"\A\[!\[Open in Colab\]\(\S+\)\]\(\S+\)\n\n")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -212,31 +218,85 @@ def in_step(path: Path) -> bool:
     if not beside.exists():
         return False
     found = json.loads(beside.read_text(encoding="utf-8"))["cells"]
-    theirs = [Cell(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in found]
+    texts = ["".join(cell["source"]) for cell in found]
+    theirs = [
+        Cell(cell["cell_type"], IS_BADGE.sub("", text), cell["metadata"])
+        for cell, text in zip(found, texts, strict=True)
+    ]
     return theirs == written(path.read_text(encoding="utf-8"))
 
 
-def main() -> int:
+def is_numbered(path: Path) -> bool:
+    """Whether the code cells of the .ipynb beside a .py are numbered 1, 2, ... without a gap."""
+    found = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    counts = [cell["execution_count"] for cell in found if cell["cell_type"] == "code"]
+    return counts == list(range(1, len(counts) + 1))
+
+
+def badge_of(beside: Path) -> str:
+    """The badge with which an .ipynb begins, or nothing."""
+    if not beside.exists():
+        return ""
+    first = json.loads(beside.read_text(encoding="utf-8"))["cells"][0]
+    found = IS_BADGE.match("".join(first["source"]))
+    return found[0] if found else ""
+
+
+def with_badge(notebook: Any, badge: str) -> Any:
+    """The notebook, beginning with this badge in the place of any other."""
+    first = notebook["cells"][0]
+    first["source"] = badge + IS_BADGE.sub("", "".join(first["source"]))
+    return notebook
+
+
+def write_badge(path: Path, repository: str, branch: str) -> None:
+    """Let the .ipynb beside a .py begin with a badge that opens it in Colab."""
+    import nbformat
+
+    beside = path.with_suffix(".ipynb")
+    notebook = nbformat.read(beside, as_version=4)
+    place = beside.relative_to(FOLDER.parent).as_posix()
+    address = COLAB.format(repository=repository, branch=branch, notebook=place)
+    text = nbformat.writes(with_badge(notebook, BADGE.format(address=address))) + "\n"
+    beside.write_text(text, encoding="utf-8")
+
+
+def make(path: Path, is_check: bool) -> str:
+    """Execute a notebook, and write its .ipynb or compare with it: a line that says so."""
+    beside = path.with_suffix(".ipynb")
+    notebook, seconds = execute(path)
+    if not is_check:
+        beside.write_text(dumped(with_badge(notebook, badge_of(beside))), encoding="utf-8")
+    elif not (in_step(path) and is_numbered(path)):
+        raise RuntimeError(
+            f"the .ipynb is not what the .py says: python notebooks/build.py {path.stem}"
+        )
+    return f"{path.stem}: {seconds:.1f} s, {beside.stat().st_size // 1000} kB"
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Execute the notebooks and write their .ipynb files."
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--repository", metavar="OWNER/NAME", help="on GitHub: only write badges")
+    parser.add_argument("--branch", default="main", help="of the repository (main)")
     parser.add_argument("names", nargs="*", help="beginnings of names; by default all")
     arguments = parser.parse_args()
+    if arguments.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.repository):
+        parser.error(f"--repository {arguments.repository}: give OWNER/NAME, as on GitHub")
+    return arguments
+
+
+def main() -> int:
+    arguments = parsed()
     failed = 0
     for path in sources(*arguments.names):
+        if arguments.repository:
+            write_badge(path, arguments.repository, arguments.branch)
+            continue
         try:
-            notebook, seconds = execute(path)
-            if arguments.check and not in_step(path):
-                raise RuntimeError(
-                    f"the .ipynb is not what the .py says: python notebooks/build.py {path.stem}"
-                )
-            if not arguments.check:
-                path.with_suffix(".ipynb").write_text(dumped(notebook), encoding="utf-8")
-            print(
-                f"{path.stem}: {seconds:.1f} s, {path.with_suffix('.ipynb').stat().st_size // 1000} kB",
-                flush=True,
-            )
+            print(make(path, arguments.check), flush=True)
         except Exception as error:
             failed += 1
             print(f"{path.stem}: FAILED\n{error}", flush=True)

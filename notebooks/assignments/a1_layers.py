@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Assignment 1 · Layers
 #
-# You write the layers of which Whisper consists, as functions of an input and its weights. Read
-# notebook 02 first.
+# In this assignment you write the layers Whisper is built from, each as a function of an input
+# and its weights. Read notebook 02 first.
 #
-# **How it works** · Each task is a function with an empty body: write it, run the cell, and read
-# what `check` says. It compares your function with what PyTorch computes, and often knows which
-# mistake it was. Arrays are float32 and must not be changed in place. You may use NumPy, and the
-# functions that you have written before. When all is right, the last cell lets your functions
-# recognise real speech. Hand in this notebook. 8 tasks, 14 points.
+# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
+# what `check` reports: it compares your function with PyTorch's results and often names the
+# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
+# nothing ready-made that solves the task) and the functions you have already written. Once
+# everything is right, the last cell transcribes real speech with your functions. Hand in this
+# notebook. 8 tasks, 14 points.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -33,7 +34,7 @@ from npwhisper import check, swap
 #
 # $$ y_o = b_o + \sum_i W_{oi}\, x_i $$
 #
-# `w` is a dict with `w["weight"]` and perhaps `w["bias"]`: Whisper's key projections have none.
+# `w` is a dict with `w["weight"]` and sometimes `w["bias"]`: Whisper's key projections have none.
 # `x` may have any number of axes before the last.
 
 
@@ -48,7 +49,7 @@ check(linear)
 # %% [markdown]
 # ## 2. `embedding` (1 point)
 #
-# Look up a row of the table for every token. NumPy can do that in one indexing.
+# Look up one row of the table for each token. In NumPy, one indexing expression does it.
 
 
 # %%
@@ -64,8 +65,8 @@ check(embedding)
 #
 # $$ \mathrm{gelu}(x) = \frac{x}{2} \left(1 + \mathrm{erf} \frac{x}{\sqrt 2}\right) $$
 #
-# The exact one. `scipy.special.erf` works on arrays; `math.erf` only on single numbers
-# (`np.vectorize` helps). Mind the type of the result.
+# Use this exact form, not the tanh approximation. `scipy.special.erf` takes arrays; `math.erf`
+# takes single numbers only (`np.vectorize` helps). Check the dtype of your result.
 
 
 # %%
@@ -81,8 +82,8 @@ check(gelu)
 #
 # $$ y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \, w + b $$
 #
-# Mean and variance of the D features of each position; the variance divides by D; epsilon stands
-# inside the root.
+# The mean $\mu$ and the variance $\sigma^2$ are taken over the D features of each position. The
+# variance divides by D, and $\varepsilon$ is inside the square root.
 
 
 # %%
@@ -98,7 +99,8 @@ check(layer_norm)
 #
 # $$ y_i = \frac{e^{x_i}}{\sum_j e^{x_j}} $$
 #
-# It must also work for x = 1000. What may you subtract from all x without changing the result?
+# It must also work for $x = 1000$. What can you subtract from every $x_i$ without changing the
+# result?
 
 
 # %%
@@ -112,8 +114,8 @@ check(softmax)
 # %% [markdown]
 # ## 6. `log_softmax` (1 point)
 #
-# The logarithm of softmax. Taking `np.log` of your softmax gives minus infinity where a
-# probability is too small for float32: write it without ever leaving the logarithms.
+# The logarithm of softmax. Taking `np.log` of your softmax gives minus infinity wherever a
+# probability is too small for float32, so stay in log space throughout.
 
 
 # %%
@@ -129,8 +131,8 @@ check(log_softmax)
 #
 # $$ y_{o,t} = b_o + \sum_i \sum_{j=0}^{2} W_{oij}\, x_{i,\,s t + j - 1} $$
 #
-# with stride s. Frames beyond both ends are zeros. Loops over the three taps are fine; loops over
-# frames are too slow for the last cell.
+# where $s$ is the stride. Frames beyond either end are zero. A loop over the three taps is fine;
+# a loop over the frames is too slow for the last cell.
 
 
 # %%
@@ -144,9 +146,10 @@ check(conv1d)
 # %% [markdown]
 # ## 8. `sinusoids` (2 points)
 #
-# The encoder's table of positions. With $h = $ channels / 2 and rates $r_i = 10000^{-i / (h - 1)}$,
-# where $i$ is 0 to $h - 1$, row t holds $\sin(t\, r_0), \dots, \sin(t\, r_{h-1})$ and then
-# $\cos(t\, r_0), \dots, \cos(t\, r_{h-1})$: first all sines, then all cosines.
+# The encoder's table of positions. Let $h$ be half the number of channels, and let the rates be
+# $r_i = 10000^{-i / (h - 1)}$ for $i$ from 0 to $h - 1$. Row $t$ holds $\sin(t\, r_0), \dots,
+# \sin(t\, r_{h-1})$, followed by $\cos(t\, r_0), \dots, \cos(t\, r_{h-1})$: all sines first, then
+# all cosines.
 
 
 # %%
@@ -160,15 +163,15 @@ check(sinusoids)
 # %% [markdown]
 # ## Your layers, at work
 #
-# `swap` puts your functions in the place of the library's; everything in between stays. If all
-# checks pass, the recording is recognised by your own layers.
+# `swap` puts your functions in place of the library's and leaves everything else as it is. If
+# every check passes, your own layers transcribe the recording.
 
 # %%
 mine = [linear, embedding, gelu, layer_norm, softmax, conv1d]
 if all(check(function) for function in [*mine, log_softmax, sinusoids]):
     with swap({function.__name__: function for function in mine}) as calls:
         result = npwhisper.transcribe(npwhisper.example())
-    print(f"your layers were called {sum(calls.values())} times, and heard: {result['text']}")
+    print(f"your layers were called {sum(calls.values())} times and transcribed: {result['text']}")
     assert result["text"] == npwhisper.transcribe(npwhisper.example())["text"]
 else:
     print("Some functions are not right yet.")
@@ -176,5 +179,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# How many seconds do your layers need, and how many the library's? Where is the time lost? Look with
-# `with npwhisper.profile() as p: ...`, and then at `p`.
+# How many seconds do your layers take, and how many do the library's? Where does the time go?
+# Find out with `with npwhisper.profile() as p: ...`, then look at `p`.

@@ -1,15 +1,16 @@
 # %% [markdown]
 # # Assignment 2 · Attention
 #
-# You write attention, from scores to heads, and then the blocks and the encoder that are made of
-# it. Read the notebooks 03 and 05 first. The layers of assignment 1 may be taken from the library:
-# `layers.linear` and so on.
+# In this assignment you write attention, from scores to heads, and then the blocks and the
+# encoder built from it. Read notebooks 03 and 05 first. You may take the layers of assignment 1
+# from the library: `layers.linear` and so on.
 #
-# **How it works** · Each task is a function with an empty body: write it, run the cell, and read
-# what `check` says. It compares your function with what PyTorch computes, and often knows which
-# mistake it was. Arrays are float32 and must not be changed in place. You may use NumPy, and the
-# functions that you have written before. When all is right, the last cell lets your functions
-# recognise real speech. Hand in this notebook. 11 tasks, 20 points.
+# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
+# what `check` reports: it compares your function with PyTorch's results and often names the
+# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
+# nothing ready-made that solves the task) and the functions you have already written. Once
+# everything is right, the last cell transcribes real speech with your functions. Hand in this
+# notebook. 11 tasks, 20 points.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -33,8 +34,8 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `split_heads` (1 point)
 #
-# Cut the features into heads: head h gets the features h K to (h + 1) K. Then put the heads before
-# the positions.
+# Split the features into heads: head $h$ gets features $hK$ to $(h + 1)K - 1$. Then move the head
+# axis in front of the position axis.
 
 
 # %%
@@ -48,7 +49,7 @@ check(split_heads)
 # %% [markdown]
 # ## 2. `merge_heads` (1 point)
 #
-# The way back.
+# The inverse of `split_heads`.
 
 
 # %%
@@ -62,9 +63,9 @@ check(merge_heads)
 # %% [markdown]
 # ## 3. `causal_mask` (2 points)
 #
-# 0 where a query may look at a key, minus infinity where not. The queries are the *last*
-# positions: query i is position n_key - n_query + i, and may look at itself and everything before.
-# (Try 2 queries and 5 keys on paper.)
+# 0 where a query may look at a key, minus infinity where it may not. The queries are the *last*
+# positions: query $i$ is at position `n_key - n_query + i` and may look at itself and everything
+# before it. (Draw the mask for 2 queries and 5 keys on paper.)
 
 
 # %%
@@ -78,8 +79,9 @@ check(causal_mask)
 # %% [markdown]
 # ## 4. `scores` (2 points)
 #
-# The inner product of every query with every key, divided by $\sqrt K$. Beware of `np.sqrt` of an
-# integer: it is a float64 and makes the result one. `math.sqrt` or `** -0.5` is not.
+# The inner product of every query with every key, divided by $\sqrt K$. Beware: `np.sqrt` of an
+# integer is a float64 and makes the result float64; `math.sqrt` and `** -0.5` give Python floats,
+# which do not.
 
 
 # %%
@@ -93,8 +95,8 @@ check(scores)
 # %% [markdown]
 # ## 5. `attend` (2 points)
 #
-# Scores, plus the mask if there is one, softmax over the keys (`layers.softmax`), and the mean of
-# the values with these weights.
+# Compute the scores, add the mask if there is one, take the softmax over the keys
+# (`layers.softmax`), and average the values with these weights.
 
 
 # %%
@@ -108,12 +110,13 @@ check(attend)
 # %% [markdown]
 # ## 6. `self_attention` (3 points)
 #
-# Queries, keys and values are `layers.linear` of x with `w["query"]`, `w["key"]` and `w["value"]`,
-# in heads. Attend, merge the heads, and `layers.linear` with `w["out"]`.
+# Queries, keys and values are `layers.linear` of x with `w["query"]`, `w["key"]` and
+# `w["value"]`, each split into heads. Attend, merge the heads, and apply `layers.linear` with
+# `w["out"]`.
 #
-# In the encoder there is no cache and no mask. In the decoder there is a `cache`: `k, v =
-# cache.append(k, v)` stores the new keys and values and gives all so far; then a causal mask is
-# needed, for which the number of queries and of keys count.
+# The encoder has neither a cache nor a mask. The decoder passes a `cache`: `k, v =
+# cache.append(k, v)` stores the new keys and values and returns all of them so far. Then a causal
+# mask is needed, and its size follows from the numbers of queries and keys.
 
 
 # %%
@@ -127,12 +130,12 @@ check(self_attention)
 # %% [markdown]
 # ## 7. `cross_attention` (3 points)
 #
-# The queries come from x, the keys and values of the recording are given, in heads already. No
-# mask: all of the recording may be looked at.
+# The queries come from x. The keys and values of the recording are given, already split into
+# heads. There is no mask: every query may look at the whole recording.
 #
-# B may be a multiple of A: then A recordings are shared by B / A rows each, in their order (row 0
-# and 1 look at recording 0, if there are two each). Repeating the keys and values with `np.repeat`
-# is right; doing without is an art.
+# B may be a multiple of A. Then B / A consecutive rows share each recording (with two rows per
+# recording, rows 0 and 1 look at recording 0). Repeating keys and values with `np.repeat` is
+# correct; doing without the copies is more elegant.
 
 
 # %%
@@ -160,8 +163,9 @@ check(mlp)
 # %% [markdown]
 # ## 9. `encoder_block` (1 point)
 #
-# Add to x what self-attention (`w["attn"]`) makes of the layer norm (`w["attn_ln"]`) of x; then
-# add what the mlp (`w["mlp"]`) makes of the layer norm (`w["mlp_ln"]`) of that.
+# Apply the layer norm `w["attn_ln"]` to x, then self-attention with `w["attn"]`, and add the
+# result to x. Apply the layer norm `w["mlp_ln"]` to that, then the mlp with `w["mlp"]`, and add
+# again.
 
 
 # %%
@@ -175,8 +179,9 @@ check(encoder_block)
 # %% [markdown]
 # ## 10. `decoder_block` (2 points)
 #
-# The same with cross-attention (`w["cross_attn"]`, after `w["cross_attn_ln"]`) between
-# self-attention and mlp. Self-attention gets `cache.text`, cross-attention `cache.audio`.
+# Like the encoder block, with cross-attention (`w["cross_attn_ln"]`, then `w["cross_attn"]`)
+# between self-attention and the mlp. Self-attention gets `cache.text`, cross-attention gets
+# `cache.audio`.
 
 
 # %%
@@ -190,9 +195,9 @@ check(decoder_block)
 # %% [markdown]
 # ## 11. `encoder` (2 points)
 #
-# Convolution with `w["conv1"]`, GELU, convolution with `w["conv2"]` and stride 2, GELU. Then
-# features last; add `w["positional_embedding"]`; all blocks of `w["blocks"]` (a dict, in order);
-# layer norm with `w["ln_post"]`.
+# Convolve with `w["conv1"]`, apply GELU, convolve with `w["conv2"]` and stride 2, apply GELU.
+# Move the features to the last axis and add `w["positional_embedding"]`. Then apply every block
+# of `w["blocks"]` (a dict, in order) and the layer norm `w["ln_post"]`.
 
 
 # %%
@@ -205,6 +210,9 @@ check(encoder)
 
 # %% [markdown]
 # ## Your attention, at work
+#
+# `swap` puts your functions in place of the library's. If every check passes, your own attention
+# transcribes the recording.
 
 # %%
 parts = [split_heads, merge_heads, causal_mask, scores, attend, self_attention, cross_attention]
@@ -212,7 +220,7 @@ mine = [*parts, mlp, encoder_block, decoder_block, encoder]
 if all(check(function) for function in mine):
     with swap({function.__name__: function for function in mine}):
         result = npwhisper.transcribe(npwhisper.example())
-    print(f"your attention heard: {result['text']}")
+    print(f"your attention transcribed: {result['text']}")
     assert result["text"] == npwhisper.transcribe(npwhisper.example())["text"]
 else:
     print("Some functions are not right yet.")
@@ -220,5 +228,6 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# With `npwhisper.trace("decoder.blocks.*.cross_attn.softmax")` around your own network, draw where
-# each word looks (notebook 03 shows how). Does your encoder's attention look like the library's?
+# Wrap `npwhisper.trace("decoder.blocks.*.cross_attn.softmax")` around your own network and plot
+# where each word looks (notebook 03 shows how). Does your encoder's attention look like the
+# library's?

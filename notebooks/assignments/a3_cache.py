@@ -1,15 +1,16 @@
 # %% [markdown]
 # # Assignment 3 · The KV cache
 #
-# You write the memory of the decoder, and then the decoder that uses it. Read notebook 04 first.
-# Layers and blocks may be taken from the library: `layers.linear`, `model.decoder_block` and so
-# on.
+# In this assignment you write the decoder's memory, and then the decoder that uses it. Read
+# notebook 04 first. You may take layers and blocks from the library: `layers.linear`,
+# `model.decoder_block` and so on.
 #
-# **How it works** · Each task is a function with an empty body: write it, run the cell, and read
-# what `check` says. It compares your function with what PyTorch computes, and often knows which
-# mistake it was. Arrays are float32 and must not be changed in place. You may use NumPy, and the
-# functions that you have written before. When all is right, the last cell lets your functions
-# recognise real speech. Hand in this notebook. 5 tasks, 11 points.
+# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
+# what `check` reports: it compares your function with PyTorch's results and often names the
+# mistake. Arrays are float32; change nothing but the cache. You may use NumPy, SciPy (but nothing
+# ready-made that solves the task) and the functions you have already written. Once everything is
+# right, the last cell transcribes real speech with your functions. Hand in this notebook. 5
+# tasks, 11 points.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -33,10 +34,10 @@ from npwhisper.model.cache import BlockCache, Cache, KeyValues
 # %% [markdown]
 # ## 1. `append` (2 points)
 #
-# `cache` is a `KeyValues`: `cache.k` and `cache.v` are arrays (B, H, capacity, K), of which the
-# first `cache.length` positions are filled. Write the new keys and values behind them, move
-# `cache.length` on, and return all keys and values so far. Views, no copies: `cache.k[:, :,
-# :length]`.
+# `cache` is a `KeyValues`: `cache.k` and `cache.v` are arrays (B, H, capacity, K) whose first
+# `cache.length` positions are filled. Write the new keys and values after those, increase
+# `cache.length`, and return all keys and values so far, as views rather than copies: `cache.k[:,
+# :, :length]`.
 
 
 # %%
@@ -50,12 +51,12 @@ check(append)
 # %% [markdown]
 # ## 2. `reorder` (2 points)
 #
-# Beams have changed places: from now on row i must hold what row `parents[i]` held. A row may be
-# needed twice, or not at all. Beware of overwriting a row that is still needed.
+# Beam search has reordered its beams: from now on row i must hold what row `parents[i]` held. A
+# row may be needed twice, or not at all. Do not overwrite a row that is still needed.
 #
-# If there are more or fewer parents than rows, the cache needs new arrays of that many rows:
-# `KeyValues.empty(n, n_head, capacity, width)` makes some, and `cache.k` and `cache.v` may be
-# replaced. The length stays.
+# If there are more or fewer parents than rows, the cache needs new arrays with that many rows:
+# `KeyValues.empty(n, n_head, capacity, width)` creates some, and you may replace `cache.k` and
+# `cache.v`. The length stays the same.
 
 
 # %%
@@ -69,13 +70,14 @@ check(reorder)
 # %% [markdown]
 # ## 3. `start_cache` (3 points)
 #
-# The keys and values of the recording, computed once for each block of the decoder. `w` are the
-# decoder's weights; for each `block` of `w["blocks"].values()` the keys are
-# `layers.linear(audio_features, block["cross_attn"]["key"])` in heads (`layers.split_heads`), and
-# the values likewise.
+# The keys and values of the recording, computed once for each decoder block. `w` holds the
+# decoder's weights. For each `block` in `w["blocks"].values()`, the keys are
+# `layers.linear(audio_features, block["cross_attn"]["key"])`, split into heads with
+# `layers.split_heads`; the values likewise.
 #
-# Return `Cache(blocks)` with a tuple of `BlockCache(text, audio)`: the text is an empty
-# `KeyValues` with room for `capacity` positions, and `audio` the pair of keys and values.
+# Return `Cache(blocks)`, where `blocks` is a tuple of `BlockCache(text, audio)`: `text` is an
+# empty `KeyValues` with room for `capacity` positions, and `audio` is the pair of keys and
+# values.
 
 
 # %%
@@ -89,7 +91,7 @@ check(start_cache)
 # %% [markdown]
 # ## 4. `logits` (1 point)
 #
-# The inner product of every position with the embedding of every token.
+# The inner product of every position with every token's embedding.
 
 
 # %%
@@ -103,13 +105,12 @@ check(logits)
 # %% [markdown]
 # ## 5. `decoder` (3 points)
 #
-# 1. `layers.embedding` of the tokens with `w["token_embedding"]`, plus the rows of
-#    `w["positional_embedding"]` that belong to their positions. The first new token stands behind
-#    all that the cache has seen: at `cache.length`.
-# 2. `model.decoder_block` for each block of `w["blocks"].values()`, with its `cache.blocks[i]`.
-# 3. Only at the positions `at`, if it is given (a list of indices; the rest is not needed): layer
-#    norm with `w["ln"]`, and your `logits` with the table of tokens,
-#    `w["token_embedding"]["weight"]`.
+# 1. Embed the tokens (`layers.embedding` with `w["token_embedding"]`) and add the rows of
+#    `w["positional_embedding"]` for their positions. The first new token follows everything the
+#    cache has seen, so it is at position `cache.length`.
+# 2. Apply `model.decoder_block` for each block of `w["blocks"].values()`, with `cache.blocks[i]`.
+# 3. If `at` (a list of indices) is given, keep only those positions. Apply the layer norm
+#    `w["ln"]`, then your `logits` with the table of tokens, `w["token_embedding"]["weight"]`.
 
 
 # %%
@@ -123,8 +124,8 @@ check(decoder)
 # %% [markdown]
 # ## Your cache, at work
 #
-# Two recognitions with your functions: a greedy loop of our own, that feeds the decoder one token
-# at a time; and the library's beam search, in which the rows change places.
+# Your functions transcribe the recording twice: in a greedy loop written here, which feeds the
+# decoder one token at a time, and in the library's beam search, which reorders the rows.
 
 
 # %%
@@ -158,5 +159,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# How long does a step take after 10, 100 and 200 tokens, with your cache and without? Draw it, as
-# in notebook 04.
+# How long does a step take after 10, 100 and 200 tokens, with your cache and without it? Plot it,
+# as in notebook 04.

@@ -1,17 +1,19 @@
 # %% [markdown]
 # # Assignment 4 · Search
 #
-# You write greedy search, beam search and the rules that forbid tokens. Read notebook 06 first.
+# In this assignment you write greedy search, beam search and the rules that forbid tokens. Read
+# notebook 06 first.
 #
-# A search is given `step(tokens, parents)`, which returns the log-probabilities (B, V) of the next
-# token for every row of tokens (B, T). `parents[i]` tells which row of the *previous* call row i
-# goes on from, so that a cache can follow; on the first call it is `None`.
+# A search is given `step(tokens, parents)`, which returns the log-probabilities (B, V) of the
+# next token for every row of tokens (B, T). `parents[i]` is the row of the *previous* call that
+# row i continues, so that a cache can follow; on the first call `parents` is `None`.
 #
-# **How it works** · Each task is a function with an empty body: write it, run the cell, and read
-# what `check` says. It compares your function with what PyTorch computes, and often knows which
-# mistake it was. Arrays are float32 and must not be changed in place. You may use NumPy, and the
-# functions that you have written before. When all is right, the last cell lets your functions
-# recognise real speech. Hand in this notebook. 9 tasks, 18 points.
+# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
+# what `check` reports: it compares your function with PyTorch's results and often names the
+# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
+# nothing ready-made that solves the task) and the functions you have already written. Once
+# everything is right, the last cell transcribes real speech with your functions. Hand in this
+# notebook. 9 tasks, 18 points.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -37,11 +39,12 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `greedy_search` (2 points)
 #
-# Take the best token at every step, until it is `eot` or there are `max_tokens` new ones. The rows
-# are independent of each other: one may end before another, and gains nothing more from then on.
+# Take the most probable token at every step until it is `eot` or there are `max_tokens` new
+# tokens. The rows are independent: one may end before another, and a row that has ended stays as
+# it is.
 #
 # `Hypothesis(tokens, sum_logprob)` holds the *new* tokens, without `eot`, as a list of int, and
-# the sum of the log-probabilities of all tokens that were taken, that of `eot` included.
+# the sum of the log-probabilities of all tokens taken, including `eot`.
 
 
 # %%
@@ -55,21 +58,21 @@ check(greedy_search)
 # %% [markdown]
 # ## 2. `beam_search` (5 points)
 #
-# For each row of `tokens` keep the `beam_size` best unfinished continuations. At each step, the
-# candidates are all continuations of all of them, by sum of log-probabilities. Go through them
-# from the best on:
+# For each row of `tokens`, keep the `beam_size` best unfinished continuations. At each step the
+# candidates are all continuations of all of them. Go through the candidates in order of
+# decreasing total log-probability:
 #
-# - one that ends in `eot` goes to the pool of the finished ones;
+# - a candidate that ends in `eot` goes into the pool of finished hypotheses;
 # - any other becomes one of the new `beam_size` beams;
-# - stop when there are `beam_size` beams (whatever ends further down is too bad to be looked at).
+# - stop once there are `beam_size` beams (candidates further down are not considered).
 #
-# The search of a row is over when its pool holds `round(beam_size * patience)`: take no more than
-# that. If the steps run out before, fill the pool up to `beam_size` with unfinished beams, the
-# best first.
+# The search of a row ends when its pool holds `round(beam_size * patience)` hypotheses; keep no
+# more than that. If the steps run out first, fill the pool up to `beam_size` with unfinished
+# beams, the best first.
 #
-# All beams of all rows go through `step` together, and all rows must take part until the last one
-# is done: a row that is over just keeps pace. On the first call each row is there once; on later
-# calls `parents` counts through the rows of all beams.
+# All beams of all rows go through `step` together, and all rows take part until the last one is
+# done: the beams of a finished row are simply carried along. On the first call each row occurs
+# once; on later calls `parents` indexes the rows of all beams.
 
 
 # %%
@@ -83,8 +86,8 @@ check(beam_search)
 # %% [markdown]
 # ## 3. `rank` (1 point)
 #
-# By the sum of log-probabilities, divided by the number of tokens (at least 1). If a length
-# penalty $\alpha$ is given, divide by $((5 + n) / 6)^\alpha$ instead.
+# Rank by the sum of log-probabilities divided by the number of tokens $n$ (at least 1). If a
+# length penalty $\alpha$ is given, divide by $((5 + n) / 6)^\alpha$ instead.
 
 
 # %%
@@ -98,8 +101,8 @@ check(rank)
 # %% [markdown]
 # ## 4. `compression_ratio` (1 point)
 #
-# How many times longer the text is, in UTF-8, than what `zlib.compress` makes of it. Loops
-# compress well; that is how `transcribe` finds them.
+# The length of the text in UTF-8 bytes, divided by the length of what `zlib.compress` makes of
+# it. Repetitive text compresses well, which is how `transcribe` detects loops.
 
 
 # %%
@@ -113,10 +116,10 @@ check(compression_ratio)
 # %% [markdown]
 # ## 5. `suppress_tokens` (1 point)
 #
-# The rules now, as functions from logits to *new* logits. `sampled` (B, T) are the tokens so far,
-# `context` is a `RuleContext`: a tuple that knows the numbers of the special tokens.
+# Now the rules: functions from logits to *new* logits. `sampled` (B, T) holds the tokens so far;
+# `context` is a `RuleContext`, a tuple with the ids of the special tokens.
 #
-# This one: minus infinity for all `context.suppressed`.
+# The first rule: minus infinity for every token in `context.suppressed`.
 
 
 # %%
@@ -130,8 +133,8 @@ check(suppress_tokens)
 # %% [markdown]
 # ## 6. `suppress_blank` (1 point)
 #
-# Minus infinity for all `context.blank`, but only at the very beginning: when as many tokens have
-# been sampled as were given (`context.n_given`).
+# Minus infinity for every token in `context.blank`, but only at the very beginning, when
+# `sampled` holds only the `context.n_given` tokens that were given.
 
 
 # %%
@@ -145,8 +148,8 @@ check(suppress_blank)
 # %% [markdown]
 # ## 7. `penalize_repetition` (1 point)
 #
-# With p = `context.repetition_penalty`: for every text token (below `context.eot`) that is among
-# the row's sampled ones, divide its logit by p if it is positive, and multiply it by p if it is
+# With $p$ = `context.repetition_penalty`: for every text token (below `context.eot`) that the row
+# has already sampled, divide its logit by $p$ if it is positive and multiply it by $p$ if it is
 # negative.
 
 
@@ -161,9 +164,9 @@ check(penalize_repetition)
 # %% [markdown]
 # ## 8. `forbid_repeated_ngrams` (2 points)
 #
-# With n = `context.no_repeat_ngram_size` (0: do nothing): look at the text tokens of the row. The
-# last n - 1 of them, followed by which token, would make up n tokens that were there before? Those
-# tokens get minus infinity.
+# Let $n$ = `context.no_repeat_ngram_size` (if it is 0, do nothing), and look at the text tokens
+# of the row. Which tokens, appended to the last $n - 1$ of them, would repeat $n$ consecutive
+# tokens that have already occurred? Those tokens get minus infinity.
 
 
 # %%
@@ -177,21 +180,21 @@ check(forbid_repeated_ngrams)
 # %% [markdown]
 # ## 9. `apply_timestamp_rules` (4 points)
 #
-# The grammar of timestamps: the tokens from `context.timestamp_begin` on, in the order of time. If
-# `context.without_timestamps`, do nothing. Otherwise, for each row:
+# The grammar of timestamps. Timestamps are the tokens from `context.timestamp_begin` on, in order
+# of time. If `context.without_timestamps` is set, do nothing. Otherwise, for each row:
 #
 # 1. `context.no_timestamps` is never allowed.
-# 2. If the last token is a timestamp, look at the one before it. If that is a timestamp too, or if there
-#    is none, no timestamp may follow. If it is text, a timestamp or `eot` must follow: everything
-#    below `context.eot` is forbidden.
-# 3. Timestamps do not go back: all below the row's latest timestamp are forbidden, and so is that
-#    timestamp itself, unless it has just closed a segment (it is the last token, and text comes
-#    before it): then the next segment may begin at the same time.
-# 4. At the beginning (nothing sampled): only timestamps, and none more than
-#    `context.max_initial_timestamp` steps after the first one (if that is not None).
-# 5. After all that: if all timestamps together are likelier than the best other token, forbid
-#    everything that is not a timestamp. (Compare the logarithm of the summed exponentials with the
-#    largest logit. If no timestamp is possible at all, there is nothing to do.)
+# 2. Suppose the last token is a timestamp. If the token before it is one too (or there is none),
+#    no timestamp may follow. If it is not, a timestamp or `eot` must follow: everything below
+#    `context.eot` is forbidden.
+# 3. Timestamps never decrease. Everything below the row's latest timestamp is forbidden, and so
+#    is that timestamp itself, unless it has just closed a segment (it is the last token, and text
+#    precedes it): then the same time may open the next one.
+# 4. At the beginning (nothing sampled yet), only timestamps are allowed, and none more than
+#    `context.max_initial_timestamp` steps after the first (if that is not None).
+# 5. Finally, if all timestamps together are more probable than the best other token, forbid
+#    everything that is not a timestamp. (Compare the logarithm of the summed exponentials with
+#    the largest logit. If no timestamp is possible at all, there is nothing to do.)
 
 
 # %%
@@ -205,8 +208,8 @@ check(apply_timestamp_rules)
 # %% [markdown]
 # ## Your search, at work
 #
-# `network_step` is the network as a search sees it, with your rules applied. Timestamps are
-# on, so they appear in the text.
+# `network_step` presents the network to a search, with your rules applied. Timestamps are
+# requested, so they appear in the text.
 
 
 # %%
@@ -266,5 +269,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# Let `beam_search` run on the small table of notebook 06 and draw its tree. How large must the
-# beam be until it always finds the best sentence of a random table?
+# Run `beam_search` on the small table of notebook 06 and draw its tree. How wide must the beam be
+# to always find the best sentence of a random table?

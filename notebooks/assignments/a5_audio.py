@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Assignment 5 · Audio and alignment
 #
-# You write both ends of Whisper: the spectrogram that goes in, and the word times that come out.
-# Read the notebooks 01 and 07 first.
+# In this assignment you write both ends of Whisper: the spectrogram that goes in and the word
+# times that come out. Read notebooks 01 and 07 first.
 #
-# **How it works** · Each task is a function with an empty body: write it, run the cell, and read
-# what `check` says. It compares your function with what PyTorch computes, and often knows which
-# mistake it was. Arrays are float32 and must not be changed in place. You may use NumPy, and the
-# functions that you have written before. When all is right, the last cell lets your functions
-# recognise real speech. Hand in this notebook. 13 tasks, 23 points.
+# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
+# what `check` reports: it compares your function with PyTorch's results and often names the
+# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
+# nothing ready-made that solves the task) and the functions you have already written. Once
+# everything is right, the last cell transcribes real speech with your functions. Hand in this
+# notebook. 13 tasks, 23 points.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -32,7 +33,7 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `pad_or_trim` (1 point)
 #
-# Cut the end off, or append zeros.
+# Cut off the end, or append zeros.
 
 
 # %%
@@ -46,8 +47,8 @@ check(pad_or_trim)
 # %% [markdown]
 # ## 2. `hann` (1 point)
 #
-# The bell that fades a frame in and out: $\frac12 - \frac12 \cos(2 \pi n / 400)$ for n from 0 to
-# 399. (Not `np.hanning(400)`, which is symmetric: the last value here is *not* 0.)
+# The window that fades each frame in and out: $\frac12 - \frac12 \cos(2 \pi n / 400)$ for $n$
+# from 0 to 399. (Not `np.hanning(400)`, which is symmetric; here the last value is *not* 0.)
 
 
 # %%
@@ -61,8 +62,9 @@ check(hann)
 # %% [markdown]
 # ## 3. `stft` (3 points)
 #
-# The power of each frequency in each frame: frames of 400 samples, one every 160; times `hann()`;
-# Fourier transform (`np.fft.rfft`); squared magnitude. Frequencies first. Nothing is padded here.
+# The power of each frequency in each frame. Take a frame of 400 samples every 160 samples,
+# multiply it by `hann()`, apply the Fourier transform (`np.fft.rfft`), and square the magnitude.
+# Frequencies are the first axis. There is no padding here.
 
 
 # %%
@@ -76,8 +78,8 @@ check(stft)
 # %% [markdown]
 # ## 4. `hz_to_mel` (1 point)
 #
-# Below 1000 Hz: $3 f / 200$. From there on: $15 + 27 \ln(f / 1000) / \ln 6.4$. For arrays; beware
-# of the logarithm of 0, even where it is not wanted.
+# Below 1000 Hz: $3 f / 200$. From 1000 Hz on: $15 + 27 \ln(f / 1000) / \ln 6.4$. It must take
+# arrays; avoid the logarithm of 0, even where its result is not used.
 
 
 # %%
@@ -91,7 +93,7 @@ check(hz_to_mel)
 # %% [markdown]
 # ## 5. `mel_to_hz` (1 point)
 #
-# The way back.
+# The inverse of `hz_to_mel`.
 
 
 # %%
@@ -105,10 +107,10 @@ check(mel_to_hz)
 # %% [markdown]
 # ## 6. `mel_filters` (3 points)
 #
-# Triangles. Take n_mels + 2 points at equal distances in mel, from 0 to 8000 Hz, and turn them
-# into Hz: triangle i rises from point i to point i + 1 and falls to point i + 2. Its values at the
-# frequencies 0, 40, ... 8000 Hz are the weights; its area is made one by the factor 2 / (right -
-# left).
+# Triangular filters. Take `n_mels + 2` points, equally spaced in mel from 0 to 8000 Hz, and
+# convert them to Hz. Triangle $i$ rises from point $i$ to point $i + 1$ and falls to point $i +
+# 2$. Its values at the frequencies 0, 40, ..., 8000 Hz are the weights; the factor 2 / (right -
+# left) gives it an area of one.
 
 
 # %%
@@ -122,12 +124,12 @@ check(mel_filters)
 # %% [markdown]
 # ## 7. `log_mel_spectrogram` (3 points)
 #
-# 1. Mirror 200 samples at both ends (`np.pad`, mode "reflect").
-# 2. `stft`; drop the last frame (there are samples // 160).
-# 3. `mel_filters(n_mels)` times power.
-# 4. The logarithm to base 10 of at least 1e-10.
-# 5. Nothing below the largest value minus 8.
-# 6. Plus 4, divided by 4.
+# 1. Pad both ends with 200 mirrored samples (`np.pad`, mode "reflect").
+# 2. Apply `stft` and drop the last frame, which leaves samples // 160.
+# 3. Multiply `mel_filters(n_mels)` by the power.
+# 4. Take the logarithm to base 10, of at least 1e-10.
+# 5. Raise everything below the maximum minus 8 to that value.
+# 6. Add 4 and divide by 4.
 
 
 # %%
@@ -141,9 +143,9 @@ check(log_mel_spectrogram)
 # %% [markdown]
 # ## 8. `median_filter` (2 points)
 #
-# The median of the `filter_width` values (odd) around each value on the last axis. Beyond both
-# ends the values are mirrored (mode "reflect"). If a row is not longer than filter_width // 2,
-# return it as it is.
+# The median of the `filter_width` (odd) values around each value, along the last axis. Values
+# beyond either end are mirrored (mode "reflect"). If a row is not longer than `filter_width //
+# 2`, return it unchanged.
 
 
 # %%
@@ -157,8 +159,8 @@ check(median_filter)
 # %% [markdown]
 # ## 9. `standardise` (1 point)
 #
-# For each head and moment: mean 0 and standard deviation 1 over the tokens (the axis T). Where the
-# deviation is 0, the result is 0.
+# For each head and moment, scale to mean 0 and standard deviation 1 over the tokens (axis T).
+# Where the deviation is 0, the result is 0.
 
 
 # %%
@@ -172,7 +174,8 @@ check(standardise)
 # %% [markdown]
 # ## 10. `token_map` (1 point)
 #
-# Softmax over the moments (`layers.softmax`), standardise, median filter, mean over the heads.
+# Softmax over the moments (`layers.softmax`), then `standardise`, `median_filter`, and the mean
+# over the heads.
 
 
 # %%
@@ -186,12 +189,12 @@ check(token_map)
 # %% [markdown]
 # ## 11. `dtw_cost` (3 points)
 #
-# The price of the cheapest path from the upper left cell to each cell, the cell's own price
-# included. A path goes right, down, or both at once. When is a neighbour the cheapest? With
-# *corner* (up and left), *up* and *left*: take the corner if it is strictly cheaper than both
-# others; else up if it is strictly cheaper than both others; else left. (That is openai-whisper's
-# rule. On a tie it takes left, even if left is the dearest of the three; so that your times agree
-# with its times, do the same.)
+# The cost of the cheapest path from the upper left cell to each cell, including both ends. A path
+# moves right, down, or both at once. Call the three possible predecessors *corner* (up and left),
+# *up* and *left*: take the corner if it is strictly cheaper than both others, else up if it is
+# strictly cheaper than both others, else left. (This is openai-whisper's rule. On a tie it takes
+# left even if left is the most expensive of the three; do the same, so that your times agree with
+# its times.)
 
 
 # %%
@@ -205,8 +208,8 @@ check(dtw_cost)
 # %% [markdown]
 # ## 12. `backtrace` (2 points)
 #
-# From the last cell back to the first, by the same rule. In the first row one can only go left, in
-# the first column only up.
+# From the last cell back to the first, by the same rule. In the first row the path can only go
+# left, in the first column only up.
 
 
 # %%
@@ -220,7 +223,7 @@ check(backtrace)
 # %% [markdown]
 # ## 13. `dtw` (1 point)
 #
-# Both together.
+# `dtw_cost` and `backtrace` together.
 
 
 # %%
@@ -232,9 +235,9 @@ def dtw(x):
 check(dtw)
 
 # %% [markdown]
-# ## Your ears and your clock, at work
+# ## Your audio and alignment, at work
 #
-# The spectrogram is yours, and so are the word times.
+# Your spectrogram goes into the network, and your functions find the word times.
 
 # %%
 ears = [pad_or_trim, hann, stft, hz_to_mel, mel_to_hz, mel_filters, log_mel_spectrogram]
@@ -244,7 +247,7 @@ if all(check(function) for function in ears + clock):
     samples = npwhisper.load_audio(npwhisper.example())
     mel = log_mel_spectrogram(pad_or_trim(samples), whisper.dims.n_mels)
     text = whisper.decode(mel, without_timestamps=True)
-    print("your spectrogram was heard as:", text.text)
+    print("transcribed from your spectrogram:", text.text)
 
     given = (whisper, whisper.tokenizer, text.tokens, mel, len(samples) // 160)
     with swap({function.__name__: function for function in clock}):
@@ -258,4 +261,4 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# Record your own voice, and let every word of it be played backwards, each in its place.
+# Record your own voice and play every word backwards, each in its place.

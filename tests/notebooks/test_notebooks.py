@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,79 @@ def test_folded_solutions_are_found() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_the_ipynb_is_its_source_with_outputs(path: Path) -> None:
     assert build.in_step(path), f"run: python notebooks/build.py {path.stem}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_cells_are_numbered_without_gaps(path: Path) -> None:
+    assert build.is_numbered(path), f"run: python notebooks/build.py {path.stem}"
+
+
+def test_a_gap_in_the_numbers_is_found(tmp_path: Path) -> None:
+    made = [
+        {"cell_type": kind, "execution_count": count} for kind, count in (("code", 1), ("markdown", 0), ("code", 3))
+    ]
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": made}))
+    assert not build.is_numbered(tmp_path / "x.py")
+    made[2]["execution_count"] = 2
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": made}))
+    assert build.is_numbered(tmp_path / "x.py")
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files of two notebooks, to which the build is turned."""
+    folder = tmp_path / "notebooks"
+    (folder / "assignments").mkdir(parents=True)
+    for path in (NOTEBOOKS / "02_layers.py", NOTEBOOKS / "assignments" / "a1_layers.py"):
+        for file in (path, path.with_suffix(".ipynb")):
+            shutil.copy(file, folder / file.relative_to(NOTEBOOKS))
+    monkeypatch.setattr(build, "FOLDER", folder)
+    return folder
+
+
+def first_cell(path: Path) -> str:
+    return "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+
+
+def test_a_badge_opens_each_notebook_in_colab(copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nbformat", reason="pip install npwhisper[notebooks]")
+    before = (copies / "02_layers.ipynb").read_bytes()
+    for repository in ("someone/npwhisper", "Some-One/np.whisper"):  # the second takes the place of the first
+        monkeypatch.setattr(sys, "argv", ["build.py", "--repository", repository])
+        assert build.main() == 0
+        for place in ("notebooks/02_layers.ipynb", "notebooks/assignments/a1_layers.ipynb"):
+            text = first_cell(copies.parent / place)
+            address = f"https://colab.research.google.com/github/{repository}/blob/main/{place}"
+            assert text.partition("\n")[0].endswith(f"({address})")
+            assert re.match(r"\n# (02|Assignment 1) ·", text.partition("\n")[2])
+            assert text.count("Open in Colab") == 1
+    assert all(build.in_step(path) for path in build.sources())  # a badge is no difference
+    badge = build.badge_of(copies / "02_layers.ipynb")
+    assert badge
+    assert build.with_badge(json.loads(before), badge)["cells"][0]["source"] == first_cell(copies / "02_layers.ipynb")
+
+
+def test_a_repository_is_an_owner_and_a_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["build.py", "--repository", "https://github.com/someone/npwhisper"])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert "give OWNER/NAME, as on GitHub" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_without_a_repository_there_is_no_badge(path: Path) -> None:
+    assert not build.badge_of(path.with_suffix(".ipynb"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_formulas_are_between_dollars(path: Path) -> None:
+    """Commands of LaTeX stand between dollars, in pairs, and on one line: Jupyter, Colab and GitHub draw them."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", prose(path), flags=re.DOTALL)
+    outside = re.sub(r"\$\$[^$]+\$\$|\$[^$\n]+\$", "", re.sub(r"\n(?!\n)", " ", text))
+    assert "$" not in outside
+    assert not re.search(r"\\[a-zA-Z]+", outside), outside
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
