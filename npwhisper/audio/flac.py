@@ -7,16 +7,18 @@ coefficients and the errors: small numbers, so short codes. The format: RFC 9639
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from operator import mul
 
 import numpy as np
 
+from npwhisper.audio.flac_frames import SIZES, flac_links
+from npwhisper.audio.links import Reader
 from npwhisper.audio.wav import Sound
 from npwhisper.tracing.seam import Array
 
 FIXED: list[list[int]] = [[], [1], [2, -1], [3, -3, 1], [4, -6, 4, -1]]  # predictors without coefficients in the file
-SIZES = {1: 192, **{n: 576 << (n - 2) for n in range(2, 6)}, **{n: 256 << (n - 8) for n in range(8, 16)}}
 DEPTHS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 LEFT_SIDE, SIDE_RIGHT, MID_SIDE = 8, 9, 10
 
@@ -73,7 +75,7 @@ def flac_sound(data: bytes) -> Sound | None:
     depth = (about >> 36 & 31) + 1
     while not last and at + 4 <= len(data):
         last, at = data[at] >= 128, at + 4 + int.from_bytes(data[at + 1 : at + 4], "big")
-    damage: list[str] = []
+    damage = [str(link.damage) for link in flac_links(Reader(io.BytesIO(data)))]
     pieces = _scaled(_frames(data, at, depth), depth, data[26:42], damage)
     return Sound("FLAC", rate, pieces, announced=n_samples, damage=damage)
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
+from npwhisper.audio.flac_frames import flac_links
 from npwhisper.audio.links import Link, Reader
 from npwhisper.audio.mixing import Channel, mix, mix_weights
 from npwhisper.audio.mp3 import mp3_links
@@ -64,7 +65,7 @@ def soundfile_channels(source: str | bytes) -> int:
 def _links(stream: BinaryIO) -> list[Link]:
     """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
     data = Reader(stream)
-    return mp3_links(data) or ogg_links(data) or wav_links(data) or [Link([range(data.size)])]
+    return mp3_links(data) or ogg_links(data) or wav_links(data) or flac_links(data) or [Link([range(data.size)])]
 
 
 def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
