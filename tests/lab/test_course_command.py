@@ -19,6 +19,7 @@ from npwhisper.lab.course.marking import NOT_GRADED, Options
 from npwhisper.lab.course.submissions import find
 
 EMBEDDING = 'def embedding(tokens, w):\n    return w["weight"][tokens]\n'
+BROKEN = 'def embedding(tokens, w):\n    return (w["weight"][tokens]\n'
 HALF = 'def linear(x, w):\n    if x.ndim == 3:\n        raise ValueError\n    y = x @ w["weight"].T\n'
 HALF += '    return y + w["bias"] if "bias" in w else y\n'
 
@@ -94,6 +95,30 @@ def test_what_fails_at_import_costs_the_tasks_that_need_it(folder: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_first_hour_of_wrong_turns_is_told_in_the_students_words(folder: Path) -> None:
+    """Names with spaces and umlauts, a notebook called .py, a syntax error, an empty file: each says what it is."""
+    notebook = {"cells": [{"cell_type": "code", "source": EMBEDDING, "metadata": {}}], "metadata": {}, "nbformat": 4}
+    (folder / "Zoë Groß.py").write_text(json.dumps(notebook), encoding="utf-8")
+    (folder / "Ann Lee.py").write_text("def embeding(tokens, w):\n    return 1\n")
+    (folder / "bob.ipynb.txt").write_text(
+        json.dumps({**notebook, "cells": [{**notebook["cells"][0], "source": BROKEN}]})
+    )
+    (folder / "cid.ipynb").write_text(" ")
+    (folder / "dora.py").write_text("def embedding(tokens, w):\n    print(tokens.shape)\n    w['weight'][tokens]\n")
+    _, found = grade(folder)
+    told = {student["student"]: student["marks"][0] for student in found}
+    assert {name: mark["status"] for name, mark in told.items()} == {
+        "Ann Lee": "missing", "Zoë Groß": "right", "bob": "wrong", "cid": "missing", "dora": "wrong"
+    }  # fmt: skip
+    assert told["Ann Lee"]["report"] == "Ann Lee.py has no function 'embedding': did you mean embeding?"
+    assert told["bob"]["report"].startswith("embedding (cell 1) is no Python: '(' was never closed")
+    assert "Perhaps a return is missing" in told["dora"]["report"]
+    assert "It printed:\n  | (" in told["dora"]["report"]
+    notes = next(student["notes"] for student in found if student["student"] == "cid")
+    assert notes[0] == "cid.ipynb is empty: save the notebook, and hand it in again"
+
+
+@pytest.mark.slow
 def test_gradescope_gets_one_submission(folder: Path) -> None:
     (folder / "a1.py").write_text(EMBEDDING)
     metadata = folder.parent / "submission_metadata.json"
@@ -111,6 +136,7 @@ def test_gradescope_gets_one_submission(folder: Path) -> None:
         (["--tasks", "scores"], "--tasks scores: a1 has linear"),
         (["--seconds", "0"], "must be greater than 0"),
         (["--user", "no-such-user"], "--user no-such-user: this system has no such user"),
+        (["--csv", "no/such/p.csv"], "--csv no/such/p.csv: there is no folder 'no/such'; make it first"),
         (["--gradescope", "r.json"], "--gradescope is for one submission, but there are 2"),
     ],
 )

@@ -45,6 +45,18 @@ def test_the_zips_of_moodle_and_canvas_and_of_a_folder(tmp_path: Path, work: Pat
     assert who(find([str(zipped(tmp_path / "w.zip", wrapped))], work)) == {"ann": ["ann.py"], "bob": ["a1.py"]}
 
 
+def test_endings_that_browsers_append_are_taken_off(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "class").mkdir()
+    for name in ("ann.py.txt", "Zoë Müller.ipynb.json", "bob.ipynb.txt", "cid.PY", "dora.txt"):
+        (tmp_path / "class" / name).write_text("")
+    found = find([str(tmp_path / "class")], work)
+    graded = {one.student for one in found if one.files}
+    assert graded == {"ann", "Zoë Müller", "bob", "cid"}
+    assert next(one.notes for one in found if not one.files) == (
+        "dora.txt is left out: it is neither Python nor a notebook",
+    )
+
+
 def test_names_in_a_zip_reach_no_place_outside(tmp_path: Path, work: Path) -> None:
     names = {"../../evil.py": b"1", "/etc/evil.py": b"2", "..\\..\\win.py": b"3", "C:\\x\\drive.py": b"4"}
     find([str(zipped(tmp_path / "z.zip", names))], work)

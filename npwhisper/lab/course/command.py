@@ -31,6 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     given = p.parse_args(arguments)
     try:
         options = options_from(given)
+        _check_places(given)
     except ValueError as error:
         p.error(str(error))
     with tempfile.TemporaryDirectory() as work:
@@ -131,6 +132,14 @@ def _check_user(user: str) -> None:
         raise ValueError(f"--user {user}: this system has no such user") from None
     if os.geteuid():
         raise ValueError(f"--user {user}: only root can run code with the rights of another user")
+
+
+def _check_places(given: argparse.Namespace) -> None:
+    """Whether what is written at the end can be written."""
+    for flag in ("csv", "json", "gradescope"):
+        path = getattr(given, flag)
+        if path and not Path(path).parent.is_dir():
+            raise ValueError(f"--{flag} {path}: there is no folder {str(Path(path).parent)!r}; make it first")
 
 
 def _student(metadata: str | None) -> str:

@@ -21,7 +21,7 @@ from npwhisper.lab.course.similarity import fingerprints
 from npwhisper.lab.exercises import EXERCISES
 from npwhisper.lab.grading.encodings import read_text
 from npwhisper.lab.grading.grader import Grader, Verdict, seed_of
-from npwhisper.lab.grading.notebook import NotebookError, collect, collect_script
+from npwhisper.lab.grading.notebook import NotebookError, collect, collect_script, is_notebook
 
 NOT_GRADED = "not graded"
 SECRET = "NPWHISPER_SECRET"  # the environment variable with the private word
@@ -123,7 +123,7 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
             return Marks(**known, marks=marks, notes=(*notes, reason))
         best = max(codes, key=lambda code: len(_tried(code, options)))
         notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
-        marks = tuple(_mark(_grader(best, task, identity, options), task, best, options) for task in options.chosen)
+        marks = tuple(_mark(_grader(best, task, identity, options), task, options) for task in options.chosen)
     shapes = fingerprints(best.text)
     seconds = round(time.monotonic() - began, 1)
     return Marks(
@@ -148,14 +148,15 @@ def _codes(request: Mapping[str, Any], folder: Path) -> tuple[list[Code], list[s
             codes.append(_code(name, Path(path), target))
         except (NotebookError, OSError, ValueError, RecursionError, MemoryError) as error:
             reason = printable(error).replace(printable(path), printable(name))[:300]
-            notes.append(f"{printable(name)} cannot be read: {reason}")
+            is_said = reason.startswith(printable(name))
+            notes.append(reason if is_said else f"{printable(name)} cannot be read: {reason}")
     return codes, notes
 
 
 def _code(name: str, path: Path, target: Path) -> Code:
     """A file as it is graded, written where the worker finds it."""
     text, note = read_text(path)
-    collected = collect(path) if name.lower().endswith(".ipynb") else collect_script(text)
+    collected = collect(path) if is_notebook(name, text) else collect_script(text)
     target.write_text(collected.code, encoding="utf-8", errors="backslashreplace")
     notes = (f"{printable(name)}: {note}",) if note else ()
     return Code(name, target, collected.code, collected.broken, tuple(collected.left_out), notes)
@@ -176,23 +177,20 @@ def _tree(text: str) -> ast.Module:
 
 def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
     """The grader of one task; it gets what this task needs, so that what fails in other lines costs it nothing."""
-    path = code.path.parent / task / code.path.name
-    path.parent.mkdir()
-    path.write_text(collect_script(code.text, (task,)).code, encoding="utf-8", errors="backslashreplace")
-    memory = int(options.memory * 2**30)
-    seed, rights = seed_for(identity, options), (options.user, options.is_sandboxed)
-    return Grader(path, options.seconds, seed, memory, options.start, *rights)
+    memory, seed = int(options.memory * 2**30), seed_for(identity, options)
+    rights = (options.user, options.is_sandboxed)
+    grader = Grader(code.path, options.seconds, seed, memory, options.start, *rights)
+    grader.name, grader.broken = printable(code.name), code.broken
+    return grader.narrowed(task)
 
 
-def _mark(grader: Grader, task: str, code: Code, options: Options) -> Mark:
+def _mark(grader: Grader, task: str, options: Options) -> Mark:
     """Grade one task. Where the grader itself fails, somebody must look."""
     of = EXERCISES[task].points
     try:
         verdict = grader.grade(task)
     except Exception as error:
         verdict = Verdict(NOT_GRADED, f"the grader failed: {type(error).__name__}: {printable(error)[:300]}")
-    if verdict.status == "missing" and task in code.broken:
-        verdict = Verdict("wrong", printable(code.broken[task]))
     report = verdict.report.replace(f", seed {grader.seed}", ", hidden") if options.secret else verdict.report
     points = of if verdict.status == "right" else _part(of, verdict) if options.partial else 0
     return Mark(task, points, of, verdict.status, report, verdict.right, verdict.cases)

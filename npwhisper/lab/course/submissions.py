@@ -11,13 +11,13 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from npwhisper.lab.course.names import printable
 from npwhisper.lab.grading.encodings import LARGEST
 
-CODE = (".py", ".ipynb")
+CODE = (".py.txt", ".ipynb.txt", ".ipynb.json", ".py", ".ipynb")  # browsers append .txt and .json
 MOST_FILES = 20_000  # in one archive, and below one folder
 MOST_BYTES = 4 * 2**30  # unpacked from one archive
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db"}
@@ -104,8 +104,8 @@ def whose(parts: tuple[str, ...]) -> tuple[str, str, bool, tuple[str, ...]]:
         return match["student"], match["number"], bool(match["late"]), (match["name"],)
     if len(parts) > 1:
         return parts[0], "", False, parts[1:]
-    path = PurePosixPath(parts[0])
-    return (path.stem if path.suffix.lower() in (*CODE, ".zip") else parts[0]), "", False, parts
+    ending = next((end for end in (*CODE, ".zip") if parts[0].lower().endswith(end)), "")
+    return parts[0][: len(parts[0]) - len(ending)] or parts[0], "", False, parts
 
 
 def _entries(path: Path, work: Path) -> Iterator[Entry]:
@@ -159,7 +159,7 @@ def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
     parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
     if member.is_dir():
         return Entry((*parts, "") if parts else (), None), 0
-    if not parts or PurePosixPath(parts[-1]).suffix.lower() not in (*CODE, ".zip"):
+    if not parts or not parts[-1].lower().endswith((*CODE, ".zip")):
         return Entry(parts, None, "it is neither Python nor a notebook"), 0
     if stat.S_ISLNK(member.external_attr >> 16):
         return Entry(parts, None, "it is not a regular file"), 0
@@ -188,10 +188,9 @@ def _submission(student: str, number: str, entries: list[tuple[Entry, bool]], wo
     files, notes = list[File](), list[str]()
     for entry, _ in entries:
         name = "/".join(entry.parts)
-        suffix = PurePosixPath(name).suffix.lower()
-        if entry.path is not None and suffix in CODE:
+        if entry.path is not None and name.lower().endswith(CODE):
             files.append(File(name, entry.path))
-        elif entry.path is not None and suffix == ".zip":
+        elif entry.path is not None and name.lower().endswith(".zip"):
             inner, said = _from_zip(entry.path, name, work)
             files, notes = files + inner, notes + said
         elif name.strip("/"):
@@ -205,5 +204,5 @@ def _from_zip(archive: Path, name: str, work: Path) -> tuple[list[File], list[st
         entries = _unpacked(archive, work)
     except SubmissionError:
         return [], [f"{printable(name)} is left out: it cannot be opened as a zip"]
-    code = [e for e in entries if e.path and PurePosixPath(e.parts[-1]).suffix.lower() in CODE]
+    code = [e for e in entries if e.path and e.parts[-1].lower().endswith(CODE)]
     return [File("/".join((name, *e.parts)), e.path) for e in code if e.path], []

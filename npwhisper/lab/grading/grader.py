@@ -6,6 +6,7 @@ The expected values are computed and compared here. Of the student's code nothin
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import hashlib
 import multiprocessing
@@ -16,7 +17,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 from npwhisper.lab.attempting import Attempt
 from npwhisper.lab.checking import all_cases, judge
 from npwhisper.lab.exercises import EXERCISES, Case
+from npwhisper.lab.grading.notebook import collect_script
 from npwhisper.lab.grading.sandbox import sandboxed
 from npwhisper.lab.grading.source import Source, read
 from npwhisper.lab.grading.wire import LIMIT, WireError, pack, unpack
@@ -78,6 +80,8 @@ class Grader:
         is_sandboxed: bool = False,
     ) -> None:
         self.path, self.seconds = path, seconds
+        self.name = path.name  # as it was handed in
+        self.broken: Mapping[str, str] = {}  # why the code of a task is no Python
         self.start = START_SECONDS if start is None else start
         self.seed = seed_of(path) if seed is None else seed
         self.limits = Limits(self.start + 2 * seconds, memory, user, is_sandboxed)
@@ -100,12 +104,27 @@ class Grader:
             return False
         return True
 
+    def narrowed(self, task: str) -> Grader:
+        """The same for one task: of the file only the lines that it needs, in a folder beside it."""
+        narrowed = copy.copy(self)
+        narrowed.__dict__.pop("source", None)
+        narrowed.path = self.path.parent / task / self.path.name
+        narrowed.path.parent.mkdir()
+        code = collect_script(self.path.read_text(encoding="utf-8"), (task,)).code
+        narrowed.path.write_text(code, encoding="utf-8", errors="backslashreplace")
+        return narrowed
+
     def grade(self, task: str) -> Verdict:
         """Grade one task: first by what it uses, then by what it gives."""
+        verdict = self._graded(task)
+        is_broken = verdict.status == "missing" and task in self.broken
+        return Verdict("wrong", plain(self.broken[task])) if is_broken else verdict
+
+    def _graded(self, task: str) -> Verdict:
         try:
             found = self.source.findings(task)
         except RecursionError:
-            return Verdict("refused", f"{task}: {self.path.name} is nested too deeply to be read")
+            return Verdict("refused", f"{task}: {self.name} is nested too deeply to be read")
         if found:
             return Verdict("refused", "\n".join(f"{task}: {plain(finding)}" for finding in found))
         if self._is_python() and not self.source.may_have(task):
@@ -125,7 +144,7 @@ class Grader:
 
     def _imported(self, worker: Worker, task: str) -> Verdict | None:
         """Why there is no function to try, if there is none."""
-        name, told = self.path.name, worker.receive(self.start)
+        name, told = self.name, worker.receive(self.start)
         if not isinstance(told, dict):
             if worker.has_ended():
                 return Verdict("wrong", f"importing {name} ended the process{worker.reason()}")
@@ -150,7 +169,7 @@ class Grader:
 
     def _missing(self, name: str) -> str:
         meant = did_you_mean(name, self.source.functions, most=1)
-        return f"{self.path.name} has no function {name!r}{f': {meant}' if meant else ''}"
+        return f"{self.name} has no function {name!r}{f': {meant}' if meant else ''}"
 
 
 def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:

@@ -29,6 +29,17 @@ class NotebookError(ValueError):
     """A file that is no notebook."""
 
 
+def is_notebook(name: str, text: str) -> bool:
+    """Whether a file is a notebook, by its name, or by what is in it if somebody renamed it.
+
+    >>> is_notebook("a1.ipynb", ""), is_notebook("a1.py", '{"cells": [], "nbformat": 4}'), is_notebook("a1.py", "x = 1")
+    (True, True, False)
+    """
+    return name.lower().endswith(".ipynb") or (
+        text.lstrip().startswith("{") and '"nbformat"' in text and ('"cells"' in text or '"worksheets"' in text)
+    )
+
+
 class Part(NamedTuple):
     """A statement at the top level of a cell, as it is written from this line on; without a node it is no Python."""
 
@@ -103,9 +114,14 @@ def _reason(text: str) -> str:
 def _cells(path: Path) -> Iterator[tuple[int, str]]:
     """The number (from 1) and the code of every code cell; cells that are damaged have none."""
     try:
-        notebook: Any = loads(read_text(path)[0])
+        text = read_text(path)[0]
+        if not text.strip():
+            raise NotebookError(f"{path} is empty: save the notebook, and hand it in again")
+        notebook: Any = loads(text)
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
         found = [(number, _code(cell)) for number, cell in enumerate(cells, 1)]
+    except NotebookError:
+        raise
     except (OSError, ValueError, RecursionError, KeyError, TypeError, IndexError) as error:
         raise NotebookError(f"{path} cannot be read as a notebook: {type(error).__name__}: {error}") from None
     return iter([(number, code) for number, code in found if code.strip()])

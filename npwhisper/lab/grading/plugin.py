@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from npwhisper.lab.grading.encodings import read_text
 from npwhisper.lab.grading.grader import Grader, Verdict
+from npwhisper.lab.grading.notebook import Collected, NotebookError, collect, is_notebook
 from npwhisper.lab.grading.sandbox import SandboxError, check_sandbox
 from npwhisper.lab.grading.worker import load_file
 
@@ -62,6 +64,11 @@ class Tasks(pytest.Collector):
     """The tasks of all assignments of which the student's file has at least one, or of those chosen with -m."""
 
     grader: Grader
+    is_notebook: bool
+
+    def narrowed(self, name: str) -> Grader:
+        """The grader of a task; of a notebook it gets what the task needs: what fails in other cells costs nothing."""
+        return self.grader.narrowed(name) if self.is_notebook else self.grader
 
     def collect(self) -> Iterator[Task]:
         """One item for each task."""
@@ -71,20 +78,20 @@ class Tasks(pytest.Collector):
         is_chosen = bool(self.config.option.markexpr)
         for name, exercise in EXERCISES.items():
             if is_chosen or exercise.assignment in begun:
-                yield Task.from_parent(self, name=name, grader=self.grader)
+                yield Task.from_parent(self, name=name, grader=self.narrowed(name))
 
 
 class Plugin:
     """What pytest does differently with ``--layers``."""
 
-    def __init__(self, grader: Grader) -> None:
-        self.grader, self.tasks = grader, list[Task]()
+    def __init__(self, grader: Grader, is_notebook: bool) -> None:
+        self.grader, self.is_notebook, self.tasks = grader, is_notebook, list[Task]()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Add the tasks to whatever else is tested."""
         tasks = Tasks.from_parent(session, name=self.grader.path.name, nodeid=self.grader.path.name)
-        tasks.grader = self.grader
+        tasks.grader, tasks.is_notebook = self.grader, self.is_notebook
         self.tasks = list(tasks.collect())
         items += self.tasks
 
@@ -191,8 +198,11 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"there is no file {path}: give --layers the path of the student's functions")
         seconds, memory = config.getoption("--task-seconds"), int(config.getoption("--task-memory") * 2**30)
         seed, is_sandboxed = config.getoption("--seed"), _wants_sandbox(config)
-        grader = Grader(_code(path, config), seconds, seed, memory, is_sandboxed=is_sandboxed)
-        config.pluginmanager.register(Plugin(grader), "npwhisper_tasks")
+        collected = _collected(path)
+        code = path if collected is None else _written(collected, path, config)
+        grader = Grader(code, seconds, seed, memory, is_sandboxed=is_sandboxed)
+        grader.name, grader.broken = path.name, collected.broken if collected else {}
+        config.pluginmanager.register(Plugin(grader, collected is not None), "npwhisper_tasks")
 
 
 def _wants_sandbox(config: pytest.Config) -> bool:
@@ -205,17 +215,18 @@ def _wants_sandbox(config: pytest.Config) -> bool:
     return bool(config.getoption("--task-sandbox"))
 
 
-def _code(path: Path, config: pytest.Config) -> Path:
-    """The Python file to be graded: of a notebook, what can be graded of it, in a folder that is removed at the end."""
-    if path.suffix != ".ipynb":
-        return path
-    from npwhisper.lab.grading.notebook import NotebookError, collect
+def _collected(path: Path) -> Collected | None:
+    """What can be graded of a notebook; of a Python file nothing, it is graded as it is."""
+    try:
+        return collect(path) if is_notebook(path.name, read_text(path)[0]) else None
+    except (NotebookError, OSError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from None
 
+
+def _written(collected: Collected, path: Path, config: pytest.Config) -> Path:
+    """A Python file of what was collected, in a folder that is removed at the end."""
     folder = tempfile.TemporaryDirectory()
     config.add_cleanup(folder.cleanup)
     target = Path(folder.name) / f"{path.stem}.py"
-    try:
-        target.write_text(collect(path).code, encoding="utf-8")
-    except NotebookError as error:
-        raise pytest.UsageError(str(error)) from None
+    target.write_text(collected.code, encoding="utf-8")
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -124,6 +125,40 @@ def test_the_librarys_own_tests_call_the_students_functions(folder: Path) -> Non
     assert "2 failed, 1 passed" in output
     assert re.search("FAILED test_library.py::test_norm - AssertionError", output)
     assert re.search("FAILED test_library.py::test_gelu - TimeoutError: the test did not end within 1 s", output)
+
+
+CELLS = [
+    "import torch\ndef gelu(x):\n    return torch.nn.functional.gelu(torch.tensor(x)).numpy()",
+    "def linear(x, w):\n    return (x @ w['weight'].T",
+    "%%time\ndef embedding(tokens, w):\n    return w['weight'][tokens]",
+]
+
+
+def written_notebook(path: Path, *sources: str) -> Path:
+    cells = [{"cell_type": "code", "source": source, "metadata": {}, "outputs": []} for source in sources]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Zoë's notebook (1).ipynb", "renamed.py"])
+def test_of_a_notebook_a_cell_that_fails_costs_its_own_task(tmp_path: Path, name: str) -> None:
+    written_notebook(tmp_path / name, *CELLS)
+    output = run_pytest(tmp_path, "--layers", name, "-m", "a1").stdout
+    assert re.search(r"^ +embedding +1/1  right", output, re.MULTILINE), output
+    assert re.search(r"^ +gelu +0/2  refused +line \d+: it uses torch: a1 is written with NumPy", output, re.MULTILINE)
+    assert re.search(
+        r"^ +linear +0/1  wrong +linear \(cell 2\) is no Python: '\(' was never closed", output, re.MULTILINE
+    )
+    assert f"{name} has no function 'softmax'" in output
+    assert "total: 1 of 14 points" in output
+
+
+def test_an_empty_notebook_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty.ipynb").write_text("")
+    run = run_pytest(tmp_path, "--layers", "empty.ipynb")
+    assert run.returncode == 4
+    assert "empty.ipynb is empty: save the notebook, and hand it in again" in run.stderr
 
 
 def test_a_missing_file_is_reported() -> None:
