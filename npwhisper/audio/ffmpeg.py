@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from npwhisper.audio.containers import announcement
 from npwhisper.audio.damage import warn_of_missing
 from npwhisper.audio.ffmpeg_messages import check_chosen, chosen_track, damage, length, refusal, tracks
 from npwhisper.audio.mixing import EVERYTHING, Chosen
@@ -37,7 +38,7 @@ def ffmpeg_blocks(source: str | bytes, sr: int, complaint: str, chosen: Chosen =
     """Let ffmpeg decode, mix and resample to 16-bit integers, as upstream does with every file."""
     output = ["-f", "s16le", "-acodec", "pcm_s16le", "-ac", "1", "-ar", str(sr), "pipe:1"]
     with _command(source, complaint, chosen, output) as command:
-        data = _run(command, name_of(source), sr, complaint, chosen)
+        data = _run(command, source, sr, complaint, chosen)
         yield from checked_blocks((np.frombuffer(d, "<i2").astype(np.float32) / 32768.0 for d in data), source)
 
 
@@ -76,7 +77,7 @@ def _command(source: str | bytes, complaint: str, chosen: Chosen, output: list[s
         yield [*_parent_death(), ffmpeg, *_reading(_as_path(source, folder), chosen), *output]
 
 
-def _run(command: list[str], name: str, sr: int, complaint: str, chosen: Chosen) -> Iterator[bytes]:
+def _run(command: list[str], source: str | bytes, sr: int, complaint: str, chosen: Chosen) -> Iterator[bytes]:
     """What ffmpeg writes, in pieces of whole samples; AudioError if that is nothing, a warning if it found damage."""
     import tempfile
 
@@ -86,10 +87,12 @@ def _run(command: list[str], name: str, sr: int, complaint: str, chosen: Chosen)
             n_bytes += len(data)
             yield data[: len(data) // 2 * 2]
         status, told = process.wait(), _told(messages)
-    check_chosen(told, name, chosen)
+    check_chosen(told, name_of(source), chosen)
     if status and not n_bytes:
         raise AudioError(f"{complaint} and ffmpeg {refusal(told)}")
-    warn_of_missing(name, n_bytes / 2 / sr, length(told), damage(told, status))
+    seconds = n_bytes / 2 / sr
+    announced, found = announcement(source, seconds, length(told))
+    warn_of_missing(name_of(source), seconds, announced, damage(told, status) or found)
 
 
 def _told(messages: IO[bytes]) -> str:

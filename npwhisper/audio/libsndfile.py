@@ -23,6 +23,8 @@ from npwhisper.audio.wav import wav_links
 from npwhisper.tracing.seam import Array
 
 PIECE = 1 << 12  # samples decoded at a time, which are lost where a file is damaged
+SIZES = "data|SSND|BODY|Data Size|Data length|riff|Riff size"  # what libsndfile calls the size in a header
+LONG = ("RF64", "W64", "CAF")  # whose sizes have 64 bits
 UNKNOWN = 1 << 62  # libsndfile reports about 2^63 samples if the header states no number
 
 
@@ -128,8 +130,9 @@ def _announced(sound: Any) -> int:
     """
     import re
 
-    sizes = re.search(r"(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", sound.extra_info)
+    sizes = re.search(rf"(?:{SIZES}) *:? (\d+) \(?should be (\d+)", sound.extra_info)
     announced, found = (int(size) for size in sizes.groups()) if sizes else (1, 1)
-    if sound.frames > UNKNOWN or announced >= 0x7FFF0000:
+    placeholder = UNKNOWN if sound.format in LONG else 0x7FFF0000
+    if sound.frames > UNKNOWN or announced >= placeholder:
         return 0
     return int(sound.frames) * announced // max(found, 1)

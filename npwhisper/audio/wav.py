@@ -1,6 +1,6 @@
-"""WAV files: those whose recorder crashed before it wrote their length, and, without libsndfile, all others.
+"""WAV files: those whose length was never written, and, without libsndfile, all others.
 
-An interrupted recording has a data size of 0, followed by sound.
+An interrupted recording has a data size of 0, followed by sound; one from a pipe has the largest size there is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npwhisper.audio.links import Link, Reader
+from npwhisper.audio.links import Link, Part, Reader
 from npwhisper.audio.units import READ_BLOCK, SAMPLE_RATE, AudioError
 from npwhisper.tracing.seam import Array
 
 UNKNOWN = b"\xff\xff\xff\xff"  # libsndfile then reads to the end of the file
+PLACEHOLDER = 0x7FFF0000  # programs that write to a pipe put sizes from here on
 INTEGERS, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # what the samples are
 
 
@@ -35,17 +36,33 @@ class Sound(NamedTuple):
 
 
 def wav_links(data: Reader) -> list[Link]:
-    """The file with a data size that means "to the end", if its own is 0 and wrong; else none."""
-    if data.at(0, 4) != b"RIFF" or data.at(8, 4) != b"WAVE":
+    """The file with a data size that means "to the end", if its own tells nothing; else none."""
+    if data.at(0, 4) not in (b"RIFF", b"RF64") or data.at(8, 4) != b"WAVE":
         return []
-    at = 12
+    at, about, long = 12, bytes(16), 0
     while len(head := data.at(at, 8)) == 8:
         size = int.from_bytes(head[4:], "little")
-        if head[:4] == b"data":
-            wrong = size == 0 and data.size > at + 8 and not _are_chunks(data, at + 8)
-            return [Link([range(at + 4), UNKNOWN, range(at + 8, data.size)])] if wrong else []
+        if head[:4] == b"fmt ":
+            about = data.at(at + 8, 16).ljust(16, b"\0")
+        elif head[:4] == b"ds64":
+            long = int.from_bytes(data.at(at + 16, 8), "little")
+        elif head[:4] == b"data":
+            return _open_ended(data, at, long if data.at(0, 4) == b"RF64" else size, about)
         at += 8 + size + size % 2
     return []
+
+
+def _open_ended(data: Reader, at: int, size: int, about: bytes) -> list[Link]:
+    """A link up to the end of the file, if the `size` of the data at a place is 0 and wrong, or a placeholder."""
+    n_bytes = data.size - at - 8
+    is_wrong = size == 0 and n_bytes > 0 and not _are_chunks(data, at + 8)
+    if not is_wrong and not (PLACEHOLDER <= size <= 0xFFFFFFFF and n_bytes < size):
+        return []
+    kind, width = struct.unpack("<H10xH2x", about)
+    cut = kind in (INTEGERS, FLOATS, EXTENSIBLE) and n_bytes % max(width, 1)
+    is_padding = cut == 1 and (n_bytes - 1) % 2  # a chunk of odd size has one byte more
+    parts: list[Part] = [b"RIFF", range(4, at + 4), UNKNOWN, range(at + 8, data.size)]
+    return [Link(parts, damage="it ends within a sample" if cut and not is_padding else None)]
 
 
 def _are_chunks(data: Reader, at: int) -> bool:
@@ -60,7 +77,7 @@ def wav_sound(data: bytes) -> Sound | None:
     """The sound of a WAV file of integers or floats; None if this is not one."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
-    is_cut = bool(wav_links(Reader(io.BytesIO(data))))
+    links = wav_links(Reader(io.BytesIO(data)))
     chunks = dict(_chunks(data))
     if not {b"fmt ", b"data"} <= chunks.keys() or chunks[b"fmt "][1] < 16:
         raise AudioError("the wav file has no complete header: is the whole file there?")
@@ -75,10 +92,10 @@ def wav_sound(data: bytes) -> Sound | None:
             "bits and floats are read: convert it"
         )
     start, size = chunks[b"data"]
-    size = len(data) - start if is_cut else size
+    size = len(data) - start if links else size
     found = data[start : start + min(size, len(data) - start) // width * width]
-    announced = size // width if size < 0x7FFF0000 else 0
-    return Sound("WAV", rate, _decoded(found, (kind, n_bits), n_channels), mask, announced)
+    announced, damage = size // width if size < PLACEHOLDER else 0, [link.damage for link in links if link.damage]
+    return Sound("WAV", rate, _decoded(found, (kind, n_bits), n_channels), mask, announced, damage)
 
 
 SAMPLES = {(INTEGERS, 8), (INTEGERS, 16), (INTEGERS, 24), (INTEGERS, 32), (FLOATS, 32), (FLOATS, 64)}

@@ -100,6 +100,43 @@ def test_a_wave_whose_recorder_crashed_is_read_to_the_end(subtype: str) -> None:
     np.testing.assert_array_equal(load_audio(bytes(data[:tail])), expected)
 
 
+@pytest.mark.parametrize(
+    ("form", "subtype", "width"), [("WAV", "PCM_16", 4), ("WAV", "PCM_24", 6), ("RF64", "PCM_16", 4)]
+)
+def test_a_wave_from_a_pipe_tells_of_a_cut_within_a_sample(form: str, subtype: str, width: int) -> None:
+    """Nothing else of a cut can be known: no size is in the file, and every whole sample may be the last."""
+    data = bytearray(encoded(form, subtype, channels=2))
+    expected, at = load_audio(bytes(data)), data.index(b"data")
+    if form == "RF64":
+        data[20:44] = bytes(24)
+    else:
+        data[4:8] = data[at + 4 : at + 8] = b"\xff" * 4
+    np.testing.assert_array_equal(load_audio(bytes(data)), expected)
+    for n_bytes in range(1, 2 * width):
+        if n_bytes % width:
+            with pytest.warns(AudioWarning, match="is truncated or damaged .it ends within a sample"):
+                sound = load_audio(bytes(data[:-n_bytes]))
+        else:
+            sound = load_audio(bytes(data[:-n_bytes]))
+        assert len(sound) == len(expected) - -(-n_bytes // width)
+
+
+def test_the_padding_of_a_wave_from_a_pipe_is_no_cut() -> None:
+    data = bytearray(encoded("WAV", "PCM_24", seconds=3001 / SAMPLE_RATE))
+    at = data.index(b"data")
+    del data[at + 8 + 3 * 3001 :]
+    data[4:8] = data[at + 4 : at + 8] = b"\xff" * 4
+    assert len(load_audio(bytes(data) + b"\0")) == len(load_audio(bytes(data))) == 3001
+
+
+def test_the_sizes_of_a_long_recording_are_believed() -> None:
+    """A WAV file has placeholders from 2 GB on, RF64 has not."""
+    data = bytearray(encoded("RF64", "PCM_16"))
+    data[20:36] = struct.pack("<QQ", 10**10 + 100, 10**10)
+    with pytest.warns(AudioWarning, match=r"is truncated or damaged: 3\.0 of 3\d{5}\.\d seconds"):
+        load_audio(bytes(data))
+
+
 def test_a_wave_without_sound_but_with_tags_stays_empty() -> None:
     data = encoded("WAV", "PCM_16", 0.0) + b"LIST" + struct.pack("<I", 10) + b"INFOIART  "
     assert wav_links(Reader(io.BytesIO(data))) == []
@@ -115,9 +152,10 @@ def test_a_flac_of_unknown_length_gives_no_warning() -> None:
     np.testing.assert_array_equal(load_audio(bytes(data)), expected)
 
 
+@pytest.mark.parametrize("form", ["W64", "RF64", "SVX"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_a_truncated_w64_gives_a_warning(share: float) -> None:
-    data = encoded("W64", "PCM_16")
+def test_a_truncated_file_of_long_sizes_gives_a_warning(form: str, share: float) -> None:
+    data = encoded(form, "PCM_16")
     assert len(load_audio(data)) == 3 * SAMPLE_RATE
     with pytest.warns(AudioWarning, match=r"is truncated or damaged: \d\.\d of (2\.9|3\.\d) seconds can be read"):
         load_audio(data[: int(share * len(data)) // 2 * 2])

@@ -57,6 +57,7 @@ FORMS = {
     "wv": "",
     "tta": "",
     "spx": "-c:a libspeex",
+    "oga": "-c:a flac",
     "opus": "",
     "rm": "-ac 1 -ar 8000 -c:a real_144",
     "caf": "",
@@ -82,7 +83,7 @@ def test_good_files_are_read_whole_and_without_a_warning(tmp_path: Path, suffix:
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "flv", "tta", "aac"])
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "flv", "tta", "aac", "wma", "avi", "oga", "rm"])
 @pytest.mark.parametrize(
     "share", [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.2, 0.55, 0.8, 0.95))]
 )
@@ -92,6 +93,26 @@ def test_of_truncated_files_there_is_a_warning(tmp_path: Path, suffix: str, shar
     with pytest.warns(AudioWarning, match="is truncated or damaged"):
         sound = load_audio(path)
     assert 0.8 * share * len(SOUND) - 16_000 < len(sound) < 0.99 * len(SOUND)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("suffix", "shares"), [("wma", (0.75, 0.85, 0.95)), ("spx", (0.5, 0.9)), ("oga", (0.9,))])
+def test_of_the_end_that_is_missing_there_is_a_warning(tmp_path: Path, suffix: str, shares: tuple[float, ...]) -> None:
+    path = made(tmp_path / f"talk.{suffix}", *FORMS[suffix].split())
+    data = path.read_bytes()
+    for share in shares:
+        path.write_bytes(data[: int(share * len(data))])
+        with pytest.warns(AudioWarning, match="is truncated or damaged"):
+            sound = load_audio(path)
+        assert (share - 0.15) * len(SOUND) < len(sound) < (share + 0.02) * len(SOUND)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("form", ["avi", "asf", "rm"])
+def test_what_was_written_to_a_pipe_gives_no_warning(tmp_path: Path, form: str) -> None:
+    command = ["ffmpeg", "-v", "error", "-i", example(), *FORMS[form].split(), "-f", form, "-"]
+    (tmp_path / "talk").write_bytes(subprocess.run(command, capture_output=True).stdout)
+    assert abs(len(load_audio(tmp_path / "talk")) - len(SOUND)) < 2500
 
 
 @needs_ffmpeg
