@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import npwhisper
+from npwhisper.decoding import DecodingOptions, DecodingTask, rules
+from npwhisper.decoding.search import Beam
 from npwhisper.lab.glass import Run, page, record, replay
 from npwhisper.lab.glass.command import parser, search_options
 from npwhisper.lab.glass.command import run as command
@@ -20,7 +22,10 @@ from npwhisper.lab.glass.page import MODULES, bundle
 from npwhisper.tracing.seam import Activations
 
 JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
-WATCHED = ("decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "encoder.blocks.0.attn.softmax", "dtw")
+WATCHED = (
+    "decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "encoder.blocks.0.attn.softmax", "token_map",
+    "dtw",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,14 @@ def test_the_chosen_tokens_are_those_of_the_result(
     assert chosen == [*said, model.tokenizer.eot]
 
 
-@pytest.mark.parametrize("options", [{"beam_size": 3}, {"temperature": 0.7, "best_of": 3, "seed": 5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 3, "length_penalty": 0.6},
+        {"temperature": 0.6, "best_of": 4, "seed": 5},  # the best sample holds a token that is not among the likeliest
+        {"temperature": 0.8, "seed": 3},
+    ],
+)
 def test_other_searches_are_followed_to_their_text(options: dict[str, Any], model: npwhisper.Whisper) -> None:
     run = record(JFK, model, word_timestamps=False, **options)
     meta = unpack(run.windows[0])[0]
@@ -85,7 +97,9 @@ def test_other_searches_are_followed_to_their_text(options: dict[str, Any], mode
     assert text[: len(said)] == said
     best = meta["search"]["hypotheses"][0]
     mean = best[1] / (len(best[0]) + 1)
-    assert mean == pytest.approx(run.result["segments"][0]["avg_logprob"], abs=1e-4)
+    assert mean == pytest.approx(run.result["segments"][0]["avg_logprob"], abs=1e-9)
+    assert meta["search"]["mean"]["recorded"] == run.result["segments"][0]["avg_logprob"]
+    assert meta["steps"][-1]["sum"]["result"] == pytest.approx(best[1], abs=1e-9)
     assert bool(meta["search"]["nodes"]) == ("beam_size" in options)
 
 
@@ -121,10 +135,111 @@ def test_every_worked_example_gives_the_recorded_number(
 ) -> None:
     boxes = opened[0]["boxes"]
     assert len(boxes) > 120
+    others = {
+        "stft",
+        "mel_filters",
+        "compress",
+        "KeyValues",
+        "dtw",
+        "backtrace",
+        "find_alignment",
+        "split_at_timestamps",
+    }
+    assert others <= boxes.keys()
     for name, box in boxes.items():
         cell = box["cell"]
         if "recorded" in cell:
             assert cell["result"] == pytest.approx(cell["recorded"], rel=1e-3, abs=1e-4), name
+
+
+def softmax_of(logits: np.ndarray) -> np.ndarray:
+    """Logits (V,) as log-probabilities, in float64."""
+    x = logits.astype(np.float64)
+    return x - x.max() - np.log(np.exp(x - x.max()).sum())
+
+
+def test_each_rule_is_worked_out_as_it_acts_alone(model: npwhisper.Whisper) -> None:
+    """The rules are applied here one at a time, to the logits of a trace."""
+    options: dict[str, Any] = {"repetition_penalty": 1.05, "no_repeat_ngram_size": 2}
+    with npwhisper.trace("decoder") as acts:
+        run = record(JFK, model, word_timestamps=False, **options)
+    context = DecodingTask(model, DecodingOptions(language="en", max_initial_timestamp=1.0, **options)).context
+    meta, arrays = unpack(run.windows[0])
+    at, acted = arrays["candidate/at"], dict.fromkeys(rules.LOGIT_RULES, 0)
+    for i, step in enumerate(meta["steps"]):
+        sampled = np.array([[s["chosen"] for s in meta["steps"][:i]]], np.int64)
+        ids, kept = (arrays[f"candidate/{name}"][at[i] : at[i + 1]] for name in ("ids", "logprobs"))
+        logits = acts.all("decoder")[i][:, -1]
+        for k, rule in enumerate(rules.LOGIT_RULES):
+            before, logits = logits, rule(logits, sampled, context)
+            np.testing.assert_allclose(kept[:, k + 1], softmax_of(logits[0])[ids], atol=1e-4)
+            _check_rule(step["worked"][k], before[0], logits[0])
+            acted[rule] += not np.array_equal(before, logits)
+        _check_race(step["worked"][-1]["race"], before[0], logits[0], sampled[0], context)
+        assert step["normalised"]["result"] == pytest.approx(softmax_of(logits[0]).max(), abs=1e-5)
+    assert min(acted.values()) > 0
+
+
+def _check_rule(cell: dict[str, Any], before: np.ndarray, after: np.ndarray) -> None:
+    """The likeliest token that the rule changed, or the likeliest of all; -inf is None in the page."""
+    changed = np.where(before != after, before, -np.inf)
+    assert cell["token"] == (changed if (before != after).any() else before).argmax()
+    assert cell["holds"] == (before != after).any()
+    assert cell["before"] == before[cell["token"]]
+    result, recorded = (-np.inf if cell[name] is None else cell[name] for name in ("result", "recorded"))
+    assert recorded == after[cell["token"]]
+    assert result == pytest.approx(recorded, rel=1e-6)
+
+
+def _check_race(
+    race: dict[str, Any], before: np.ndarray, after: np.ndarray, sampled: np.ndarray, context: rules.RuleContext
+) -> None:
+    """All timestamps together, and the best other token after the other clauses of the rule."""
+    row, begin = before.copy(), context.timestamp_begin
+    row[context.no_timestamps] = -np.inf
+    if len(sampled):
+        rules._pair_timestamps(row, sampled, context)
+    else:
+        rules._begin_with_timestamp(row, context)
+    stamps = row[begin:][np.isfinite(row[begin:])].astype(np.float64)
+    assert race["allowed"] == len(stamps)
+    together, rival = (-np.inf if race[name] is None else race[name] for name in ("together", "rival_logit"))
+    assert together == pytest.approx(np.log(np.exp(stamps).sum()) if len(stamps) else -np.inf, abs=1e-6)
+    assert rival == row[:begin].max()
+    assert race["wins"] == (len(stamps) > 0 and bool(np.isneginf(after[:begin]).all()))
+
+
+@pytest.mark.slow
+def test_the_tree_of_beams_is_that_of_the_search(model: npwhisper.Whisper) -> None:
+    """The search itself is run again on the log-probabilities of a trace."""
+    with npwhisper.trace("log_softmax") as acts:
+        run = record(JFK, model, beam_size=5, word_timestamps=False)
+    search, beam = unpack(run.windows[0])[0]["search"], Beam(np.zeros(0, np.int64), model.tokenizer.eot, 5)
+    for step, logprobs in enumerate(acts.all("log_softmax")):
+        beam.advance(logprobs)
+        mine = [node for node in search["nodes"] if node[0] == step and node[5] == 0]
+        assert [node[2] for node in mine] == beam.tokens[:, -1].tolist()
+        np.testing.assert_allclose([node[4] for node in mine], beam.sums, atol=1e-9)
+        parents = [search["nodes"][node[1]][4] if node[1] >= 0 else 0.0 for node in mine]
+        np.testing.assert_allclose([node[4] for node in mine], np.add(parents, [node[3] for node in mine]), atol=1e-9)
+    found = sorted(beam.hypotheses(), key=lambda h: -h.sum_logprob / max(1, len(h.tokens)))
+    assert [tokens for tokens, _ in search["hypotheses"]] == [h.tokens for h in found]
+    assert [one["result"] for one in search["scores"]] == [h.sum_logprob / max(1, len(h.tokens)) for h in found]
+
+
+def test_the_cell_of_time_warping_is_the_cost_of_the_cheapest_path(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    start, box = opened[0]["timing"]["start"], opened[0]["boxes"]["dtw"]
+    x = -recorded[1]["token_map"][start:-1].astype(np.float64)
+    cost = np.full((x.shape[0] + 1, x.shape[1] + 1), np.inf)
+    cost[0, 0] = 0.0
+    for i, j in np.ndindex(*x.shape):
+        cost[i + 1, j + 1] = x[i, j] + min(cost[i, j], cost[i, j + 1], cost[i + 1, j])
+    i, j = map(int, re.findall(r"\d+", box["where"]))
+    assert box["cell"]["own"] == x[i, j]
+    for name, place in (("recorded", (1, 1)), ("corner", (0, 0)), ("above", (0, 1)), ("left", (1, 0))):
+        assert box["cell"][name] == pytest.approx(cost[i + place[0], j + place[1]], rel=1e-9), name
 
 
 def test_the_parts_of_the_stream_add_up_to_the_difference_of_logits(

@@ -5,6 +5,7 @@ Needs Chromium (or Chrome) and the Python package playwright, which drives it; `
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 import npwhisper
+from npwhisper.decoding import DecodingOptions, DecodingTask, rules
+from npwhisper.decoding.search import Beam
 from npwhisper.lab.glass import Run, glass, record
 from npwhisper.lab.glass.packing import unpack
 from npwhisper.tracing.seam import Activations
@@ -67,6 +70,10 @@ class Watched:
         assert value is not None, f"{selector} has no {name}"
         return value
 
+    def number(self, selector: str, name: str) -> float:
+        """A number in an attribute, as it is: JavaScript writes -Infinity for what is forbidden."""
+        return float(self.attribute(selector, name))
+
     def check(self) -> None:
         """No error on the console, and no request but for the file itself and the sound inside it."""
         assert self.faults == []
@@ -103,10 +110,12 @@ def shown(browser: Any, traced: tuple[Run, Activations], tmp_path: Path) -> Iter
 def test_ten_random_steps_show_the_numbers_of_the_trace(shown: Watched, traced: tuple[Run, Activations]) -> None:
     acts = traced[1]
     finals = [value[0] for value in acts.all("log_softmax")]
+    stages = _stages(traced)
     rng = np.random.default_rng(0)
     for step in rng.choice(len(finals), 10, replace=False).tolist():
         shown.page.click(f'[data-step="{step}"]')
         _check_candidates(shown, acts.all("decoder")[step][0, -1].astype(np.float64), finals[step])
+        _check_rules(shown, stages[step])
         layer, head = int(rng.integers(4)), int(rng.integers(6))
         _check_attention(shown, acts.all(f"decoder.blocks.{layer}.cross_attn.softmax")[step][0, head, -1], layer, head)
     shown.check()
@@ -125,6 +134,41 @@ def _check_candidates(shown: Watched, logits: np.ndarray, final: np.ndarray) -> 
     for token, row in zip(ids, rows, strict=True):
         assert float(row[1]) == pytest.approx(before[token], rel=1e-4, abs=1e-12)
         assert float(row[-1]) == pytest.approx(float(np.exp(np.float64(final[token]))), rel=1e-5, abs=1e-12)
+
+
+def _stages(traced: tuple[Run, Activations]) -> list[list[np.ndarray]]:
+    """The logits (V,) of each step before the rules, and after each one, applied here one at a time."""
+    model = npwhisper.load_model()
+    context = DecodingTask(model, DecodingOptions(language="en", max_initial_timestamp=1.0)).context
+    chosen = [step["chosen"] for step in unpack(traced[0].windows[0])[0]["steps"]]
+    found = []
+    for i in range(len(chosen)):
+        stages = [traced[1].all("decoder")[i][:, -1]]
+        for rule in rules.LOGIT_RULES:
+            stages.append(rule(stages[-1], np.array([chosen[:i]], np.int64), context))
+        found.append([logits[0] for logits in stages])
+    return found
+
+
+def _check_rules(shown: Watched, stages: list[np.ndarray]) -> None:
+    """The table of the best tokens after each rule that changed something, and each rule's box."""
+    for rule, before, after in zip(rules.LOGIT_RULES, stages, stages[1:], strict=False):
+        script = "all => all.map(c => [c.closest('tr').dataset.token, c.title])"
+        cells = shown.page.eval_on_selector_all(f'#candidates [data-after="{rule.__name__}"]', script)
+        weights = np.exp(after.astype(np.float64) - after.max())
+        for token, p in cells:
+            assert float(p) == pytest.approx(weights[int(token)] / weights.sum(), rel=1e-4, abs=1e-12)
+        assert bool(cells) == (before != after).any()
+        shown.page.click(f'#rules [data-box="{rule.__name__}"]')
+        changed = np.where(before != after, before, -np.inf) if (before != after).any() else before
+        assert shown.number("#panel [data-logit]", "data-logit") == changed.max()
+        assert shown.attribute("#panel [data-holds]", "data-holds") == str(bool((before != after).any())).lower()
+        assert shown.number("#panel [data-recorded]", "data-recorded") == after[changed.argmax()]
+        assert "✓ the same" in (shown.page.text_content("#panel .worked") or "")
+    stamps = after[npwhisper.load_model().tokenizer.timestamp_begin :].astype(np.float64)
+    if np.isfinite(stamps).any():
+        assert shown.number("#panel [data-together]", "data-together") == pytest.approx(np.log(np.exp(stamps).sum()))
+    shown.page.keyboard.press("Escape")
 
 
 def _check_attention(shown: Watched, weights: np.ndarray, layer: int, head: int) -> None:
@@ -199,10 +243,13 @@ def test_every_box_opens_with_formula_source_and_the_recorded_cell(
 def test_from_the_drawing_every_box_opens(shown: Watched, traced: tuple[Run, Activations]) -> None:
     """Formula, shapes, the source that ran, and one cell that gives the recorded number."""
     boxes = unpack(traced[0].windows[0])[0]["boxes"]
+    chosen = ("rank", "log_softmax", "greedy_search", *(rule.__name__ for rule in rules.LOGIT_RULES))
+    boxes |= {name: {"cell": {"recorded": ...} if name != "greedy_search" else {}} for name in chosen}
     opened = {name: parts for name, *parts in shown.page.evaluate(OPEN_ALL)}
     assert boxes.keys() <= opened.keys()
     for name, box in boxes.items():
         formula, source, shapes, worked = opened[name]
+        assert worked, name
         assert len(formula) > 5, name
         assert "def " in source, name
         assert "in letters" in shapes, name
@@ -302,6 +349,108 @@ def test_two_runs_stand_side_by_side(browser: Any, traced: tuple[Run, Activation
     shown.page.click("#first-token")
     shown.page.select_option("#run", label="my ReLU")
     assert len(shown.page.query_selector_all("#beside tr.changed")) > 0
+    shown.check()
+
+
+def test_two_models_stand_side_by_side(browser: Any, traced: tuple[Run, Activations], tmp_path: Path) -> None:
+    """The second one has three decoder blocks instead of four, and soon says something else."""
+    whole = npwhisper.load_model()
+    weights = {name: value for name, value in whole.weights.items() if not name.startswith("decoder.blocks.3.")}
+    cut = npwhisper.Whisper(dataclasses.replace(whole.dims, n_text_layer=3), weights, [(1, 0), (2, 0)])
+    other = record(JFK, cut, label="three blocks", temperature=0.0)
+    glass(traced[0], tmp_path / "two.html", against=other)
+    texts = [[step["chosen"] for step in unpack(run.windows[0])[0]["steps"]] for run in (traced[0], other)]
+    first = next(i for i, pair in enumerate(zip(*texts, strict=False)) if pair[0] != pair[1])
+    shown = Watched(browser.new_page(), tmp_path / "two.html")
+    shown.view("compare")
+    assert "different shapes" in (shown.page.text_content("#view") or "")
+    shown.page.click("#first-token")
+    assert shown.attribute("#tokens [aria-current=step]", "data-step") == str(first)
+    rows = shown.page.eval_on_selector_all("#beside tr", "all => all.map(row => row.classList.contains('changed'))")[1:]
+    assert rows.index(True) == first
+    for side, run in enumerate((traced[0], other)):
+        words = [word["word"] for segment in run.result["segments"] for word in segment["words"]]
+        parts = shown.page.eval_on_selector_all(f'[data-side="{side}"] p span', "all => all.map(s => s.textContent)")
+        assert "".join(parts) == "".join(words)
+    changed = [shown.page.query_selector_all(f'[data-side="{side}"] p .changed') for side in (0, 1)]
+    both = ["".join(part.text_content() or "" for part in side).split() for side in changed]
+    assert both[0] != both[1]
+    assert shown.page.text_content('[data-side="0"] p .same') == shown.page.text_content('[data-side="1"] p .same')
+    shown.page.select_option("#run", label="three blocks")
+    assert shown.page.query_selector('#map [data-node="d3"]') is None
+    shown.check()
+
+
+def test_fallback_and_silence_show_the_numbers_of_the_decision_log(browser: Any, tmp_path: Path) -> None:
+    """Noise after speech: a text that fails is tried again, and a window without speech is skipped."""
+    rng, log = np.random.default_rng(0), list[Any]()
+    noise = 1e-3 * rng.standard_normal(64 * 16000).astype(np.float32)
+    sound = np.concatenate([npwhisper.load_audio(JFK), noise])
+    options: dict[str, Any] = {"temperature": (0.0, 0.4), "seed": 3, "logprob_threshold": -0.2}
+    npwhisper.load_model().transcribe(sound, word_timestamps=True, on_decision=log.append, **options)
+    assert max(len(decision.attempts) for decision in log) > 1
+    assert any(decision.skipped for decision in log)
+    glass(sound, tmp_path / "quiet.html", npwhisper.load_model(), title="noise", **options)
+    shown = Watched(browser.new_page(), tmp_path / "quiet.html")
+    shown.view("decisions")
+    for i, decision in enumerate(log):
+        shown.page.click(f'[data-window="{i}"]')
+        shown.page.wait_for_function("at => document.querySelector('#window').selectedIndex === at", arg=i)
+        values = shown.page.eval_on_selector_all(
+            "#attempts [data-value]", "all => all.map(c => Number(c.dataset.value))"
+        )
+        assert values == [number for attempt in decision.attempts for number in attempt[:4]]
+        checks = shown.page.eval_on_selector_all("#attempts .checks", "all => all.map(c => c.textContent)")
+        for words, attempt in zip(checks, decision.attempts, strict=True):
+            assert all(check in words for check in attempt.failed)
+            assert ("passed" in words) == (not attempt.failed)
+        assert shown.number("#no-speech", "data-value") == pytest.approx(decision.attempts[-1].no_speech_prob, rel=1e-5)
+        assert shown.number("#next-start", "data-value") == decision.next_start
+        silent = "taken for silence and skipped" in (shown.page.text_content("#view") or "")
+        assert silent == decision.skipped
+    shown.check()
+
+
+def test_the_beams_of_the_page_are_those_of_the_search(browser: Any, tmp_path: Path) -> None:
+    """The search is run again on the log-probabilities of a trace."""
+    model, log = npwhisper.load_model(), list[Any]()
+    with npwhisper.trace("log_softmax") as acts:
+        run = record(JFK, model, beam_size=5)
+    model.transcribe(JFK, beam_size=5, on_decision=log.append)
+    glass(run, tmp_path / "beams.html")
+    shown, beam = (
+        Watched(browser.new_page(), tmp_path / "beams.html"),
+        Beam(np.zeros(0, np.int64), model.tokenizer.eot, 5),
+    )
+    shown.view("decisions")
+    script = "all => all.map(({ dataset: d }) => [d.step, d.token, d.total, d.fate].map(Number))"
+    nodes = shown.page.eval_on_selector_all("svg.tree [data-total]", script)
+    for step, logprobs in enumerate(acts.all("log_softmax")[: 1 + max(node[0] for node in nodes)]):
+        beam.advance(logprobs)
+        kept = [node for node in nodes if node[0] == step and node[3] == 0]
+        assert [node[1] for node in kept] == beam.tokens[:, -1].tolist()
+        np.testing.assert_allclose([node[2] for node in kept], beam.sums, atol=1e-9)
+    found = max(beam.hypotheses(), key=lambda h: h.sum_logprob / max(1, len(h.tokens)))
+    best = shown.page.eval_on_selector_all("svg.tree [data-best]", "all => all.map(node => Number(node.dataset.token))")
+    assert sorted(best) == sorted([*found.tokens, model.tokenizer.eot])
+    _check_sums(shown, found.sum_logprob, log[0].attempts[-1].avg_logprob)
+
+
+def _check_sums(shown: Watched, total: float, mean: float) -> None:
+    """The box of the search adds up to the sum of the text, and that of the ranking gives the mean of the log."""
+    shown.page.click('#map [data-node="search"]')
+    last = len(shown.page.query_selector_all("#tokens [data-step]")) - 1
+    before = 0.0
+    for step in (0, 1, 2, last):
+        shown.page.click(f'[data-step="{step}"]')
+        numbers = [shown.number(f"#panel [data-{name}]", f"data-{name}") for name in ("before", "logprob", "sum")]
+        assert numbers[0] == pytest.approx(before, abs=1e-9) or step == last
+        assert numbers[0] + numbers[1] == numbers[2]
+        before = numbers[2]
+    assert before == pytest.approx(total, abs=1e-9)
+    shown.page.click('#panel [data-box="rank"]')
+    assert shown.number("#panel [data-recorded]", "data-recorded") == mean
+    assert "✓ the same" in (shown.page.text_content("#panel .worked") or "")
     shown.check()
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
+from npwhisper.audio.mel import hann, mel_edges
 from npwhisper.lab.glass.cells import Cells
 from npwhisper.lab.glass.recording import Attempt, Window
+from npwhisper.lab.glass.steps import Step
 from npwhisper.model import Network
 from npwhisper.tracing.seam import Array
 
@@ -83,6 +86,24 @@ class Boxes:
         self.add(f"{name}.gelu", "gelu", [length, len(hidden)], cell, f"{where}, feature {COLUMN}")
         out = get[f"{name}.2"]
         self.linear(f"{name}.2", active, out, where, [length, len(out)])
+        self.whole(name, "2", "mlp")
+
+    def whole(self, name: str, last: str, function: str) -> None:
+        """A function of several layers ends with its last one, whose cell it shares."""
+        box = self.boxes[f"{name}.{last}"]
+        self.boxes[name] = box | {
+            "function": function,
+            "weights": {},
+            "where": f"{box['where']}: the last layer, {last}",
+        }
+
+    def _audio_keys(self, name: str) -> None:
+        """Keys and values of the audio, which are computed once for a window."""
+        x, at = self.window.rows["encoder.ln_post"], self.at
+        for part in ("key", "value"):
+            y = self.window.keys[f"{name}.{part}"]
+            shape = [self.model.dims.n_audio_ctx, len(x)]
+            self.linear(f"{name}.{part}", x, y[at], f"position {at} ({at * 0.02:.2f} s)", shape)
 
     def encoder(self) -> None:
         """Everything from the mel spectrogram to what the decoder is given, at one position."""
@@ -123,6 +144,7 @@ class Boxes:
         q = rows[f"{attn}.query"][:width]
         self.heads(attn, q, k, v, rows[f"{attn}.scores"], rows[f"{attn}.softmax"], merged, where)
         self.linear(f"{attn}.out", merged, rows[f"{attn}.out"], where, shape)
+        self.whole(attn, "out", "self_attention")
         self.norm(f"{name}.mlp_ln", x + rows[attn], rows[f"{name}.mlp_ln"], where, shape)
         self.mlp(f"{name}.mlp", rows, where, n)
         terms = [("x", x), ("self-attention", rows[attn]), ("mlp", rows[f"{name}.mlp"])]
@@ -144,15 +166,27 @@ class Boxes:
             x = get[f"decoder.blocks.{i}"]
         normed = get["decoder.ln"]
         self.norm("decoder.ln", x, normed, where, ["T", len(x)])
+        self._cache(step, values)
         best = int(get["decoder"].argmax())
         cell = self.cells.dot(normed, table[best], get["decoder"][best], ("x", f"embedding[{best}]"))
         self.add("decoder.logits", "logits", ["T", len(table)], cell, f"{where}, token {best}, the likeliest")
+
+    def _cache(self, step: Step, values: Mapping[str, Array]) -> None:
+        """How many positions the first block's self-attention looks at."""
+        scores, new = values["decoder.blocks.0.attn.scores"], step.fed.shape[1]
+        held = step.length - new
+        cell = self.cells.add([("held before", held), ("read now", new)], scores.shape[-1])
+        heads, width = scores.shape[1], self.model.dims.n_text_state // scores.shape[1]
+        where = f"the number of positions, step {len(self.window.attempts[-1].values)}"
+        self.add("KeyValues", "KeyValues", [len(step.fed), heads, scores.shape[-1], width], cell, where)
 
     def _decoder_block(self, name: str, x: Array, get: _Last, attempt: Attempt, where: str) -> None:
         width, shape = len(x) // self.model.dims.n_text_head, ["T", len(x)]
         history = [(values, self.rows[t]) for t, values in enumerate(attempt.values)]
         for part in ("attn", "cross_attn"):
             attn, is_cross = f"{name}.{part}", part == "cross_attn"
+            if is_cross:
+                self._audio_keys(attn)
             normed = get[f"{attn}_ln"]
             self.norm(f"{attn}_ln", x, normed, where, shape)
             for w in ("query",) if is_cross else ("query", "key", "value"):
@@ -168,6 +202,7 @@ class Boxes:
             merged = get[f"{attn}.merge_heads"]
             self.heads(attn, get[f"{attn}.query"][:width], k, v, scores, weights, merged, where)
             self.linear(f"{attn}.out", merged, get[f"{attn}.out"], where, shape)
+            self.whole(attn, "out", "cross_attention" if is_cross else "self_attention")
             x = x + get[attn]
         self.norm(f"{name}.mlp_ln", x, get[f"{name}.mlp_ln"], where, shape)
         self.mlp(f"{name}.mlp", get, where, "T")
@@ -176,20 +211,28 @@ class Boxes:
         cell = self.cells.add([(label, y[COLUMN]) for label, y in terms], get[name][COLUMN])
         self.add(name, "decoder_block", shape, cell, f"{where}, feature {COLUMN}")
 
-    def mel(self) -> None:
-        """One number of the spectrogram: a filter times the power of one frame, as far as that was recorded."""
-        power, bin_ = self.window.power, 10
-        if power is None or 2 * self.at >= power.shape[1] or bin_ >= len(self.window.mel):
-            return
-        from npwhisper.audio import mel_filters
+    def sound(self, samples: Array | None, start: float) -> None:
+        """One number of the power of each frequency, of a filter, and of the spectrogram, in one frame.
 
+        The power is that of the recording's first 30 seconds, as far as they hold the window's frame.
+        """
+        power, mel, bin_ = self.window.power, self.window.mel, 10
         frame = 2 * self.at
-        filters = mel_filters(len(self.window.mel))
-        cell = self.cells.dot(filters[bin_], power[:, frame], 0.0, ("filter", "power of each frequency"))
-        cell |= {"kind": "mel", "recorded": float(self.window.mel[bin_, frame])}
-        cell["log"] = float(np.log10(max(cell["sum"], 1e-10)))
+        place = frame + round(start * SAMPLE_RATE / HOP_LENGTH)  # in the recording
+        filters, edges = mel_filters(len(mel)), mel_edges(len(mel))
+        cell = self.cells.triangle(edges[bin_ : bin_ + 3], int(filters[bin_].argmax()), float(filters[bin_].max()))
+        self.add("mel_filters", "mel_filters", list(filters.shape), cell, f"bin {bin_}, frequency {cell['at']}")
+        if power is None or place >= power.shape[1]:
+            return
+        cell = self.cells.dot(filters[bin_], power[:, place], 0.0, ("filter", "power of each frequency"))
+        cell |= {"kind": "mel", "recorded": float(mel[bin_, frame]), "log": float(np.log10(max(cell["sum"], 1e-10)))}
         cell["result"] = (cell["log"] + 4.0) / 4.0
-        self.add("mel", "compress", list(self.window.mel.shape), cell, f"bin {bin_}, frame {frame}")
+        for name in ("mel", "compress"):
+            self.add(name, "compress", list(mel.shape), cell, f"bin {bin_}, frame {frame}")
+        first = HOP_LENGTH * place - N_FFT // 2
+        if samples is not None and first >= 0 and first + N_FFT <= len(samples):
+            cell = self.cells.power(samples[first : first + N_FFT] * hann(), bin_, power[bin_, place])
+            self.add("stft", "stft", [len(power), len(mel[0])], cell, f"frequency {bin_}, frame {place}")
 
     def timing(self) -> None:
         """One cell of each stage of the word times."""
@@ -210,6 +253,7 @@ class Boxes:
             self.add("median_filter", "median_filter", shape, cell, where)
         cell = self.cells.mean(smooth[:, row, frame], matrix[row, frame])
         self.add("token_map", "token_map", list(matrix.shape), cell, f"row {row}, frame {frame}")
+        self._path(stages["dtw_cost"], stages["dtw"])
         self._warping(stages["dtw_cost"], matrix, row, frame)
 
     def _warping(self, cost: Array, matrix: Array, row: int, frame: int) -> None:
@@ -218,6 +262,15 @@ class Boxes:
         if 0 < i < len(cost) and 0 < frame < cost.shape[1]:
             cell = self.cells.cheapest(cost, i, frame, float(-matrix[row, frame]))
             self.add("dtw", "dtw_cost", list(cost.shape), cell, f"row {i}, frame {frame}")
+
+    def _path(self, cost: Array, path: Array) -> None:
+        """Where the path came from, at its middle."""
+        inner = [k for k in range(1, path.shape[1]) if path[0, k] > 0 and path[1, k] > 0]
+        if inner:
+            k = inner[len(inner) // 2]
+            (i, j), before = path[:, k].tolist(), path[:, k - 1].tolist()
+            cell = self.cells.cheapest_neighbour(cost, i, j, before)
+            self.add("backtrace", "backtrace", list(path.shape), cell, f"row {i}, frame {j}")
 
 
 PARTS = (("self-attention", "attn"), ("cross-attention", "cross_attn"), ("mlp", "mlp"))
@@ -230,7 +283,12 @@ class _Last(Mapping[str, Array]):
         self.values_, self.row = values, row
 
     def __getitem__(self, name: str) -> Array:
-        return self.values_[name][self.row, -1]
+        return self._last(self.values_[name])
+
+    def _last(self, value: Array) -> Array:
+        """The last position of the row; inside cross-attention the rows of a window lie one after the other."""
+        flat = value.reshape(-1, value.shape[-1])
+        return flat[(self.row + 1) * (len(flat) // len(self.values_["decoder.token_embedding"])) - 1]
 
     def head(self, name: str) -> Array:
         """The first head of scores or weights: (S,); rows of a window are further queries to its audio."""

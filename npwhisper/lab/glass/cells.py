@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.audio import N_FFT, SAMPLE_RATE
 from npwhisper.tracing.seam import Array
 
 
@@ -93,3 +94,33 @@ class Cells:
         numbers = {name: float(value) for name, value in around.items()}
         result = own + min(numbers.values())
         return {"kind": "dtw", **numbers, "own": float(own), "result": result, "recorded": float(cost[i, j])}
+
+    def cheapest_neighbour(self, cost: Array, i: int, j: int, before: Sequence[int]) -> dict[str, Any]:
+        """One step of the path backwards: up or diagonally only if that is strictly cheaper than both others."""
+        corner, above, left = (float(cost[cell]) for cell in ((i - 1, j - 1), (i - 1, j), (i, j - 1)))
+        result = [i, j - 1]
+        if corner < min(above, left):
+            result = [i - 1, j - 1]
+        elif above < min(corner, left):
+            result = [i - 1, j]
+        numbers = {"corner": corner, "above": above, "left": left}
+        return {"kind": "path", **numbers, "result": result, "recorded": list(before)}
+
+    def power(self, framed: Array, at: int, recorded: float) -> dict[str, Any]:
+        """The power of one frequency in a frame (400,), which was multiplied with the window."""
+        angles = 2 * np.pi * at * np.arange(len(framed)) / len(framed)
+        real, imaginary = (float(framed.astype(np.float64) @ wave) for wave in (np.cos(angles), -np.sin(angles)))
+        return {
+            "kind": "power", "x": self.keep(framed), "at": at, "real": real, "imaginary": imaginary,
+            "result": real**2 + imaginary**2, "recorded": float(recorded),
+        }  # fmt: skip
+
+    def triangle(self, edges: Array, at: int, recorded: float) -> dict[str, Any]:
+        """One weight of a mel filter, which rises from its left edge to its centre and falls to its right edge."""
+        left, centre, right = map(float, edges)
+        hz = at * SAMPLE_RATE / N_FFT
+        rise, fall = (hz - left) / (centre - left), (right - hz) / (right - centre)
+        return {
+            "kind": "triangle", "at": at, "hz": hz, "left": left, "centre": centre, "right": right,
+            "result": max(0.0, min(rise, fall)) * 2 / (right - left), "recorded": float(recorded),
+        }  # fmt: skip

@@ -62,21 +62,17 @@ FUNCTIONS = {
     "token_map": Entry("timing", "the mean over the heads", "(H, T, S) → (T, S)"),
     "dtw_cost": Entry("timing", "cost[i, j] = x[i, j] + min(cost[i-1, j-1], cost[i-1, j], cost[i, j-1])", "(N, M) → (N, M)"),
     "backtrace": Entry("timing", "from the last cell back along the cheapest neighbours", "(N, M) → (2, L)"),
-    "cut_at_timestamps": Entry("transcription.windows", "a segment ends where two timestamps meet", "tokens → pieces"),
+    "split_at_timestamps": Entry("transcription.windows", "a segment ends where two timestamps meet", "tokens → pieces"),
 }  # fmt: skip
 
 
 def describe_functions() -> dict[str, dict[str, Any]]:
-    """Formula, shapes, file and source of every function that a box may name; what no longer exists is left out."""
-    found = {name: _describe(name, entry) for name, entry in FUNCTIONS.items()}
-    return {name: description for name, description in found.items() if description}
+    """Formula, shapes, file and source of every function that a box may name."""
+    return {name: _describe(name, entry) for name, entry in FUNCTIONS.items()}
 
 
 def _describe(name: str, entry: Entry) -> dict[str, Any]:
-    function = getattr(import_module(f"npwhisper.{entry.home}"), name, None)
-    if function is None:
-        return {}
-    function = inspect.unwrap(function)
+    function = inspect.unwrap(getattr(import_module(f"npwhisper.{entry.home}"), name))
     file = Path(inspect.getfile(function)).parts
     where = "/".join(file[len(file) - file[::-1].index("npwhisper") - 1 :])
     line = inspect.getsourcelines(function)[1]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from npwhisper.lab.glass import hearing
+from npwhisper.lab.glass.masks import Marks
 from npwhisper.lab.glass.steps import Candidates, Step, candidates, make_step
 from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer
@@ -78,13 +79,16 @@ class Recorder:
         self.model, self.tokenizer, self.finish = model, tokenizer, finish
         self.windows: list[Window] = []
         self._embeddings = np.asarray(model.weights["decoder.token_embedding.weight"])
+        self._first = np.ascontiguousarray(self._embeddings[:, 0])  # tells nearly all tokens apart
         self._positions = np.asarray(model.weights["decoder.positional_embedding"])
         self._related = _related_tokens(tokenizer)
+        self._marks = Marks(tokenizer.eot, tokenizer.timestamp_begin, tokenizer.no_timestamps)
         self._values: dict[str, Array] = {}
         self._stages: list[Array] = []
         self._n_windows = 0
         self._read = 0  # tokens that the cache holds
         self._attempt: Attempt | None = None
+        self._open: tuple[dict[str, Array], Array, list[Array]] | None = None  # the step whose choice is not yet known
         self._power: Array | None = None
 
     @property
@@ -94,6 +98,7 @@ class Recorder:
 
     def end(self) -> None:
         """Nothing more comes."""
+        self._settle()
         if self.windows:
             self.finish(self.windows.pop())
 
@@ -157,6 +162,7 @@ class Recorder:
 
     def _see_decoder(self, name: str, value: Array) -> None:
         if name.endswith("cross_attn.key") and name.startswith("decoder.blocks.0."):
+            self._settle()
             self._attempt, self._values, self._read = None, {}, 0  # a fresh cache: decoding begins
         if name.endswith(("cross_attn.key", "cross_attn.value")):
             width = value.shape[-1] // self.model.dims.n_text_head
@@ -168,40 +174,48 @@ class Recorder:
         self._values[name] = value
 
     def _end_step(self, logprobs: Array) -> None:
-        """Every rule was applied: reduce the step."""
-        if self._attempt is None:
-            self._attempt = Attempt()
-            self.window.attempts = [self._attempt]  # of earlier attempts the decision log tells
-            self.window.n_attempts += 1
+        """Every rule was applied; the step is reduced once the next one tells what was chosen."""
         values, logits = self._values, self._values["decoder"]
         values["length"] = np.array(self._read)
         fed = self._tokens(values["decoder.token_embedding"])
-        if not self._attempt.steps:
-            self._attempt.no_speech = _probability(logits[0, 0], self.tokenizer.no_speech)
-        stages = [logits[:, -1], *self._stages, logprobs]
-        found = [self._candidates([stage[b] for stage in stages]) for b in range(len(fed))]
-        step = make_step(values, fed, self.model.dims.n_text_layer, self._positions, found)
-        self._attempt.steps.append(step)
-        if len(self._attempt.steps) <= CELL_STEP + 1:
+        self._settle(fed[:, -1])
+        if self._attempt is None:
+            self._attempt = Attempt(no_speech=_probability(logits[0, 0], self.tokenizer.no_speech))
+            self.window.attempts = [self._attempt]  # of earlier attempts the decision log tells
+            self.window.n_attempts += 1
+        self._open = values, fed, [logits[:, -1], *self._stages, logprobs]
+        if len(self._attempt.values) <= CELL_STEP:
             self._attempt.values.append(values)
             for name, value in values.items():
                 if name.endswith(("ln", "attn", "mlp", "decoder")):
                     _sample(self.window.samples, name, value)
 
-    def _candidates(self, stages: list[Array]) -> Candidates:
+    def _settle(self, chosen: Array | None = None) -> None:
+        """Reduce the open step; its rows went on with the `chosen` tokens (B,), or were the last ones."""
+        if self._open is None or self._attempt is None:
+            return
+        values, fed, stages = self._open
+        ends = [[self.tokenizer.eot]] * len(fed)
+        went_on = ends if chosen is None else chosen[:, None] if len(chosen) == len(fed) else [chosen] * len(fed)
+        found = [self._candidates([stage[b] for stage in stages], np.asarray(went_on[b])) for b in range(len(fed))]
+        step = make_step(values, fed, self.model.dims.n_text_layer, self._positions, found)
+        self._attempt.steps.append(step)
+        self._open = None
+
+    def _candidates(self, stages: list[Array], chosen: Array) -> Candidates:
         """The rules that changed nothing share the array of the stage before."""
         for i in range(1, len(stages)):
             if i < len(stages) - 1 and np.array_equal(stages[i], stages[i - 1]):
                 stages[i] = stages[i - 1]
-        best = int(stages[-1].argmax())
-        return candidates(stages, self._related(best, stages[0]))
+        related = self._related(int(stages[-1].argmax()), stages[0])
+        return candidates(stages, np.concatenate([related, chosen]), self._marks)
 
     def _tokens(self, embedded: Array) -> Array:
         """The ids whose embeddings these are: (B, T, D) -> (B, T)."""
         return np.array([[self._token(x) for x in row] for row in embedded])
 
     def _token(self, x: Array) -> int:
-        for i in np.flatnonzero(self._embeddings[:, 0] == x[0]):
+        for i in np.flatnonzero(self._first == x[0]):
             if np.array_equal(self._embeddings[i], x):
                 return int(i)
         return int(np.square(self._embeddings - x).sum(axis=1).argmin())  # a swapped embedding

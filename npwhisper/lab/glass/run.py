@@ -16,9 +16,18 @@ from npwhisper.decoding import DecodingTask
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.lab.glass import hearing, lens, words
 from npwhisper.lab.glass.boxes import Boxes
+from npwhisper.lab.glass.masks import normalised, worked
 from npwhisper.lab.glass.packing import levels, pack
 from npwhisper.lab.glass.recording import RULES, Recorder, Window, watching
-from npwhisper.lab.glass.searching import Found, follow_beams, follow_rows, logprob_of
+from npwhisper.lab.glass.searching import (
+    Found,
+    follow_beams,
+    follow_rows,
+    logprob_of,
+    mean_logprob,
+    running_sums,
+    scored,
+)
 from npwhisper.lab.glass.why import reasons, rule_reasons
 from npwhisper.model import Network
 from npwhisper.tokenizer import get_tokenizer
@@ -131,10 +140,16 @@ class Packing:
         steps = attempt.steps[: len(found.tokens)]
         chosen = np.array(found.tokens)
         n_layers = self.model.dims.n_text_layer
-        meta["search"] = _search_meta(found, options)
+        recorded = decision.attempts[-1].avg_logprob if decision else None
+        meta["search"] = _search_meta(found, options) | {
+            "scores": _plain(scored(found, options.length_penalty)),
+            "mean": _plain(mean_logprob(found, recorded)),
+        }
         meta["no_speech"] = attempt.no_speech
         meta["n_attempts"] = window.n_attempts
         meta["steps"] = [self._step(i, steps, found, task) for i in range(len(steps))]
+        for step, cell in zip(meta["steps"], running_sums([s["logprob"] for s in meta["steps"]]), strict=True):
+            step["sum"] = cell
         rows = list(zip(steps, found.rows, strict=True))
         parts = np.stack([step.parts[b] for step, b in rows])
         arrays["residual"] = hearing.norms(np.cumsum(parts, axis=1))
@@ -144,9 +159,9 @@ class Packing:
         self._candidates(arrays, steps, found, parts)
         _attention(meta, arrays, rows, n_layers)
         boxes = Boxes(self.model, window, found.rows)
+        boxes.sound(self.samples, meta["start"])
         boxes.encoder()
         boxes.decoder(attempt)
-        boxes.mel()
         boxes.timing()
         meta["boxes"] = boxes.boxes
         arrays |= boxes.cells.arrays
@@ -162,7 +177,8 @@ class Packing:
         if options.beam_size is not None:
             return follow_beams(steps, eot, options.beam_size, options.patience or 1.0, options.length_penalty)
         room = min(task.sample_len, self.model.dims.n_text_ctx - steps[0].fed.shape[1] + 1)
-        return follow_rows(steps, eot, room, options.length_penalty)
+        is_cut = len(steps) >= room or options.temperature == 0  # greedily the likeliest token was taken, end or not
+        return follow_rows(steps, eot, is_cut, options.length_penalty)
 
     def _step(self, i: int, steps: Sequence[Any], found: Found, task: DecodingTask) -> dict[str, Any]:
         """What one step tells in words and numbers."""
@@ -181,6 +197,8 @@ class Packing:
             "forbidden": forbidden.tolist(),
             "why": why,
             "reasons": rule_reasons(forbidden.tolist(), why, sampled, task.context, self.model.dims.n_vocab),
+            "worked": _plain(worked(candidates.masked, sampled, task.context, self.model.dims.n_vocab)),
+            "normalised": _plain(normalised(candidates.masked)),
         }
 
     def _candidates(self, arrays: dict[str, Array], steps: Sequence[Any], found: Found, parts: Array) -> None:
@@ -207,6 +225,10 @@ class Packing:
         if not final and not meta["segments"]:
             final = [w | {"start": offset + w["start"], "end": offset + w["end"]} for w in raw]
         meta["words"] = words.join_words(raw, final)
+        if "boxes" in meta:
+            meta["boxes"] |= words.time_box(meta["words"], offset, window) | words.split_box(
+                meta["segments"], tokenizer
+            )
         meta["timing"], stages = words.stages(window)
         arrays |= stages
         if "labels" in meta and meta["timing"]:
@@ -217,6 +239,9 @@ class Packing:
         ids = {*arrays["candidate/ids"].tolist(), *np.unique(arrays["lens/ids"]).tolist()}
         for step in meta["steps"]:
             ids |= {*step["fed"], step["chosen"]}
+            ids |= {cell["token"] for cell in (*step["worked"], step["normalised"])}
+            race = step["worked"][-1].get("race", {})
+            ids |= {race[key] for key in ("stamp", "rival") if race.get(key) is not None}
         ids |= {node[2] for node in meta["search"]["nodes"]}
         ids |= {token for text, _ in meta["search"]["hypotheses"] for token in text}
         return {str(i): self._label(i) for i in sorted(ids)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,25 +41,26 @@ class Found:
     hypotheses: list[tuple[list[int], float]] = field(default_factory=list)
 
 
-def follow_rows(steps: Sequence[Step], eot: int, room: int, length_penalty: float | None) -> Found:
-    """The best of independent rows, greedy or sampled, each of which continues itself."""
-    n_rows = len(steps[-1].fed)
-    found = [_row(steps, b, eot, room) for b in range(n_rows)]
+def follow_rows(steps: Sequence[Step], eot: int, is_cut: bool, length_penalty: float | None) -> Found:
+    """The best of independent rows, greedy or sampled, each of which continues itself.
+
+    `is_cut` tells that there was no room for a further token, so that the last one need not be the end.
+    """
+    found = [_row(steps, b, eot, is_cut) for b in range(len(steps[-1].fed))]
     order = rank([Hypothesis(_until(tokens, eot), total) for tokens, total in found], length_penalty)
     best = order[0]
     rows = [min(best, len(step.fed) - 1) for step in steps]
     texts = [(_until(found[b][0], eot), found[b][1]) for b in order]
     tokens = found[best][0]
     n = len(_until(tokens, eot)) + 1  # a row that has ended is carried along
-    return Found(tokens[:n], rows[:n], hypotheses=texts if n_rows > 1 else [])
+    return Found(tokens[:n], rows[:n], hypotheses=texts)
 
 
-def _row(steps: Sequence[Step], b: int, eot: int, room: int) -> tuple[list[int], float]:
-    """The tokens of one row with the sum of their log-probabilities."""
+def _row(steps: Sequence[Step], b: int, eot: int, is_cut: bool) -> tuple[list[int], float]:
+    """The tokens of one row with the sum of their log-probabilities; no step tells the last one."""
     tokens = [int(step.last[b]) for step in steps[1:]]
     last = steps[-1].candidates[b]
-    at_limit = len(steps) >= room
-    tokens.append(int(last.ids[last.logprobs[-1].argmax()]) if at_limit or len(steps[-1].fed) == 1 else eot)
+    tokens.append(int(last.ids[last.logprobs[-1].argmax()]) if is_cut else eot)
     total = 0.0
     for step, token in zip(steps, tokens, strict=True):
         total += logprob_of(step.candidates[min(b, len(step.fed) - 1)], token)
@@ -71,6 +73,32 @@ def logprob_of(candidates: Candidates, token: int) -> float:
     """The log-probability of a token after all rules, if it is among the recorded ones."""
     at = np.flatnonzero(candidates.ids == token)
     return float(candidates.logprobs[-1, at[0]]) if len(at) else float("-inf")
+
+
+def scored(found: Found, length_penalty: float | None) -> list[dict[str, float]]:
+    """What the hypotheses are ranked by, the best first: the sum of the log-probabilities, divided as `rank` does."""
+    lengths = [len(tokens) for tokens, _ in found.hypotheses]
+    divisors = [max(1, n) if length_penalty is None else ((5 + n) / 6) ** length_penalty for n in lengths]
+    return [
+        {"sum": total, "length": n, "divisor": divisor, "result": total / divisor}
+        for (_, total), n, divisor in zip(found.hypotheses, lengths, divisors, strict=True)
+    ]
+
+
+def running_sums(logprobs: Sequence[float]) -> list[dict[str, Any]]:
+    """The score of the chosen text at every step: its parent's sum and the log-probability of the new token."""
+    sums = [sum(logprobs[:i]) for i in range(len(logprobs))]
+    return [
+        {"kind": "sum", "before": before, "logprob": logprob, "result": before + logprob}
+        for before, logprob in zip(sums, logprobs, strict=True)
+    ]
+
+
+def mean_logprob(found: Found, recorded: float | None) -> dict[str, Any]:
+    """The mean log-probability of the chosen text, its end counted, beside what the decision log holds."""
+    tokens, total = found.hypotheses[0]
+    cell = {"kind": "mean_logprob", "sum": total, "length": len(tokens), "result": total / (len(tokens) + 1)}
+    return cell if recorded is None else cell | {"recorded": recorded}
 
 
 def _until(tokens: list[int], eot: int) -> list[int]:

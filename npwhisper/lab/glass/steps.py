@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npwhisper.lab.glass.masks import Marks, Masked, masked
 from npwhisper.lab.glass.packing import levels
 from npwhisper.tracing.seam import Array
 
 BEST = 20  # candidates that are kept before the rules, and after them
+PIECE = 128  # tokens of the vocabulary of which only the maximum is looked at first
 
 
 @dataclass
@@ -18,12 +20,13 @@ class Candidates:
     """The likeliest tokens of one row, and their log-probabilities before the rules and after each.
 
     ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``allowed`` (1 + rules,) counts the
-    tokens of the vocabulary that are not.
+    tokens of the vocabulary that are not. ``masked`` holds what one token of each rule is worked out from.
     """
 
     ids: Array
     logprobs: Array
     allowed: Array
+    masked: Masked
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Step:
         return self.fed[:, -1]
 
 
-def candidates(stages: Sequence[Array], related: Array) -> Candidates:
+def candidates(stages: Sequence[Array], related: Array, marks: Marks) -> Candidates:
     """The candidates of one row: logits (V,) before the rules, then after each; `related` ids are kept too."""
     ids = np.unique(np.concatenate([largest(stages[0], BEST), largest(stages[-1], BEST), related]))
     known: dict[int, tuple[Array, int]] = {}
@@ -65,7 +68,8 @@ def candidates(stages: Sequence[Array], related: Array) -> Candidates:
         rows.append(known[id(logits)])
     logprobs = np.stack([row for row, _ in rows])
     order = np.lexsort((ids, -logprobs[0], -logprobs[-1]))
-    return Candidates(ids[order], logprobs[:, order], np.array([count for _, count in rows], np.int32))
+    allowed = np.array([count for _, count in rows], np.int32)
+    return Candidates(ids[order], logprobs[:, order], allowed, masked(stages, marks))
 
 
 def _log_total(x: Array) -> np.float32:
@@ -75,9 +79,16 @@ def _log_total(x: Array) -> np.float32:
 
 
 def largest(x: Array, n: int) -> Array:
-    """Where the `n` largest numbers of (V,) are, in any order."""
-    n = min(n, len(x))
-    return np.argpartition(x, len(x) - n)[len(x) - n :]
+    """Where the `n` largest numbers of (V,) are, in any order.
+
+    They lie in the `n` pieces with the largest maxima, or behind the last whole piece.
+    """
+    n, end = min(n, len(x)), len(x) - len(x) % PIECE
+    if end < 4 * n * PIECE:
+        return np.argpartition(x, len(x) - n)[len(x) - n :]
+    pieces = largest(x[:end].reshape(-1, PIECE).max(axis=1), n)
+    ids = np.concatenate([(PIECE * pieces[:, None] + np.arange(PIECE)).ravel(), np.arange(end, len(x))])
+    return ids[np.argpartition(x[ids], len(ids) - n)[len(ids) - n :]]
 
 
 def cross_attention(values: Mapping[str, Array], n_layers: int, rows: int) -> Array:

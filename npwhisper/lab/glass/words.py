@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from npwhisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND
+from npwhisper.decoding import TIME_PRECISION
 from npwhisper.lab.glass.hearing import _mean_of_runs
 from npwhisper.lab.glass.packing import levels
 from npwhisper.lab.glass.recording import Window
@@ -80,3 +82,41 @@ def join_words(raw: Sequence[dict[str, Any]], final: Sequence[dict[str, Any]]) -
             }
         )
     return joined
+
+
+def time_box(joined: Sequence[dict[str, Any]], offset: float, window: Window) -> dict[str, Any]:
+    """The box of the word times: the frame at which the path enters the rows of a word, as seconds.
+
+    The word is the one in the middle of those whose time the treatment of pauses left alone.
+    """
+    kept = [word for word in joined if word["raw"] and abs(word["raw"][0][1] + offset - word["start"]) < 0.006]
+    if not kept:
+        return {}
+    word = kept[len(kept) // 2]
+    frame = round(word["raw"][0][1] * TOKENS_PER_SECOND)
+    cell = {
+        "kind": "time", "word": word["word"], "frame": frame, "offset": offset,
+        "result": offset + frame / TOKENS_PER_SECOND, "recorded": word["start"],
+    }  # fmt: skip
+    where = f"the word {word['word'].strip()!r}"
+    return {"find_alignment": box("find_alignment", window.timing["dtw"].shape, cell, where)}
+
+
+def split_box(segments: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Any]:
+    """The box of the segments: the timestamp that ends the first one, as seconds; word times may move its end."""
+    stamps = [t for t in segments[0]["tokens"] if t >= tokenizer.timestamp_begin] if segments else []
+    if not stamps:
+        return {}
+    start, last = segments[0]["seek"] / FRAMES_PER_SECOND, stamps[-1] - tokenizer.timestamp_begin
+    cell = {
+        "kind": "split", "token": stamps[-1], "begin": tokenizer.timestamp_begin, "offset": start,
+        "result": start + last * TIME_PRECISION, "end": float(segments[0]["end"]),
+    }  # fmt: skip
+    if "words" not in segments[0]:
+        cell["recorded"] = cell["end"]
+    return {"split_at_timestamps": box("split_at_timestamps", [len(segments)], cell, "the end of the first segment")}
+
+
+def box(function: str, output: Sequence[int], cell: dict[str, Any], where: str) -> dict[str, Any]:
+    """A box without weights."""
+    return {"function": function, "output": list(output), "weights": {}, "cell": cell, "where": where}

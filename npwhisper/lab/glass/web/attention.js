@@ -65,7 +65,7 @@ export function crossView() {
     large(data, layer, head, starred),
     headGrid(layers, heads, layer, head, (l, k) => h("div", { class: "stack" }, matrix(data, l, k), rowMark(steps.length)), (l, k) => `r ${follows[l][k].toFixed(2)}`, { stars: about().model.alignment_heads }),
     h("p", { class: "note" }, `Weights are drawn in 256 levels of the exact maximum of their row${data.meta.positions_per_column > 1 ? `, the largest of every ${data.meta.positions_per_column} positions` : ""}; maxima are printed exactly. Positions after the end of the sound are not drawn.`),
-    openers("How it is computed", ["cross_attention", `decoder.blocks.${layer}.cross_attn.scores`, `decoder.blocks.${layer}.cross_attn.softmax`, `decoder.blocks.${layer}.cross_attn.attend`]),
+    openers("How it is computed", [`decoder.blocks.${layer}.cross_attn`, `decoder.blocks.${layer}.cross_attn.scores`, `decoder.blocks.${layer}.cross_attn.softmax`, `decoder.blocks.${layer}.cross_attn.attend`]),
   ];
 }
 

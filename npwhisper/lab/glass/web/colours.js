@@ -1,4 +1,5 @@
-// Colour scales that stay apart for colour-blind eyes: lightness always runs one way. The page's theme picks the set.
+// Colour scales for every eye: in heat and grey lightness runs one way, in signed blue and orange stay apart without red
+// or green. The page's theme picks the set.
 const SCALES = {
   light: {
     heat: ["#ffffff", "#edf8b1", "#7fcdbb", "#2c7fb8", "#253494", "#081d58"],

@@ -60,3 +60,7 @@ export function visible(text) {
   // spaces and line ends of a token can be seen
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
 }
+
+export function line(...parts) {
+  return h("p", { class: "num", style: { overflowWrap: "anywhere" } }, ...parts);
+}

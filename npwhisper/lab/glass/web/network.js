@@ -1,6 +1,7 @@
 // The map: the whole network as a drawing that is always there. Each node is a station on the walk from sound to token.
 import { activate, h, s } from "./dom.js";
-import { about, set, state } from "./state.js";
+import { about, current, set, state } from "./state.js";
+import { SEARCHES } from "./choices.js";
 
 export function stations() {
   // in the order of the walk: what each is called, where it opens, which box belongs to it
@@ -19,9 +20,9 @@ export function stations() {
     { id: "ln", label: "norm", view: "decoder", box: "decoder.ln", kind: "text" },
     { id: "logits", label: "logits", view: "tokens", box: "decoder.logits", kind: "text" },
     { id: "rules", label: "rules", view: "tokens", box: "apply_timestamp_rules", kind: "text" },
-    { id: "search", label: "search", view: "decisions", box: "beam_search", kind: "text" },
+    { id: "search", label: "search", view: "decisions", box: SEARCHES[current().meta.search?.kind] ?? "greedy_search", kind: "text" },
     { id: "token", label: "next token", view: "tokens", box: null, kind: "text" },
-    { id: "cross", label: "cross-attention", view: "cross", box: "cross_attention", kind: "cross" },
+    { id: "cross", label: "cross-attention", view: "cross", box: `${block("decoder", Math.min(state.layer, spoken - 1))}.cross_attn`, kind: "cross" },
     { id: "times", label: "word times", view: "times", box: "find_alignment", kind: "cross" },
   ];
 }
@@ -36,7 +37,7 @@ export function station() {
   const all = stations();
   const fits = (node) => node.view === state.view && (node.box === state.box || (!node.box && !state.box));
   const here = all.find((node) => node.id === visited && fits(node)) ?? (state.box ? all.find(fits) : blockOfView(all) ?? all.find(fits));
-  return here ?? all.find((node) => state.box && node.box && state.box.startsWith(node.box + ".")) ?? all.find((node) => node.view === state.view) ?? null;
+  return here ?? all.find((node) => state.box && node.box && state.box.startsWith(node.box + ".")) ?? all.find((node) => node.id === visited && node.view === state.view) ?? all.find((node) => node.view === state.view) ?? null;
 }
 
 function blockOfView(all) {

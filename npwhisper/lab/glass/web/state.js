@@ -10,6 +10,7 @@ export const state = {
   box: null, // the name of the box that is open
   rival: null, // the candidate that the chosen token is compared with
 };
+export const RULES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules"]; // in their order
 const listeners = [];
 
 export function onChange(listener) {

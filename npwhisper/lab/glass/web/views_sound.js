@@ -14,10 +14,10 @@ export function overview() {
   for (let i = spoken - 1; i >= 0; i--) decoder.push(lensStage(data, i));
   return [
     h("h2", {}, "From sound to token"),
-    h("p", { class: "lead" }, "Read upwards. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token a step; through cross-attention (middle) it looks at the sound. Every number here is from this run; every part opens. (Feature pictures: time to the right, blue below and orange above each feature's mean.)"),
+    h("p", { class: "lead" }, "Read upwards. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token a step; through cross-attention (middle) it attends to the sound. Every number here is from this run; every part opens. (Feature pictures: time to the right, blue below and orange above each feature's mean.)"),
     h("div", { class: "overview" },
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
-        h("div", { class: "column-title sound" }, "ENCODER · hears, once per window"),
+        h("div", { class: "column-title sound" }, "ENCODER · once per window"),
         stage("sound", () => set({ view: "encoder", box: null }), h("b", {}, "norm: what the decoder is given"), featurePicture(data, heard)),
         encoder,
         stage("sound", () => set({ view: "encoder", box: "encoder.conv2" }), h("b", {}, "two convolutions: 3000 frames become 1500 positions")),
@@ -30,7 +30,7 @@ export function overview() {
         h("p", { class: "note" }, "The strongest head of each block, over the spectrogram. ★ marks heads that give the word times."),
       ),
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
-        h("div", { class: "column-title text" }, "DECODER · writes, once per token"),
+        h("div", { class: "column-title text" }, "DECODER · once per token"),
         chosenStage(data),
         decoder,
         stage("text", () => set({ view: "decoder", box: "decoder.token_embedding" }), h("b", {}, "embedding + position of the last token"), h("span", { class: "tok" }, lastFed(data))),
@@ -101,7 +101,7 @@ export function soundView() {
   const mel = melPicture(data);
   mel.style.height = "260px";
   return [
-    h("h2", {}, "The sound, and what the network sees of it"),
+    h("h2", {}, "The sound, and what the network gets of it"),
     h("p", { class: "lead" }, "Every 10 ms one column: the power in each of the mel bins, as a logarithm, low pitch at the bottom. Nothing else of the sound reaches the network. Press a word to hear it."),
     h("div", { class: "card" }, lane(waveform(data, 90), mel, words()), axis(10)),
     h("p", { class: "note" }, `${data.arrays.mel.shape[0]} bins × ${data.meta.mel.frames} frames, values from ${number(data.meta.mel.low)} to ${number(data.meta.mel.high)}, drawn in 256 levels. To 30 s the window is filled with zeros, which are not drawn.`),

@@ -1,10 +1,8 @@
 // Views: inside the decoder, and how a token is chosen.
 import { bytes, h, number, percent, s, visible } from "./dom.js";
 import { picture } from "./canvas.js";
-import { about, candidatesOf, current, label, set, state, stepsOf } from "./state.js";
+import { RULES, about, candidatesOf, current, label, set, state, stepsOf } from "./state.js";
 import { headGrid, openers } from "./views_sound.js";
-
-const RULES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules"];
 
 export function decoderView() {
   const data = current();
@@ -23,7 +21,7 @@ export function decoderView() {
     ),
     h("h3", {}, "Self-attention of every head: steps downwards, earlier tokens to the right"),
     headGrid(layers, heads, layer, head, (l, k) => selfMatrix(data, l, k), () => ""),
-    openers("Inside this block", [`decoder.blocks.${layer}`, `decoder.blocks.${layer}.attn.scores`, `decoder.blocks.${layer}.mlp.gelu`, "KeyValues", "causal_mask"]),
+    openers("Inside this block", [`decoder.blocks.${layer}`, `decoder.blocks.${layer}.attn.scores`, `decoder.blocks.${layer}.mlp.gelu`, "KeyValues"]),
   ];
 }
 
@@ -54,12 +52,12 @@ function residual(data) {
   const bars = names.map((name, i) => [
     s("text", { x: 66, y: i * tall + 11, "text-anchor": "end" }, name),
     s("rect", { x: 72, y: i * tall + 2, height: 5, width: (190 * a[i]) / reach, style: { fill: "var(--text)" } }),
-    s("rect", { x: 72, y: i * tall + 8, height: 4, width: (190 * b[i]) / reach, style: { fill: "var(--sound)" } }),
+    s("rect", { x: 72, y: i * tall + 8, height: 4, width: (190 * b[i]) / reach, class: "hollow" }),
     s("text", { x: 78 + (190 * Math.max(a[i], b[i])) / reach, y: i * tall + 11, class: "strong" }, number(a[i])),
   ]);
   return [
     s("svg", { class: "chart", viewBox: `0 0 330 ${names.length * tall + 4}`, style: { width: "100%", maxWidth: "560px" }, role: "img", "aria-label": "norm of the residual stream after each part" }, bars),
-    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " length of the residual stream after each part (printed), ", h("span", { style: { color: "var(--sound)" } }, "■"), " of what the part added."),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " length of the residual stream after each part (printed), ", h("span", { style: { color: "var(--sound)" } }, "□"), " of what the part added."),
   ];
 }
 
@@ -112,7 +110,7 @@ function selfLarge(data, layer, head) {
     return span;
   });
   return [
-    h("p", { class: "note" }, "How strongly the last token looks at each token before it, and at itself: the darker, the more. The largest weight is ", h("b", { id: "self-max", "data-value": max }, number(max)), "."),
+    h("p", { class: "note" }, "How strongly the last token attends to each token before it, and to itself: the more orange, the more. The largest weight is ", h("b", { id: "self-max", "data-value": max }, number(max)), "."),
     h("div", { style: { display: "flex", flexWrap: "wrap", gap: "3px", marginBottom: "8px" } }, spans),
   ];
 }
@@ -129,7 +127,7 @@ export function tokensView() {
   const rival = all.find((c) => c.id === state.rival) ?? all.find((c) => c.id !== step.chosen && Number.isFinite(c.logprobs.at(-1))) ?? before.find((c) => c.id !== step.chosen);
   return [
     h("h2", {}, `Step ${state.step + 1}: how `, h("span", { class: "tok" }, visible(label(data, step.chosen))), " was chosen"),
-    h("div", { class: "card" }, h("h3", { style: { marginTop: 0 } }, "What the rules did"), rulesTable(data, step, all)),
+    h("div", { class: "card", id: "rules-card" }, h("h3", { style: { marginTop: 0 } }, "What the rules did"), rulesTable(data, step, all)),
     h("div", { class: "columns", style: { marginTop: "14px" } },
       h("div", { class: "card", id: "why", style: { flex: "1 1 430px" } }, h("h3", { style: { marginTop: 0 } }, "Why this one, and not that one"), rival ? why(data, step, all, rival) : null),
       h("div", { class: "card", style: { flex: "2 1 760px", minWidth: 0 } }, h("h3", { style: { marginTop: 0 } }, "The best tokens, before and after each rule"),
@@ -153,6 +151,10 @@ function rulesTable(data, step, all) {
   return h("div", { class: "scroll" }, h("table", { id: "rules" }, h("tr", {}, ["rule", "forbidden", "why", "best after it"].map((t) => h("th", {}, t))), rows));
 }
 
+function bar(p, kind) {
+  return p > 0 ? h("div", { class: kind, style: { width: `${100 * p}%` } }) : null;
+}
+
 function candidateTable(data, step, before, active, rival) {
   const head = ["token", "before any rule", "", "after all", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "forbidden, because"];
   const rows = before.map((c) => {
@@ -161,9 +163,9 @@ function candidateTable(data, step, before, active, rival) {
     const choose = () => c.id !== step.chosen && set({ rival: c.id });
     return h("tr", { class: classes, "data-token": c.id, onclick: choose },
       h("td", {}, h("button", { class: "tok", style: { border: 0, padding: "0 4px" }, "data-key": `token${c.id}`, title: `token ${c.id}`, onclick: choose }, visible(label(data, c.id))), c.id === step.chosen ? " ← chosen" : ""),
-      h("td", { class: "num", "data-before": raw, title: String(raw) }, percent(raw)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar before", style: { width: `${100 * raw}%` } })),
-      h("td", { class: "num", "data-final": final, title: String(final) }, percent(final)), h("td", { style: { minWidth: "54px" } }, h("div", { class: "bar", style: { width: `${100 * final}%` } })),
-      active.map((i) => h("td", { class: "num" }, percent(Math.exp(c.logprobs[i + 1])))),
+      h("td", { class: "num", "data-before": raw, title: String(raw) }, percent(raw)), h("td", { style: { minWidth: "54px" } }, bar(raw, "bar before")),
+      h("td", { class: "num", "data-final": final, title: String(final) }, percent(final)), h("td", { style: { minWidth: "54px" } }, bar(final, "bar")),
+      active.map((i) => h("td", { class: "num", "data-after": RULES[i], title: String(Math.exp(c.logprobs[i + 1])) }, percent(Math.exp(c.logprobs[i + 1])))),
       h("td", { class: "note", style: { whiteSpace: "normal", minWidth: "180px" } }, c.why));
   });
   return h("table", { id: "candidates", class: "tight" }, h("tr", {}, head.map((t) => h("th", {}, t))), rows);
@@ -187,6 +189,6 @@ function why(data, step, all, rival) {
     rival.why ? h("p", {}, h("b", {}, "A rule forbade it: "), rival.why, ".") : null,
     s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "440px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
     h("p", {}, "The logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "larger" : "smaller"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as likely.`),
-    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " to the right speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " to the left for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
   ];
 }

@@ -86,28 +86,38 @@ export function decisionsView() {
     decision ? attempts(data, decision) : h("p", {}, "This page was made from a trace, which holds no decision log."),
     searchPart(data),
     h("h3", {}, "The windows of the recording"), windowsTable(),
-    openers("How it is computed", ["greedy_search", "beam_search", "sample", "rank", "cut_at_timestamps"]),
+    openers("How it is computed", ["greedy_search", "beam_search", "sample", "rank", "split_at_timestamps"]),
   ];
 }
 
 function attempts(data, decision) {
   const options = about().options;
   const rows = decision.attempts.map((attempt, i) => h("tr", { class: i === decision.attempts.length - 1 ? "chosen" : "" },
-    h("td", { class: "num" }, attempt.temperature), h("td", { class: "num" }, number(attempt.avg_logprob)), h("td", { class: "num" }, number(attempt.compression_ratio)), h("td", { class: "num" }, number(attempt.no_speech_prob)),
-    h("td", {}, attempt.failed.length ? `failed: ${attempt.failed.join(", ")}` : "sound"), h("td", {}, attempt.text)));
+    ["temperature", "avg_logprob", "compression_ratio", "no_speech_prob"].map((name) => h("td", { class: "num", "data-value": attempt[name] }, name === "temperature" ? attempt[name] : number(attempt[name]))),
+    h("td", { class: "checks" }, verdictOf(decision, i)), h("td", {}, attempt.text)));
   const silence = decision.skipped ? "taken for silence and skipped" : "taken for speech";
   return [
     h("div", { class: "scroll" }, h("table", { id: "attempts" }, h("tr", {}, ["temperature", "mean log p", "compression", "p(no speech)", "checks", "text"].map((t) => h("th", {}, t))), rows)),
     h("p", { class: "note" }, `A text is tried again at the next temperature if its mean log-probability is below ${options.logprob_threshold} or zlib makes it more than ${options.compression_ratio_threshold} times shorter. Temperatures to try: ${options.temperature instanceof Array ? options.temperature.join(", ") : options.temperature}.`),
-    h("p", {}, "Silence? The network gives ", h("b", { class: "num" }, number(data.meta.no_speech ?? NaN)), ` to “no speech” (silence above ${options.no_speech_threshold}, if the text is unlikely too): ${silence}.`),
-    h("p", {}, "Seek: the next window starts at ", h("b", {}, seconds(decision.next_start)), `, because of this: ${decision.reason}.`),
+    h("p", {}, "Silence? The network gives ", h("b", { class: "num", id: "no-speech", "data-value": data.meta.no_speech }, number(data.meta.no_speech ?? NaN)), ` to “no speech” (silence above ${options.no_speech_threshold}, if the text is unlikely too): ${silence}.`),
+    h("p", {}, "Seek: the next window starts at ", h("b", { id: "next-start", "data-value": decision.next_start }, seconds(decision.next_start)), `, because of this: ${decision.reason}.`),
   ];
+}
+
+function verdictOf({ attempts: all, skipped }, i) {
+  const { failed } = all[i];
+  const last = i === all.length - 1;
+  if (!failed.length) return "all passed: used";
+  const words = `failed: ${failed.join(", ")}`;
+  if (!last) return `${words}; tried again`;
+  return skipped ? `${words}; skipped as silence` : `${words}; used all the same`;
 }
 
 function searchPart(data) {
   const search = data.meta.search;
   if (!search) return null;
   if (search.nodes.length) return [h("h3", {}, `Beam search with ${search.beam_size} beams, as a tree`), tree(data, search), hypotheses(data, search)];
+  if (search.kind === "sampling" && search.hypotheses.length === 1) return h("p", {}, h("b", {}, "Search: "), `one sample at temperature ${search.temperature}. Every token was drawn at random, the likelier the more often, so there is one path and no tree.`);
   if (search.hypotheses.length > 1) return [h("h3", {}, `${search.hypotheses.length} samples at temperature ${search.temperature}, the best of which counts`), hypotheses(data, search)];
   return h("p", {}, h("b", {}, "Search: "), "greedy. The likeliest token was taken at every step, so there is one path and no tree; with beam_size=5 there is one.");
 }
@@ -134,20 +144,27 @@ function tree(data, search) {
     const group = { class: fate === 2 ? "dropped" : "" };
     lines.push(s("line", { ...group, class: `${group.class} ${onBest.has(n) ? "best" : ""}`, x1: start, y1: from.y, x2: places[n].x - 4, y2: places[n].y }));
     const text = visible(label(data, token));
-    labels.push(s("text", { ...group, class: `${group.class} ${fate === 1 ? "end" : ""}`, x: places[n].x, y: places[n].y + 4, style: onBest.has(n) ? { fontWeight: 700, fill: "var(--text)" } : {} },
+    labels.push(s("text", { ...group, "data-step": step, "data-token": token, "data-total": total, "data-fate": fate, "data-best": onBest.has(n) ? "" : null, onclick: () => set({ step }), class: `${group.class} ${fate === 1 ? "end" : ""}`, x: places[n].x, y: places[n].y + 4, style: onBest.has(n) ? { fontWeight: 700, fill: "var(--text)" } : {} },
       s("title", {}, `step ${step + 1}: log p ${number(logprob)}, sum ${number(total)}, ${["kept", "ended", "dropped"][fate]}`), (text.length > 9 ? text.slice(0, 8) + "…" : text) + (fate === 1 ? " ■" : "")));
   });
+  const here = 34 + state.step * wide;
   const width = 60 + (Math.max(...search.nodes.map((n) => n[0])) + 1) * wide;
   const height = 24 + Math.max(...filled) * tall;
-  return [
-    h("div", { class: "scroll card", tabindex: "0", "aria-label": "tree of the beams, scrolls sideways" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations` }, lines, s("text", { x: 2, y: 20 }, "▸"), labels)),
-    h("p", { class: "note" }, "Each column is a step, the best sum of log-probabilities on top. Orange: the chosen text. ■ ended. Pale: dropped, because others had larger sums. Point at a token for its numbers."),
-  ];
+  const frame = s("rect", { class: "column-here", x: here, y: 1, width: 82, height: height - 2, rx: 5 });
+  const box = h("div", { class: "scroll card", tabindex: "0", role: "group", "aria-label": "tree of the beams, scrolls sideways" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations; the chosen text: ${chosenPath(data, search)}` }, frame, lines, s("text", { x: 2, y: 20 }, "▸"), labels));
+  requestAnimationFrame(() => (box.scrollLeft = here - box.clientWidth / 2)); // the step that is shown stays in sight
+  return [box, h("p", { class: "note" }, "Each column is a step, the best sum of log-probabilities on top; the frame is the step that is shown. Bold, with thick lines: the chosen text. ■ ended. Pale: dropped, because others had larger sums. Point at a token for its numbers, click it to go to its step.")];
+}
+
+function chosenPath(data, search) {
+  const tokens = [];
+  for (let n = search.best; n >= 0; n = search.nodes[n][1]) tokens.unshift(label(data, search.nodes[n][2]));
+  return tokens.join("");
 }
 
 function hypotheses(data, search) {
-  const rows = search.hypotheses.map(([tokens, total], i) => h("tr", { class: i === 0 ? "chosen" : "" }, h("td", { class: "num" }, i + 1), h("td", { class: "num" }, number(total)), h("td", { class: "num" }, number(total / Math.max(1, tokens.length))), h("td", {}, tokens.map((t) => label(data, t)).join(""))));
-  return h("div", { class: "scroll" }, h("table", { id: "hypotheses" }, h("tr", {}, ["rank", "Σ log p", "per token", "text"].map((t) => h("th", {}, t))), rows));
+  const rows = search.hypotheses.map(([tokens, total], i) => h("tr", { class: i === 0 ? "chosen" : "" }, h("td", { class: "num" }, i + 1), h("td", { class: "num" }, number(total)), h("td", { class: "num" }, number(search.scores[i].result)), h("td", {}, tokens.map((t) => label(data, t)).join(""))));
+  return h("div", { class: "scroll" }, h("table", { id: "hypotheses" }, h("tr", {}, ["rank", "Σ log p", about().options.length_penalty == null ? "per token" : "score", "text"].map((t) => h("th", {}, t))), rows));
 }
 
 function windowsTable() {
@@ -167,9 +184,14 @@ export function compareView() {
     firstDifference(difference, a, b),
     h("h3", {}, "The text, word by word"),
     h("div", { class: "columns" }, [0, 1].map((side) => h("div", { class: "card grow", "data-side": side }, h("b", {}, [a, b][side].label), h("p", {}, difference.words.flatMap((pair) => [h("span", { class: pair.same ? "same" : "changed", title: pair[side].map((w) => `${w.start.toFixed(2)} s`).join(", ") }, pair[side].map((w) => w.word).join("")), " "]))))),
-    h("p", { class: "note" }, `${difference.words.filter((pair) => !pair.same).length} places differ; they are marked. Point at a word for its time.`),
+    h("p", { class: "note" }, wordsThatDiffer(difference)),
     h("h3", {}, "Step by step, in this window"), stepsBeside(difference),
   ];
+}
+
+function wordsThatDiffer({ words: pieces }) {
+  const n = pieces.filter((pair) => !pair.same).length;
+  return `${n === 0 ? "All words are the same" : n === 1 ? "One place differs; it is marked and underlined" : `${n} places differ; they are marked and underlined`}. Point at a word for its time.`;
 }
 
 function firstDifference(difference, a, b) {

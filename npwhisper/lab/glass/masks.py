@@ -1,0 +1,192 @@
+"""What each rule did at a step, worked out for one token: its logit before, the condition, its logit after.
+
+The rules are in `npwhisper.decoding.rules`; their conditions are stated here once more, so that a reader can check one
+case by hand, and a swapped rule shows as a difference between what was computed here and what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npwhisper.decoding import RuleContext
+from npwhisper.lab.glass.clauses import timestamp_clauses
+from npwhisper.tracing.seam import Array
+
+
+class Marks(NamedTuple):
+    """Where the kinds of tokens begin: text is before `eot`, timestamps from `timestamp_begin` on."""
+
+    eot: int
+    timestamp_begin: int
+    no_timestamps: int
+
+
+class Logit(NamedTuple):
+    """A token and its logit, before a rule and after it."""
+
+    token: int
+    before: float
+    after: float
+
+
+class Race(NamedTuple):
+    """What decides whether a timestamp must come: all timestamps together against the best other token.
+
+    `together` is the logarithm of the sum of exponentials of the `allowed` timestamps, of which `stamp` is the
+    likeliest; `text` and `control` are the likeliest tokens before the end-of-text token and from there on.
+    """
+
+    together: float
+    allowed: int
+    stamp: Logit
+    text: Logit
+    control: Logit
+
+
+class Masked(NamedTuple):
+    """One step of one row: a token for each rule, the race of the timestamps, and the last normalisation."""
+
+    rules: list[Logit]
+    race: Race
+    best: Logit  # the likeliest token after the rules: its logit, and its log-probability
+    log_total: float  # what the logits are normalised by
+
+
+def masked(stages: Sequence[Array], marks: Marks) -> Masked:
+    """Look at the logits (V,) before the rules, after each, and at the log-probabilities after all of them."""
+    pairs = pairwise(stages[:-1])
+    logits, best = stages[-2], int(stages[-1].argmax())
+    return Masked(
+        [_largest_change(before, after) for before, after in pairs],
+        _race(stages[-3], logits, marks),
+        Logit(best, float(logits[best]), float(stages[-1][best])),
+        _log_sum_exp(logits),
+    )
+
+
+def _largest_change(before: Array, after: Array) -> Logit:
+    """The likeliest token whose logit changed; if none did, the likeliest token."""
+    changed = np.where(before != after, before, -np.inf) if before is not after else before
+    token = int((changed if np.isfinite(changed).any() else before).argmax())
+    return Logit(token, float(before[token]), float(after[token]))
+
+
+def _race(before: Array, after: Array, marks: Marks) -> Race:
+    """The numbers of the last clause of the rule of timestamps: logits before the rule and after it."""
+    stamps, control = after[marks.timestamp_begin :], before[marks.eot : marks.timestamp_begin].copy()
+    control[marks.no_timestamps - marks.eot] = -np.inf
+    found = (
+        marks.timestamp_begin + int(stamps.argmax()),
+        int(before[: marks.eot].argmax()),
+        marks.eot + int(control.argmax()),
+    )
+    logits = [Logit(token, float(before[token]), float(after[token])) for token in found]
+    return Race(_log_sum_exp(stamps), int(np.isfinite(stamps).sum()), *logits)
+
+
+def _log_sum_exp(x: Array) -> float:
+    """The logarithm of the sum of exponentials, in float64; -inf if nothing is allowed."""
+    top = float(x.max())
+    return top if np.isneginf(top) else top + float(np.log(np.exp(x.astype(np.float64) - top).sum()))
+
+
+def worked(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab: int) -> list[dict[str, Any]]:
+    """For every rule: its token, the condition with its numbers, and the logit that follows from it."""
+    cells = []
+    for (name, condition), logit in zip(CONDITIONS.items(), found.rules, strict=True):
+        holds, words = condition(logit, sampled, context)
+        result = _penalized(logit.before, context) if name == "penalize_repetition" else -np.inf
+        cell = {"token": logit.token, "before": logit.before, "holds": holds, "condition": words}
+        cells.append(cell | {"kind": "rule", "result": result if holds else logit.before, "recorded": logit.after})
+    cells[-1] |= _timestamps(found, sampled, context, n_vocab)
+    return cells
+
+
+def normalised(found: Masked) -> dict[str, Any]:
+    """The log-probability of the likeliest token, from its logit."""
+    token, logit, recorded = found.best
+    return {
+        "kind": "log_softmax", "token": token, "before": logit, "log_total": found.log_total,
+        "result": logit - found.log_total, "recorded": recorded,
+    }  # fmt: skip
+
+
+def _penalized(logit: float, context: RuleContext) -> float:
+    penalty = context.repetition_penalty
+    return logit / penalty if logit > 0 else logit * penalty
+
+
+def _said_before(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+    times = sampled.count(logit.token) if logit.token < context.eot else 0
+    return (
+        context.repetition_penalty != 1 and times > 0,
+        f"repetition_penalty is {context.repetition_penalty:g} (1 changes nothing), and the token was sampled "
+        f"{times} time{'s' * (times != 1)} before",
+    )
+
+
+def _repeats(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+    n, text = context.no_repeat_ngram_size, [token for token in sampled if token < context.eot]
+    wanted = [*text[len(text) - n + 1 :], logit.token] if 0 < n <= len(text) else []
+    places = [i + 1 for i in range(len(text) - n + 1) if wanted and text[i : i + n] == wanted]
+    said = f"already stand at text token {places[0]}" if places else "stand nowhere before"
+    return bool(places), f"no_repeat_ngram_size is {n} (0 is off); the last {n or 'n'} tokens with this one {said}"
+
+
+def _begins_blank(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+    new = len(sampled) - context.n_given
+    is_blank = logit.token in context.blank
+    kind = "is" if is_blank else "is not"
+    words = f"{new} tokens were sampled before (0: the window begins), and the token {kind} one of the "
+    return new == 0 and is_blank, f"{words}{len(context.blank)} that may not begin it"
+
+
+def _is_suppressed(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+    is_in = logit.token in context.suppressed
+    return is_in, f"token {logit.token} {'is' if is_in else 'is not'} one of the {len(context.suppressed)} suppressed"
+
+
+def _at_wrong_time(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+    return False, "without_timestamps is set, so timestamps are not looked at"
+
+
+Condition = Callable[[Logit, Sequence[int], RuleContext], tuple[bool, str]]
+CONDITIONS: dict[str, Condition] = {
+    "penalize_repetition": _said_before,
+    "forbid_repeated_ngrams": _repeats,
+    "suppress_blank": _begins_blank,
+    "suppress_tokens": _is_suppressed,
+    "apply_timestamp_rules": _at_wrong_time,
+}
+
+
+def _timestamps(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab: int) -> dict[str, Any]:
+    """The cell of the rule of timestamps: a clause that holds the token, or the race."""
+    if context.without_timestamps:
+        return {}
+    logit, clauses = found.rules[-1], timestamp_clauses(sampled, context, n_vocab)
+    mine = next((c for c in clauses if c.first <= logit.token < c.stop), None)
+    race = _run_race(found.race, [range(c.first, c.stop) for c in clauses])
+    loses = race["wins"] and logit.token < context.timestamp_begin
+    words = "the timestamps together are likelier than the best other token, and this is no timestamp"
+    if mine:
+        words = f"token {logit.token} is from {mine.first} to {mine.stop - 1}: {mine.reason}"
+    elif not loses:
+        words = "no clause holds for this token"
+    holds = bool(mine) or loses
+    return {"holds": holds, "condition": words, "result": -np.inf if holds else logit.before, "race": race}
+
+
+def _run_race(race: Race, forbidden: Sequence[range]) -> dict[str, Any]:
+    """Compare all allowed timestamps with the best token that the other clauses left."""
+    left = [one for one in (race.text, race.control) if not any(one.token in tokens for tokens in forbidden)]
+    rival = max(left, key=lambda one: one.before, default=None)
+    against = rival.before if rival else -np.inf
+    return {
+        "together": race.together, "allowed": race.allowed, "stamp": race.stamp.token, "stamp_logit": race.stamp.after,
+        "rival": rival.token if rival else None, "rival_logit": against, "wins": race.together > against,
+    }  # fmt: skip
