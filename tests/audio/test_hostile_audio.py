@@ -455,7 +455,7 @@ def test_damaged_files_are_read_or_refused(form: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no fork")
-@pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_damaged_recordings_are_read_or_refused_within_limits(n: int) -> None:
     script = Path(__file__).parents[1] / "support" / "mutated_recordings.py"
     run = subprocess.run([sys.executable, str(script), "--n", str(n), "--seed", str(n)], capture_output=True, text=True)

@@ -101,28 +101,45 @@ def test_our_wav_file_is_read_by_libsndfile() -> None:
     np.testing.assert_allclose(samples, TONE[:, 0], atol=1 / 32000)
 
 
-def test_a_browser_has_no_libsndfile_no_threadpoolctl_and_no_threads(tmp_path: Path) -> None:
-    code = """
+BROWSER = """
 import sys
 for name in ("soundfile", "threadpoolctl", "pooch"):
     sys.modules[name] = None
 import numpy, scipy.signal, tqdm, tiktoken
 sys.platform = "emscripten"
 import threading, npwhisper
-text = npwhisper.transcribe(npwhisper.example(), word_timestamps=True)["text"]
-assert text == npwhisper.transcribe(npwhisper.load_audio(npwhisper.example()))["text"]
-npwhisper.glass(npwhisper.example(), sys.argv[1])
+"""
+
+
+def in_a_browser(code: str, *arguments: str) -> str:
+    """What the code prints in a Python that has what a browser's has."""
+    command = [sys.executable, "-W", "error", "-c", BROWSER + code, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_a_browser_has_no_libsndfile_no_threadpoolctl_and_no_threads() -> None:
+    code = """
 npwhisper.set_num_threads(4)
+print(npwhisper.transcribe(npwhisper.example(), word_timestamps=True)["text"])
 assert threading.active_count() == 1, threading.enumerate()
 try:
     npwhisper.load_model("base.en", download_root=".")
 except npwhisper.DownloadError as error:
     assert "as in a browser" in str(error), error
-print(text)
 """
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(tmp_path / "glass.html")],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == npwhisper.transcribe(npwhisper.example())["text"].strip()
+    assert in_a_browser(code) == npwhisper.transcribe(npwhisper.example())["text"].strip()
+
+
+@pytest.mark.slow
+def test_a_browser_draws_the_glass_box_and_takes_arrays(tmp_path: Path) -> None:
+    code = """
+run = npwhisper.glass(npwhisper.example(), sys.argv[1])
+assert run.result["text"] == npwhisper.transcribe(npwhisper.load_audio(npwhisper.example()))["text"]
+assert threading.active_count() == 1, threading.enumerate()
+print(run.result["text"])
+"""
+    page = tmp_path / "glass.html"
+    assert in_a_browser(code, str(page)) == npwhisper.transcribe(npwhisper.example())["text"].strip()
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -103,6 +103,13 @@ def test_a_model_takes_a_quarter_of_the_memory(model: Whisper, small: Whisper) -
     assert fingerprint(small.weights) != fingerprint(model.weights)
 
 
+def test_it_writes_the_same_text(model: Whisper, small: Whisper) -> None:
+    path = cases.recordings()["jfk"]
+    first, second = (m.transcribe(path, temperature=0.0)["text"] for m in (model, small))
+    assert first == second
+
+
+@pytest.mark.slow
 def test_it_writes_nearly_the_same_text(model: Whisper, small: Whisper) -> None:
     texts = [
         [m.transcribe(path, temperature=0.0)["text"].split() for m in (model, small)]
