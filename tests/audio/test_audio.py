@@ -290,6 +290,7 @@ def wav(samples: Array, rate: int = SR, header_rate: int | None = None) -> bytes
         ("fast.wav", wav(noise(9), header_rate=768001), "rate of 768001 Hz, but 1000 to 768000 Hz"),
         ("bare.raw", b"\0\1" * 99, r"bare\.raw' holds raw samples.* numpy\.fromfile"),
     ],
+    ids=lambda value: "contents" if isinstance(value, bytes) else None,  # a wav of floats tells when it was written
 )
 def test_files_that_are_not_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, contents: bytes, message: str
