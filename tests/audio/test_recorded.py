@@ -54,6 +54,12 @@ def test_a_decoder_is_read_with_its_channels() -> None:
     np.testing.assert_allclose(npwhisper.load_audio(decoder), mixed, atol=1e-7)
 
 
+def test_torchcodecs_own_decoder_is_read() -> None:
+    decoders = pytest.importorskip("torchcodec.decoders", reason="torchcodec is not installed")
+    decoder = decoders.AudioDecoder(npwhisper.example())
+    np.testing.assert_allclose(npwhisper.load_audio(decoder), SPEECH, atol=1e-5)
+
+
 def test_every_function_takes_it() -> None:
     model, options = talker(), {"temperature": 0, "sample_len": 8, "language": "en"}
     given: dict[str, Any] = {"array": SPEECH[:48000], "sampling_rate": 16000}

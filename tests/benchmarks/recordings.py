@@ -28,12 +28,15 @@ LAME = {
 }  # fmt: skip
 FFMPEG = {
     "wav": "-f wav", "wav float": "-c:a pcm_f32le -f wav", "wav of a pipe": "-f wav pipe:1", "w64": "-f w64",
+    "rf64": "-rf64 always -f wav", "rf64 of a pipe": "-rf64 always -f wav pipe:1", "au": "-f au", "caf": "-f caf",
     "aiff": "-f aiff", "flac": "-f flac", "flac of a pipe": "-f flac pipe:1", "ogg vorbis": "-c:a libvorbis -f ogg",
-    "opus": "-c:a libopus -f ogg", "m4a": "-f ipod", "webm": "-c:a libopus -f webm", "mkv": "-c:a flac -f matroska",
-    "wma": "-f asf", "aac": "-f adts",
+    "opus": "-c:a libopus -f ogg", "ogg flac": "-c:a flac -f oga", "speex": "-c:a libspeex -f spx",
+    "m4a": "-f ipod", "webm": "-c:a libopus -f webm", "mkv": "-c:a flac -f matroska",
+    "wma": "-f asf", "wma of a pipe": "-f asf pipe:1", "aac": "-f adts", "avi": "-f avi",
+    "avi of a pipe": "-f avi pipe:1",
 }  # fmt: skip
 PLACES = [0.05 + 0.1 * i for i in range(10)]
-ENDLESS = ("aac", "wma", "wav of a pipe")  # nothing that is left in them tells how long they were
+ENDLESS = ("wav of a pipe", "rf64 of a pipe", "avi of a pipe")  # no size is in them: any whole sample may be the last
 SECONDS = 11.0  # of free-format MP3, which ffmpeg does not read
 
 
