@@ -64,16 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
 
 
+DESCRIPTION = (
+    "Transcribe recordings. `npwhisper convert IN OUT` converts a checkpoint, `npwhisper glass AUDIO -o PAGE.html` "
+    "writes a page that shows a transcription step by step, `npwhisper language AUDIO...` only detects the language, "
+    "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` summarises them, "
+    "`npwhisper grade FOLDER -a a1` grades the assignments of a class."
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of ``npwhisper AUDIO...``, grouped."""
     p = argparse.ArgumentParser(
         prog="npwhisper",
         usage="npwhisper AUDIO [AUDIO ...] [options]",
-        description="Transcribe recordings. `npwhisper convert IN OUT` rewrites a checkpoint, "
-        "`npwhisper glass AUDIO -o PAGE.html` writes a page that shows a transcription step by step, "
-        "`npwhisper language AUDIO...` only detects the language, "
-        "`npwhisper corpus INPUT... -o OUT` transcribes many recordings, `npwhisper report OUT` sums them up, "
-        "`npwhisper grade FOLDER -a a1` grades the assignments of a class.",
+        description=DESCRIPTION,
         formatter_class=Help,
     )
     p.add_argument(

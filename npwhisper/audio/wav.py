@@ -81,21 +81,26 @@ def wav_sound(data: bytes) -> Sound | None:
     chunks = dict(_chunks(data))
     if not {b"fmt ", b"data"} <= chunks.keys() or chunks[b"fmt "][1] < 16:
         raise AudioError("the wav file has no complete header: is the whole file there?")
-    at, size = chunks[b"fmt "]
+    form, n_channels, rate, width, mask = _format(data, *chunks[b"fmt "])
+    start, size = chunks[b"data"]
+    size = len(data) - start if links else size
+    found = data[start : start + min(size, len(data) - start) // width * width]
+    announced, damage = size // width if size < PLACEHOLDER else 0, [link.damage for link in links if link.damage]
+    return Sound("WAV", rate, _decoded(found, form, n_channels), mask, announced, damage)
+
+
+def _format(data: bytes, at: int, size: int) -> tuple[tuple[int, int], int, int, int, int]:
+    """The chunk "fmt ": kind and bits of a sample, number of channels, rate, bytes for all channels, channel mask."""
     kind, n_channels, rate, _, width, n_bits = struct.unpack("<HHIIHH", data[at : at + 16])
     mask = 0
     if kind == EXTENSIBLE and size >= 26:
         mask, kind = struct.unpack("<IH", data[at + 20 : at + 26])
     if not n_channels or width != n_channels * n_bits // 8 or (kind, n_bits) not in SAMPLES:
         raise AudioError(
-            f"the wav file holds samples of form {kind} with {n_bits} bits, but without libsndfile integers of 8 to 32 "
-            "bits and floats are read: convert it"
+            f"the wav file holds {n_bits}-bit samples of format {kind}, but without libsndfile only integers of 8 to "
+            "32 bits and floats are read: convert it"
         )
-    start, size = chunks[b"data"]
-    size = len(data) - start if links else size
-    found = data[start : start + min(size, len(data) - start) // width * width]
-    announced, damage = size // width if size < PLACEHOLDER else 0, [link.damage for link in links if link.damage]
-    return Sound("WAV", rate, _decoded(found, (kind, n_bits), n_channels), mask, announced, damage)
+    return (kind, n_bits), n_channels, rate, width, mask
 
 
 SAMPLES = {(INTEGERS, 8), (INTEGERS, 16), (INTEGERS, 24), (INTEGERS, 32), (FLOATS, 32), (FLOATS, 64)}

@@ -116,6 +116,21 @@ def read_ctranslate2(folder: Path) -> tuple[dict[str, Array], dict[str, int], He
 def read_variables(data: Array) -> dict[str, Array]:
     """The tensors of a `model.bin` under CTranslate2's names, as views into the file (bfloat16 widened)."""
     reader = _Reader(data)
+    version = _checked_version(reader)
+    variables: dict[str, Array] = {}
+    for _ in range(reader.count(MOST_TENSORS, "tensors")):
+        name, array = _variable(reader, version)
+        if name in variables:
+            raise CheckpointError(f"tensor {name[:80]!r} appears twice: the file is broken")
+        variables[name] = array
+    _read_aliases(reader, variables)
+    if reader.at != data.size:
+        raise CheckpointError(f"{data.size - reader.at} bytes follow the last tensor: the file is broken")
+    return variables
+
+
+def _checked_version(reader: _Reader) -> int:
+    """Read the header; the version of the binary form, if this is a Whisper model in one that is read."""
     version = reader.number("I")
     if version not in VERSIONS:
         raise CheckpointError(
@@ -125,12 +140,11 @@ def read_variables(data: Array) -> dict[str, Array]:
     if (specification := reader.text()) != SPECIFICATION:
         raise CheckpointError(f"model.bin holds a {specification[:40]!r}, not a {SPECIFICATION}: use a Whisper model")
     reader.number("I")  # the revision
-    variables: dict[str, Array] = {}
-    for _ in range(reader.count(MOST_TENSORS, "tensors")):
-        name, array = _variable(reader, version)
-        if name in variables:
-            raise CheckpointError(f"tensor {name[:80]!r} appears twice: the file is broken")
-        variables[name] = array
+    return version
+
+
+def _read_aliases(reader: _Reader, variables: dict[str, Array]) -> None:
+    """Add the further names of tensors, and of their scales."""
     for _ in range(reader.count(MOST_TENSORS, "aliases")):
         alias, target = reader.text(), reader.text()
         if target not in variables:
@@ -138,9 +152,6 @@ def read_variables(data: Array) -> dict[str, Array]:
         variables.setdefault(alias, variables[target])
         if f"{target}_scale" in variables:
             variables.setdefault(f"{alias}_scale", variables[f"{target}_scale"])
-    if reader.at != data.size:
-        raise CheckpointError(f"{data.size - reader.at} bytes follow the last tensor: the file is broken")
-    return variables
 
 
 def _variable(reader: _Reader, version: int) -> tuple[str, Array]:

@@ -243,17 +243,17 @@ def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> 
             "run `pip install npwhisper[hub]`, or give the path of a downloaded folder"
         ) from error
     cache = Path(download_root) if download_root else None
-    for weights in HUB_WEIGHTS:
-        try:
+    try:
+        for weights in HUB_WEIGHTS:
             folder = Path(snapshot_download(name, cache_dir=cache, allow_patterns=HUB_SETTINGS + weights))
-        except (OSError, ValueError) as error:
-            raise DownloadError(
-                f"{name} could not be fetched from the Hugging Face hub ({_in_words(error)}): "
-                "check the name and the network, or give the path of a downloaded folder"
-            ) from error
-        is_adapter = (folder / "adapter_config.json").exists()  # the reader of the folder says what to do with it
-        if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
-            return folder
+            is_adapter = (folder / "adapter_config.json").exists()  # the reader of the folder says what to do with it
+            if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
+                return folder
+    except (OSError, ValueError) as error:
+        raise DownloadError(
+            f"{name} could not be fetched from the Hugging Face hub ({_in_words(error)}): "
+            "check the name and the network, or give the path of a downloaded folder"
+        ) from error
     raise DownloadError(
         f"{name} on the Hugging Face hub has no weights that can be read "
         f"({', '.join(patterns[0] for patterns in HUB_WEIGHTS)}): use another model"

@@ -74,32 +74,35 @@ def add_decoding(group: Any) -> None:
     )
     group.add_argument("--language", "--lang", type=language, help="a code or an English name; detected unless given")
     add_detection(group)
+    add_search(group)
+    add_context(group)
+    group.add_argument("--batch_size", type=optional(int), help="decode this many windows at once, cut at pauses")
+    group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
+
+
+def add_search(group: Any) -> None:
+    """Which tokens are chosen: sampling, beam search, and what they may not be."""
+    number, count = optional(float), optional(int)
     group.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token; above 0: sampling")
-    group.add_argument(
-        "--seed", type=optional(int), default=0, help="random seed of sampling; None: a new one every time"
-    )
-    group.add_argument("--best_of", type=optional(int), default=5, help="samples to choose from above temperature 0")
-    group.add_argument("--beam_size", type=optional(int), default=5, help="beams at temperature 0; None: greedy")
-    group.add_argument("--patience", type=optional(float), help="wait for this many times beam_size finished texts")
-    group.add_argument("--length_penalty", type=optional(float), help="exponent, 0 to 1; None: mean log-probability")
-    group.add_argument(
-        "--suppress_tokens",
-        type=optional(str),
-        default="-1",
-        help="token ids to suppress; -1: symbols that are not spoken; None: none",
-    )
+    group.add_argument("--seed", type=count, default=0, help="random seed of sampling; None: a new one every time")
+    group.add_argument("--best_of", type=count, default=5, help="samples to choose from above temperature 0")
+    group.add_argument("--beam_size", type=count, default=5, help="beams at temperature 0; None: greedy")
+    group.add_argument("--patience", type=number, help="wait for this many times beam_size finished texts")
+    group.add_argument("--length_penalty", type=number, help="exponent, 0 to 1; None: mean log-probability")
+    signs = "token ids to suppress; -1: symbols that are not spoken; None: none"
+    group.add_argument("--suppress_tokens", type=optional(str), default="-1", help=signs)
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: make repetition less likely")
+    never = "never repeat this many tokens in a row; 0: off"
+    group.add_argument("--no_repeat_ngram_size", type=int, default=0, help=never)
+
+
+def add_context(group: Any) -> None:
+    """What a window is conditioned on."""
     group.add_argument("--initial_prompt", help="text before the first window: names, spelling, style")
     group.add_argument("--carry_initial_prompt", type=boolean, default=False, help="give it to every window")
     group.add_argument("--hotwords", help="words to expect, given to every window")
-    group.add_argument("--batch_size", type=optional(int), help="decode this many windows at once, cut at pauses")
-    group.add_argument(
-        "--condition_on_previous_text", type=boolean, default=True, help="give each window the text before it"
-    )
-    group.add_argument("--repetition_penalty", type=float, default=1.0, help="above 1: make repetition less likely")
-    group.add_argument(
-        "--no_repeat_ngram_size", type=int, default=0, help="never repeat this many tokens in a row; 0: off"
-    )
-    group.add_argument("--clip_timestamps", default="0", help="seconds start,end,start,end,... to transcribe")
+    before = "give each window the text before it"
+    group.add_argument("--condition_on_previous_text", type=boolean, default=True, help=before)
 
 
 def add_detection(group: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -104,6 +104,11 @@ def swap(
         if sentence := calls.explain(error):
             raise SwapError(sentence) from error
         raise
+    _require_met(changes, met, seen)
+
+
+def _require_met(changes: Sequence[_Change], met: Set[str], seen: Collection[str]) -> None:
+    """Raise SwapError for a dotted name that no call in the block had."""
     for change in changes:
         if not change.is_function_name and change.wish not in met:
             raise SwapError(f"nothing computed in this block is called {change.wish!r}{advice_on(change.wish, seen)}")

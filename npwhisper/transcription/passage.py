@@ -236,14 +236,11 @@ class Passage:
         if self.options.word_timestamps:
             self._add_words(segments, window, result)
             following = self._after_words(segments, window, split, following)
-            silence = self.options.hallucination_silence_threshold
-            if silence is not None:
-                jump = skip_leading_silence(segments, window, silence)
-                if jump is not None:
+            if (silence := self.options.hallucination_silence_threshold) is not None:
+                if jump := skip_leading_silence(segments, window, silence):
                     return [], jump  # the window leaves no trace
-                following = (
-                    drop_hallucinations(segments, window, silence, self.last_speech, self.owner.n_frames) or following
-                )
+                dropped = drop_hallucinations(segments, window, silence, self.last_speech, self.owner.n_frames)
+                following = dropped or following
             self.last_speech = last_word_end(segments) or self.last_speech
         segments = [self._finished(segment, window) for segment in segments]
         self._remember(segments, result)

@@ -85,7 +85,7 @@ def test_a_wav_file_without_its_length() -> None:
     ("data", "message"),
     [
         (b"ID3" + bytes(100), "without libsndfile only wav and flac are"),
-        (encoded(TONE, "WAV", "ULAW"), "form 7 with 8 bits"),
+        (encoded(TONE, "WAV", "ULAW"), "8-bit samples of format 7"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "no complete header"),
         (b"fLaC" + bytes(10), "without libsndfile"),
     ],

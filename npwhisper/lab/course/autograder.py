@@ -15,6 +15,15 @@ from npwhisper.lab.course.otter import write_otter
 
 def run(arguments: Sequence[str]) -> int:
     """Write an autograder and name its files."""
+    p = parser()
+    given = p.parse_args(arguments)
+    written = _written_for_otter(given) if given.system == "otter" else _written(p, given)
+    print("\n".join(map(str, written)))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``npwhisper autograder``: one command for each system."""
     p = argparse.ArgumentParser(prog="npwhisper autograder", description="Write what another system needs to grade.")
     systems = p.add_subparsers(dest="system", required=True)
     gradescope = systems.add_parser("gradescope", help="a folder and the zip to be uploaded")
@@ -25,18 +34,15 @@ def run(arguments: Sequence[str]) -> int:
     otter = systems.add_parser("otter", help="a master notebook for `otter assign`")
     otter.add_argument("notebook", type=Path, help="the assignment as it is handed out")
     otter.add_argument("folder", type=Path)
-    otter.add_argument("--seed", type=int, help="of the hidden tests (by default a random one)")
+    otter.add_argument("--seed", type=int, help="seed of the hidden tests (by default a random one)")
     for system in (gradescope, classroom):
         add_options(system)
-    given = p.parse_args(arguments)
-    if given.system == "otter":
-        written = write_otter(
-            given.notebook, given.folder, secrets.randbelow(2**32) if given.seed is None else given.seed
-        )
-    else:
-        written = _written(p, given)
-    print("\n".join(map(str, written)))
-    return 0
+    return p
+
+
+def _written_for_otter(given: argparse.Namespace) -> list[Path]:
+    seed = secrets.randbelow(2**32) if given.seed is None else given.seed
+    return write_otter(given.notebook, given.folder, seed)
 
 
 def _written(p: argparse.ArgumentParser, given: argparse.Namespace) -> list[Path]:

@@ -119,13 +119,10 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
         codes, notes = _codes(request, Path(folder))
         if not codes:
             reason = "nothing that can be graded was handed in"
-            marks = tuple(Mark(task, 0, EXERCISES[task].points, "missing", reason) for task in options.chosen)
-            return Marks(**known, marks=marks, notes=(*notes, reason))
+            return Marks(**known, marks=_all_missing(options, reason), notes=(*notes, reason))
         best = max(codes, key=lambda code: len(_tried(code, options)))
         notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
         marks = tuple(_mark(_grader(best, task, identity, options), task, options) for task in options.chosen)
-    shapes = fingerprints(best.text)
-    seconds = round(time.monotonic() - began, 1)
     return Marks(
         **known,
         file=best.name,
@@ -133,9 +130,13 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
         notes=(*notes, *best.notes),
         code=best.text,
         left_out=best.left_out,
-        shapes=shapes,
-        seconds=seconds,
+        shapes=fingerprints(best.text),
+        seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _all_missing(options: Options, reason: str) -> tuple[Mark, ...]:
+    return tuple(Mark(task, 0, EXERCISES[task].points, "missing", reason) for task in options.chosen)
 
 
 def _codes(request: Mapping[str, Any], folder: Path) -> tuple[list[Code], list[str]]:

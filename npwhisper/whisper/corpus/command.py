@@ -75,14 +75,19 @@ def run(arguments: Sequence[str]) -> int:
             progress=bar.add,
             **options,
         )
+    return _summed_up(entries, bar.total, f"{ours['output_dir']}/manifest.jsonl")
+
+
+def _summed_up(entries: Sequence[Entry], total: int, manifest: str) -> int:
+    """Print the failures and the numbers; 1 if a recording failed or was not begun."""
     failed = [entry for entry in entries if entry["status"] == "failed"]
     for entry in failed:
         print(failure(entry["error"], repr(entry["path"])), file=sys.stderr)
     done = len(entries) - len(failed)
-    print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {ours['output_dir']}/manifest.jsonl")
-    if len(entries) < bar.total:
-        print(f"{bar.total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
-    return int(bool(failed) or len(entries) < bar.total)
+    print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {manifest}")
+    if len(entries) < total:
+        print(f"{total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
+    return int(bool(failed) or len(entries) < total)
 
 
 class _Bar:

@@ -118,17 +118,12 @@ def transcribe_corpus(
         weights = shared_weights(model, weights_cache)
         subtitles = dict(subtitles or {})
         settings = _settings(weights, formats, checked, subtitles)
-        todo = [
-            recording
-            for recording in recordings
-            if not manifest.is_done(recording, settings, folder, formats)
-            and (retry_failed or not manifest.has_failed(recording, settings))
-        ]
+        name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
+        job = Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
+        todo = _left_to_do(recordings, manifest, job, retry_failed)
         n_jobs = _number_of_jobs(n_jobs)
         if planned is not None:
             planned(len(todo), len(recordings))
-        name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
-        job = Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
         try:
             for entry in _entries(todo, job, n_jobs):
                 manifest.add(entry)
@@ -169,6 +164,16 @@ def _number_of_jobs(n_jobs: int | None) -> int:
     if n_jobs is None and effective_n_jobs() == 1:
         return get_num_threads()
     return int(effective_n_jobs(n_jobs))
+
+
+def _left_to_do(recordings: Sequence[Recording], manifest: Manifest, job: Job, retry_failed: bool) -> list[Recording]:
+    """The recordings without a result of this job; those that failed before, only on request."""
+    return [
+        recording
+        for recording in recordings
+        if not manifest.is_done(recording, job.settings, Path(job.folder), job.formats)
+        and (retry_failed or not manifest.has_failed(recording, job.settings))
+    ]
 
 
 def _entries(todo: Sequence[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
