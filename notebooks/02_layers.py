@@ -159,7 +159,8 @@ plt.show()
 # %% [markdown]
 # On the right: the well-known tanh approximation is wrong by up to 5e-4, which can change a token
 # in the end. The function of the library is a polynomial inside a tanh and wrong by less than what
-# float32 can tell apart; its coefficients were fitted, and it is several times faster than `erf`.
+# float32 can tell apart; its coefficients were fitted, and it is several times faster than `erf`
+# (not in a browser, where both take about as long).
 
 # %%
 assert np.abs(layers.gelu(t.astype(np.float32)) - gelu(t)).max() < 1e-6
@@ -181,7 +182,7 @@ for name, function in {
         function()
         begins.append(time.perf_counter())
     quickest[name] = min(np.diff(begins))
-assert quickest["erf"] > 1.5 * quickest["ours"], quickest
+assert sys.platform == "emscripten" or quickest["erf"] > 1.5 * quickest["ours"], quickest
 
 # %% [markdown]
 # ## The mlp: wider, bend, back

@@ -4,8 +4,8 @@
     python -m http.server --directory FOLDER --bind localhost 8000
 
 The browser runs Python itself (Pyodide: CPython and NumPy compiled to WebAssembly). Its parts come from npm and PyPI
-and are kept in a cache, so that a second build downloads nothing. Everything is copied into FOLDER: the page asks no
-other server for anything. Needs Python 3.10+ with pip, and npm.
+and are kept in a cache, so that a second build downloads nothing. Everything is copied into FOLDER: the page and the
+JupyterLab beside it ask no other server for anything (except with --cdn). Needs Python 3.10+ with pip, and npm.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import cdn
+import lab
+from files import digest, megabytes, run, write
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -31,7 +34,9 @@ BUNDLE = (
 )
 INSIDE = "open_webui/frontend/pyodide/"  # where, in that wheel
 RUNTIME_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
-PURE = ("tqdm==4.67.3",)  # wheels of pure Python, which run there as they are
+OTHERS = (
+    "comm==0.2.3",
+)  # wheels of pure Python that Pyodide does not list, and what needs them runs there
 NEEDED = ("scipy", "tiktoken", "tqdm", "npwhisper")  # what the page loads, with all that these need
 WEIGHTS = "npwhisper/assets/tiny.en.safetensors"
 
@@ -41,16 +46,6 @@ Lock = dict[str, Any]
 def default_cache() -> Path:
     """Where downloads are kept, as the XDG specification says."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npwhisper-lite"
-
-
-def run(*command: str, cwd: Path | None = None) -> None:
-    """Run a command; what it says is shown only if it fails."""
-    try:
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise SystemExit(f"{command[0]} was not found: install it") from None
-    except subprocess.CalledProcessError as error:
-        raise SystemExit(f"{' '.join(command)} failed:\n{error.stdout}{error.stderr}") from None
 
 
 def pip_download(cache: Path, *requirements: str, python: str = "3.12") -> None:
@@ -140,11 +135,9 @@ def closure(packages: Mapping[str, Any], wanted: Iterable[str]) -> list[str]:
     """
     found, todo = set[str](), list(wanted)
     while todo:
-        name = todo.pop()
+        name = todo.pop().replace("_", "-")
         if name not in packages:
-            raise SystemExit(
-                f"{name} is needed and is in no lock file: add it to PURE, or another package that has it"
-            )
+            raise SystemExit(f"{name} is needed and is in no lock file: add it to OTHERS")
         if name not in found:
             found.add(name)
             todo += packages[name]["depends"]
@@ -161,16 +154,16 @@ def entry(wheel: Path, imports: Iterable[str], depends: Iterable[str]) -> Lock:
     }  # fmt: skip
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def unpack_runtime(cache: Path, folder: Path) -> Lock:
-    """Write Pyodide's own files, and return its lock file."""
+def unpack_runtime(cache: Path, folder: Path) -> None:
+    """Write Pyodide's own files."""
     with tarfile.open(runtime_archive(cache)) as archive:
         for name in RUNTIME_FILES:
-            _write(folder / name, _member(archive, name))
+            write(folder / name, _member(archive, name))
+
+
+def runtime_lock(cache: Path) -> Lock:
+    """The lock file of Pyodide's runtime: every package that was built for it, and where it is."""
+    with tarfile.open(runtime_archive(cache)) as archive:
         lock: Lock = json.loads(_member(archive, "pyodide-lock.json"))
     return lock
 
@@ -181,77 +174,120 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
 def unpack_packages(cache: Path, folder: Path, wanted: Iterable[str]) -> Lock:
-    """Write the wheels that are needed, ours among them, and return the lock file's entries for them."""
-    wheel = own_wheel(folder)
-    _write(folder.parent / "weights" / Path(WEIGHTS).name, without(wheel, WEIGHTS))
+    """Write the wheels that are needed and not ours, and return the lock file's entries for them."""
     with zipfile.ZipFile(wheel_of(cache, BUNDLE)) as bundle:
         known: Lock = json.loads(bundle.read(f"{INSIDE}pyodide-lock.json"))["packages"]
-        known["tiktoken"]["depends"] = [
-            "regex"
-        ]  # requests is for downloading vocabularies: ours are in the package
-        for path in [
-            Path(shutil.copy(wheel_of(cache, requirement), folder)) for requirement in PURE
-        ]:
-            name = path.name.partition("-")[0]
-            known[name] = entry(path, [name], [])
-        known["npwhisper"] = entry(wheel, ["npwhisper"], ["numpy", "scipy", "tiktoken", "tqdm"])
-        names = closure(known, wanted)
-        for name in names:
-            if not (folder / known[name]["file_name"]).exists():
-                _write(
-                    folder / known[name]["file_name"],
-                    bundle.read(INSIDE + known[name]["file_name"]),
-                )
-    for name in names:
-        if digest(folder / known[name]["file_name"]) != known[name]["sha256"]:
-            file = known[name]["file_name"]
-            raise SystemExit(
-                f"{file} is not what the lock file says: empty {cache} and build again"
-            )
-    return {name: known[name] for name in names}
+        entries = {name: known[name] for name in closure(with_others(known), wanted)}
+        for name, package in entries.items():
+            if INSIDE + package["file_name"] in bundle.namelist():
+                write(folder / package["file_name"], bundle.read(INSIDE + package["file_name"]))
+                verify(folder / package["file_name"], package["sha256"], cache)
+            else:
+                entries[name] = pure(cache, folder, package)
+    return entries
 
 
-def write_page(to: Path) -> None:
-    """The plain page; its service worker gets the names of all files, with their sizes, and a name of their version."""
+def with_others(known: Lock) -> Lock:
+    """The packages of a lock file with those that Pyodide does not list; tiktoken without what it downloads with."""
+    known["tiktoken"]["depends"] = ["regex"]  # our vocabularies are in the package
+    for requirement in OTHERS:
+        name, _, version = requirement.partition("==")
+        known[name] = {
+            "name": name,
+            "version": version,
+            "file_name": "",
+            "imports": [name],
+            "depends": [],
+        }
+    return known
+
+
+def pure(cache: Path, folder: Path, package: Lock) -> Lock:
+    """Write a wheel of pure Python from PyPI, of the version that a lock file names, and return its entry."""
+    wheel = wheel_of(cache, f"{package['name'].lower()}=={package['version']}")
+    shutil.copy(wheel, folder)
+    return entry(wheel, package["imports"], package["depends"])
+
+
+def verify(path: Path, sha256: str, cache: Path) -> None:
+    """Stop if a file is not what the lock file says."""
+    if digest(path) != sha256:
+        raise SystemExit(
+            f"{path.name} is not what the lock file says: empty {cache} and build again"
+        )
+
+
+def unpack_own(folder: Path) -> Lock:
+    """Write the wheel of this checkout and, apart from it, its weights; return the lock file's entry."""
+    wheel = own_wheel(folder)
+    write(folder.parent / "weights" / Path(WEIGHTS).name, without(wheel, WEIGHTS))
+    return entry(wheel, ["npwhisper"], ["numpy", "scipy", "tiktoken", "tqdm"])
+
+
+def copy_page(to: Path) -> None:
+    """Write the plain page, with its example and the assignments."""
     shutil.copytree(HERE / "page", to, dirs_exist_ok=True)
     shutil.copy(ROOT / WEIGHTS.replace("tiny.en.safetensors", "example.flac"), to / "static")
     for source in sorted((HERE.parent / "assignments").glob("a[0-9]_*.ipynb")):
-        _write(to / "assignments" / source.name, source.read_bytes())
+        write(to / "assignments" / source.name, source.read_bytes())
+
+
+def seal(to: Path, sizes: Mapping[str, int]) -> None:
+    """Give the service workers a name for this very build, and the page what it will load with the sizes in bytes."""
     files = {str(path.relative_to(to)): path for path in sorted(to.rglob("*")) if path.is_file()}
-    version = hashlib.sha256(
-        "".join(name + digest(path) for name, path in files.items()).encode()
-    ).hexdigest()[:16]
-    sizes = {
-        name: path.stat().st_size for name, path in files.items() if name.startswith("static/")
-    }
-    _write(to / "files.json", json.dumps({"version": version, "sizes": sizes}, indent=1).encode())
-    worker = (to / "sw.js").read_text(encoding="utf-8").replace("VERSION_OF_THE_BUILD", version)
-    _write(to / "sw.js", worker.encode())
+    every = "".join(name + digest(path) for name, path in files.items())
+    version = hashlib.sha256(every.encode()).hexdigest()[:16]
+    write(to / "files.json", json.dumps({"version": version, "sizes": sizes}, indent=1).encode())
+    for worker in (to / "sw.js", to / "lab" / "service-worker.js"):
+        if worker.exists():
+            text = worker.read_text(encoding="utf-8").replace("VERSION_OF_THE_BUILD", version)
+            write(worker, text.encode())
 
 
-def build(to: Path, cache: Path) -> None:
-    """Assemble everything in a folder, from nothing."""
+def loaded_by_page(to: Path, packages: Lock) -> dict[str, int]:
+    """What the page loads of `static`, with sizes: not the packages that only JupyterLab needs."""
+    needed = set(closure(packages, NEEDED))
+    others = {package["file_name"] for name, package in packages.items() if name not in needed}
+    paths = sorted(p for p in (to / "static").rglob("*") if p.is_file() and p.name not in others)
+    return {str(path.relative_to(to)): path.stat().st_size for path in paths}
+
+
+def assemble(to: Path, cache: Path, is_plain: bool, is_from_cdn: bool) -> Lock:
+    """Write Python, its packages and their lock file into `static/pyodide`; returns the lock file."""
+    pyodide, lock = to / "static" / "pyodide", runtime_lock(cache)
+    pyodide.mkdir(parents=True)
+    wanted = [
+        name for name in (*NEEDED, *(() if is_plain else lab.PRELOADED)) if name != "npwhisper"
+    ]
+    if is_from_cdn:
+        listed = with_others(lock["packages"])
+        here = {name for name, package in listed.items() if not package["file_name"]}
+        packages = {name: pure(cache, pyodide, listed[name]) if name in here else cdn.there(listed[name], RUNTIME)
+                    for name in closure(listed, wanted)}  # fmt: skip
+        write(pyodide / "pyodide.mjs", cdn.shim(RUNTIME).encode())
+    else:
+        unpack_runtime(cache, pyodide)
+        packages = unpack_packages(cache, pyodide, wanted)
+    lock["packages"] = packages | {"npwhisper": unpack_own(pyodide)}
+    write(pyodide / "pyodide-lock.json", json.dumps(lock, indent=1).encode())
+    return lock
+
+
+def build(to: Path, cache: Path, is_plain: bool = False, is_from_cdn: bool = False) -> None:
+    """Put the whole site together in a folder, from nothing."""
     cache.mkdir(parents=True, exist_ok=True)
     if to.exists() and any(to.iterdir()) and not (to / "files.json").exists():
         raise SystemExit(f"{to} is not empty and was not made by this command: give another folder")
     shutil.rmtree(to, ignore_errors=True)
-    pyodide = to / "static" / "pyodide"
-    pyodide.mkdir(parents=True)
-    lock = unpack_runtime(cache, pyodide)
-    lock["packages"] = unpack_packages(cache, pyodide, NEEDED)
-    _write(pyodide / "pyodide-lock.json", json.dumps(lock, indent=1).encode())
-    write_page(to)
-
-
-def megabytes(folder: Path) -> float:
-    """How large all files of a folder are together, in 10^6 bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    write(
+        to / "files.json", b"{}"
+    )  # from now on the folder is known as ours, even if this is interrupted
+    lock = assemble(to, cache, is_plain, is_from_cdn)
+    copy_page(to)
+    if not is_plain:
+        lab.add(to, HERE.parent, cache, f"static/weights/{Path(WEIGHTS).name}", not is_from_cdn)
+    seal(to, loaded_by_page(to, lock["packages"]))
 
 
 def main() -> None:
@@ -265,8 +301,14 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), help="where downloads are kept (%(default)s)"
     )
+    parser.add_argument("--plain", action="store_true", help="the page only, without JupyterLab")
+    parser.add_argument(
+        "--cdn",
+        action="store_true",
+        help="visitors' browsers take Pyodide from its public servers: a small site",
+    )
     args = parser.parse_args()
-    build(args.to.resolve(), args.cache)
+    build(args.to.resolve(), args.cache, args.plain, args.cdn)
     print(
         f"{args.to}: {megabytes(args.to):.1f} MB; serve it with: python -m http.server --directory {args.to}"
     )

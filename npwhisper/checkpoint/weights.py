@@ -15,7 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npwhisper.checkpoint import Checkpoint, CheckpointError, download, read_checkpoint, to_float32, write_checkpoint
+from npwhisper.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    download,
+    in_browser,
+    read_checkpoint,
+    to_float32,
+    write_checkpoint,
+)
 from npwhisper.checkpoint.mapped import forget_pages
 from npwhisper.checkpoint.numbers import converted, require_finite
 from npwhisper.checkpoint.vocabulary import ENGLISH
@@ -151,6 +159,8 @@ def embedded_path() -> Path:
     for place in places:
         if (place / f"{EMBEDDED}.safetensors").is_file():
             return place / f"{EMBEDDED}.safetensors"
+    if in_browser.fetch_to(places[0] / f"{EMBEDDED}.safetensors"):
+        return places[0] / f"{EMBEDDED}.safetensors"
     raise FileNotFoundError(
         f"the embedded model {EMBEDDED}.safetensors is in neither {places[0]} nor {places[1]}: install npwhisper again"
     )

@@ -104,12 +104,28 @@ def play(sound: str | Array, rate: int = 16000) -> Player:
     """
     if isinstance(sound, (str, Path)):
         return Player(Path(sound).read_bytes(), Path(sound).suffix[1:])
+    loudest = max(float(np.abs(sound).max(initial=0.0)), 1e-9)
+    loud = 0.99 * np.asarray(sound) / loudest
+    try:
+        return Player(_flac(loud, rate), "flac")
+    except ModuleNotFoundError:  # soundfile is missing in a browser
+        return Player(_wav(loud, rate), "wav")
+
+
+def _flac(sound: Array, rate: int) -> bytes:
     import soundfile
 
     file = io.BytesIO()
-    loudest = max(float(np.abs(sound).max(initial=0.0)), 1e-9)
-    soundfile.write(file, 0.99 * np.asarray(sound) / loudest, rate, format="FLAC", subtype="PCM_16")
-    return Player(file.getvalue(), "flac")
+    soundfile.write(file, sound, rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _wav(sound: Array, rate: int) -> bytes:
+    from scipy.io import wavfile
+
+    file = io.BytesIO()
+    wavfile.write(file, rate, np.round(32767 * sound).astype(np.int16))
+    return file.getvalue()
 
 
 def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> None:

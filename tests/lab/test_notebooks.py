@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from npwhisper.audio import load_audio
 from npwhisper.lab import notebooks
@@ -31,6 +33,16 @@ def test_a_sound_is_part_of_the_player_itself() -> None:
     assert np.abs(again).max() == pytest.approx(0.99, abs=0.01)
     assert notebooks.play(notebooks.path("sonnet.flac")).data == Path(notebooks.path("sonnet.flac")).read_bytes()
     assert notebooks.play(np.zeros(0)).kind == "flac"
+
+
+def test_a_sound_is_played_without_soundfile_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    player = notebooks.play(0.1 * np.sin(np.arange(8000.0)), 8000)
+    assert player.kind == "wav"
+    rate, samples = wavfile.read(io.BytesIO(player.data))
+    assert (rate, samples.dtype, samples.shape) == (8000, np.int16, (8000,))
+    expected = 0.99 * 32767 * np.sin(np.arange(8000.0))
+    np.testing.assert_allclose(samples, expected, atol=2)
 
 
 def luminance(colour: str) -> float:

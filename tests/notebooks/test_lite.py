@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -112,3 +114,94 @@ def test_a_folder_with_other_things_in_it_is_left_alone(build: ModuleType, tmp_p
 def test_the_page_asks_no_other_server_for_anything() -> None:
     for path in (LITE / "page").iterdir():
         assert "//" not in path.read_text(encoding="utf-8").replace("// ", ""), path.name
+
+
+PACKAGES = {
+    "numpy": [], "scipy": ["numpy"], "regex": [], "tiktoken": ["regex", "requests"], "tqdm": [], "micropip": [],
+    "ipython": ["prompt_toolkit"], "prompt-toolkit": [], "jedi": [], "matplotlib": ["numpy"], "pandas": ["numpy"],
+}  # fmt: skip
+CDN = "https://cdn.jsdelivr.net/pyodide/v314.0.7/full/"
+
+
+@pytest.fixture
+def from_cdn(build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """`static/pyodide` of a site that takes Pyodide from its public servers, with wheels that are nearly empty."""
+
+    def listed(name: str) -> dict[str, Any]:
+        file = f"{name.replace('-', '_')}-1.0-cp314-cp314-pyemscripten_2026_0_wasm32.whl"
+        return {"name": name, "version": "1.0", "file_name": file, "imports": [name], "depends": PACKAGES[name]}
+
+    def wheel(folder: Path, name: str) -> Path:
+        path = folder / f"{name.replace('==', '-')}-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(build.WEIGHTS, b"weights")
+        return path
+
+    packages = {name: listed(name) for name in PACKAGES}
+    monkeypatch.setattr(build, "runtime_lock", lambda cache: {"info": {"python": "3.14.2"}, "packages": packages})
+    monkeypatch.setattr(build, "wheel_of", wheel)
+    monkeypatch.setattr(build, "own_wheel", lambda folder: wheel(folder, "npwhisper-0.1.0"))
+    (tmp_path / "cache").mkdir()
+    build.assemble(tmp_path / "site", tmp_path / "cache", is_plain=False, is_from_cdn=True)
+    return tmp_path / "site" / "static" / "pyodide"
+
+
+def test_the_small_site_takes_pyodide_of_one_version_from_its_servers(from_cdn: Path) -> None:
+    packages = json.loads((from_cdn / "pyodide-lock.json").read_text())["packages"]
+    there = {name for name, package in packages.items() if package["file_name"].startswith(CDN)}
+    assert there == set(PACKAGES) - {"pandas"}
+    assert packages["prompt-toolkit"]["file_name"].startswith(f"{CDN}prompt_toolkit-1.0-")
+    own = {packages[name]["file_name"] for name in packages.keys() - there}
+    assert own == {"comm-0.2.3-py3-none-any.whl", "npwhisper-0.1.0-py3-none-any.whl"}
+    assert {path.name for path in from_cdn.iterdir()} == own | {"pyodide.mjs", "pyodide-lock.json"}
+    start = (from_cdn / "pyodide.mjs").read_text()
+    assert f'from "{CDN}pyodide.mjs"' in start
+    assert f'indexURL: "{CDN}"' in start
+    assert start.count("https://") == 2
+
+
+def test_every_needed_package_is_in_the_lock_file(build: ModuleType, from_cdn: Path) -> None:
+    packages = json.loads((from_cdn / "pyodide-lock.json").read_text())["packages"]
+    import lab
+
+    assert set(build.closure(packages, (*build.NEEDED, *lab.PRELOADED))) == set(packages)
+    assert packages["tiktoken"]["depends"] == ["regex"]
+
+
+def test_the_page_counts_only_what_it_loads(build: ModuleType, from_cdn: Path) -> None:
+    packages = json.loads((from_cdn / "pyodide-lock.json").read_text())["packages"]
+    sizes = build.loaded_by_page(from_cdn.parents[1], packages)
+    assert sizes["static/weights/tiny.en.safetensors"] == len(b"weights")
+    assert "static/pyodide/npwhisper-0.1.0-py3-none-any.whl" in sizes
+    assert "static/pyodide/comm-0.2.3-py3-none-any.whl" not in sizes
+
+
+def test_the_lab_finds_python_and_the_weights_of_the_page() -> None:
+    import lab
+
+    data = lab.configuration("static/weights/tiny.en.safetensors", True)["jupyter-config-data"]
+    kernel = data["litePluginSettings"][lab.KERNEL]
+    site = "http://localhost/course/"
+    assert urljoin(f"{site}lab/", kernel["pyodideUrl"]) == f"{site}static/pyodide/pyodide.mjs"
+    weights = kernel["loadPyodideOptions"]["env"]["NPWHISPER_EMBEDDED_URL"]
+    assert urljoin(f"{site}{lab.WORKER}worker.js", weights) == f"{site}static/weights/tiny.en.safetensors"
+    assert kernel["disablePyPIFallback"] is True
+
+
+def test_the_lab_has_every_notebook_for_its_kernel(tmp_path: Path) -> None:
+    import lab
+
+    lab.copy_notebooks(LITE.parent, tmp_path)
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.ipynb"))
+    assert len([name for name in found if name[0] in "01"]) == 11
+    assert [name for name in found if name[0] == "a"] == [
+        f"assignments/{path.name}" for path in sorted((LITE.parent / "assignments").glob("a*.ipynb"))
+    ]
+    for name in found:
+        assert json.loads((tmp_path / name).read_text())["metadata"]["kernelspec"]["name"] == "python"
+
+
+def test_page_and_lab_keep_their_files_in_the_same_cache() -> None:
+    name = re.compile('"npwhisper VERSION_OF_THE_BUILD"')
+    assert name.search((LITE / "page" / "sw.js").read_text())
+    assert name.search((LITE / "shared_cache.js").read_text())
