@@ -5,7 +5,8 @@
 
 The browser runs Python itself (Pyodide: CPython and NumPy compiled to WebAssembly). Its parts come from npm and PyPI
 and are kept in a cache, so that a second build downloads nothing. Everything is copied into FOLDER: the page and the
-JupyterLab beside it ask no other server for anything (except with --cdn). Needs Python 3.10+ with pip, and npm.
+JupyterLab beside it ask no other server for anything (except with --cdn). Needs Python 3.10+ with pip, npm,
+and for the fast kernel clang and lld.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import cdn
 import lab
+from compiling import compile_kernel
 from files import digest, megabytes, run, write
 
 HERE = Path(__file__).resolve().parent
@@ -222,7 +224,7 @@ def unpack_own(folder: Path) -> Lock:
     """Write the wheel of this checkout and, apart from it, its weights; return the lock file's entry."""
     wheel = own_wheel(folder)
     write(folder.parent / "weights" / Path(WEIGHTS).name, without(wheel, WEIGHTS))
-    return entry(wheel, ["npwhisper"], ["numpy", "scipy", "tiktoken", "tqdm"])
+    return entry(wheel, ["npwhisper"], ["numpy", "tiktoken", "tqdm"])  # scipy when it is needed
 
 
 def copy_page(to: Path) -> None:
@@ -285,6 +287,8 @@ def build(to: Path, cache: Path, is_plain: bool = False, is_from_cdn: bool = Fal
     )  # from now on the folder is known as ours, even if this is interrupted
     lock = assemble(to, cache, is_plain, is_from_cdn)
     copy_page(to)
+    if reason := compile_kernel(to / "static" / "kernel"):
+        print(f"No kernel: {reason}")
     if not is_plain:
         lab.add(to, HERE.parent, cache, f"static/weights/{Path(WEIGHTS).name}", not is_from_cdn)
     seal(to, loaded_by_page(to, lock["packages"]))

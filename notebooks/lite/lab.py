@@ -15,7 +15,7 @@ from files import run, write
 
 HERE = Path(__file__).resolve().parent
 TOOLS = ("jupyterlite-core==0.8.6", "jupyterlite-pyodide-kernel==0.8.6", "jupyter-server")
-PRELOADED = ("micropip", "comm", "ipython", "jedi", "matplotlib", "npwhisper")
+PRELOADED = ("micropip", "comm", "ipython", "jedi", "matplotlib", "scipy", "npwhisper")
 KERNEL = "@jupyterlite/pyodide-kernel-extension:kernel"
 WORKER = "lab/extensions/@jupyterlite/pyodide-kernel-extension/static/"  # where the kernel runs
 LINK = """\

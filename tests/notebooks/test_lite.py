@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
+import shutil
+import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,20 +19,41 @@ import pytest
 from scripts import loaded
 
 import npwhisper
+from npwhisper.compute import products
 
 LITE = Path(__file__).parents[2] / "notebooks" / "lite"
 
 
 @pytest.fixture(scope="module")
-def laboratory() -> ModuleType:
-    module = loaded(LITE / "page" / "laboratory.py")
-    module.load()
-    return module
+def laboratory() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(LITE / "page"))
+        module = loaded(LITE / "page" / "laboratory.py")
+        module.load()
+        yield module
+    products.use(None)
 
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    return loaded(LITE / "build.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(LITE))
+        return loaded(LITE / "build.py")
+
+
+@pytest.fixture(scope="module")
+def multiply(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The kernel's function, from its source, compiled for this machine instead of for a browser."""
+    compiler = shutil.which("clang") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler here")
+    library = tmp_path_factory.mktemp("kernel") / "product.so"
+    command = [compiler, "-O2", "-Wall", "-Werror", "-fPIC", "-shared", "-o", str(library)]
+    subprocess.run([*command, str(LITE / "kernel" / "product.c")], check=True)
+    function = ctypes.CDLL(str(library)).multiply
+    function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int] * 7
+    function.restype = None
+    return function
 
 
 def asked(laboratory: ModuleType, name: str, *args: Any) -> Any:
@@ -85,6 +110,56 @@ def test_cells_of_an_assignment_run_one_after_another(laboratory: ModuleType) ->
     assert broken == {"text": "line 2: ZeroDivisionError: division by zero", "passed": False}
 
 
+@pytest.mark.parametrize("lies", ["rows", "columns"])
+@pytest.mark.parametrize("shape", [(1, 70, 90), (3, 64, 70), (7, 33, 41), (8, 65, 129), (11, 66, 31), (130, 19, 21)])
+def test_the_kernel_is_numpys_product(multiply: Any, shape: tuple[int, int, int], lies: str) -> None:
+    module = loaded(LITE / "page" / "kernel.py")
+    compiled = module.Kernel(multiply)
+    x, y = module.operands(*shape, lies)
+    exact = x.astype(np.float64) @ y.astype(np.float64)
+    most = shape[1] * 2.0**-24 * (np.abs(x) @ np.abs(y))
+    assert shape[0] * shape[1] * shape[2] >= module.FEWEST
+    assert (np.abs(compiled(x, y) - exact) <= most).all()
+    assert (np.abs(compiled(x[::2], y[:, ::2]) - exact[::2, ::2]) <= most[::2, ::2]).all()
+    stack = compiled(np.stack([x, -x]), np.stack([y, y])[None])
+    assert stack.shape == (1, 2, shape[0], shape[2])
+    assert (np.abs(stack[0, 1] + exact) <= most).all()
+    assert not module.fault(compiled)
+
+
+def test_a_kernel_that_is_wrong_anywhere_is_turned_off(laboratory: ModuleType) -> None:
+    def nothing(x: int, y: int, z: int, panel: int, rows: int, *_: int) -> None:
+        ctypes.memset(z, 0, 4 * rows)
+
+    said = json.loads(asked(laboratory, "attach", nothing)["value"])
+    assert said["fault"].endswith("are wrong")
+    assert laboratory._kernel is None
+
+
+def test_the_kernel_gives_the_same_tokens_and_can_be_switched_off(laboratory: ModuleType, multiply: Any) -> None:
+    calls: list[int] = []
+    said = json.loads(asked(laboratory, "attach", lambda *args: (calls.append(args[4]), multiply(*args))[1])["value"])
+    assert said["fault"] == ""
+    assert said["numpy"] > 0 < said["simd"]
+    samples = npwhisper.load_audio(npwhisper.example())
+    tokens = {}
+    for by in ("simd", "numpy"):
+        asked(laboratory, "compute", by)
+        calls.clear()
+        tokens[by] = json.loads(asked(laboratory, "transcribe", samples, "", lambda _: None)["value"])["tokens"]
+        assert bool(calls) == (by == "simd")
+    assert tokens["simd"] == tokens["numpy"]
+
+
+def test_without_a_compiler_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiling = loaded(LITE / "compiling.py")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiling.compile_kernel(tmp_path / "to").startswith(
+        "clang was not found: the page computes with NumPy only"
+    )
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["product.c"]
+
+
 def test_packages_come_with_all_that_they_need(build: ModuleType) -> None:
     known = {"a": {"depends": ["b"]}, "b": {"depends": ["c"]}, "c": {"depends": []}, "d": {"depends": []}}
     assert build.closure(known, ["a"]) == ["a", "b", "c"]
@@ -112,7 +187,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(build: ModuleType, tmp_p
 
 
 def test_the_page_asks_no_other_server_for_anything() -> None:
-    for path in (LITE / "page").iterdir():
+    for path in (p for p in (LITE / "page").iterdir() if p.is_file()):
         assert "//" not in path.read_text(encoding="utf-8").replace("// ", ""), path.name
 
 

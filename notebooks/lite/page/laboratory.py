@@ -11,9 +11,11 @@ import traceback
 from pathlib import Path
 from types import FunctionType
 
+import kernel
 import numpy as np
 
 import npwhisper
+from npwhisper.compute import products
 from npwhisper.tracing.swapping import find_layer
 from npwhisper.whisper import default_model
 
@@ -31,6 +33,7 @@ EDITABLE = (
 FILE = "<your code>"  # what tracebacks call it
 _spaces: dict[str, dict] = {}  # what the cells of each assignment have defined
 _model = None
+_kernel = None  # the compiled product, once it has been compared with NumPy's
 
 
 class PageError(ValueError):
@@ -42,6 +45,38 @@ def load(path=None):
     global _model
     _model = default_model() if path is None else npwhisper.load_model(path)
     return repr(_model)
+
+
+def attach(multiply):
+    """Let a compiled kernel compute all products from now on if it agrees with NumPy; its fault and speeds, as JSON."""
+    global _kernel
+    compiled = kernel.Kernel(multiply)
+    if problem := kernel.fault(compiled):
+        return json.dumps({"fault": problem})
+    _kernel = compiled
+    compute("simd")
+    return json.dumps({"fault": "", **speed(kernel.MAIN, 0.05)})
+
+
+def compute(by):
+    """Choose what computes products: "simd" (the kernel) or "numpy"."""
+    products.use(_kernel if by == "simd" else None)
+
+
+def speed(name, seconds=0.1):
+    """One of `kernel.SHAPES`, and how many GFLOP/s NumPy and the kernel reach there."""
+    shape = kernel.SHAPES[name]
+    by = {"numpy": np.matmul, "simd": _kernel}
+    return {
+        "name": name,
+        "shape": shape[:3],
+        **{k: kernel.speed(f, shape, seconds) for k, f in by.items()},
+    }
+
+
+def speeds():
+    """`speed` of every shape, as JSON."""
+    return json.dumps([speed(name) for name in kernel.SHAPES])
 
 
 def sources():

@@ -35,10 +35,11 @@ async function keepFiles() {
 async function start() {
   await keepFiles();
   const { sizes } = await (await fetch("files.json")).json();
-  const total = Object.entries(sizes).filter(([name]) => !/example|\.m?js$/.test(name)).reduce((sum, [, n]) => sum + n, 0);
+  const total = Object.entries(sizes).filter(([name]) => !/example|scipy|product\.c|\.m?js$/.test(name)).reduce((sum, [, n]) => sum + n, 0);
   listen((message) => tell(message, total));
-  const { about, sources } = await ask("start");
+  const { about, sources, products } = await ask("start", { files: Object.keys(sizes) });
   state.sources = sources;
+  showProducts(products);
   at("model").textContent = `tiny.en: ${about}`;
   at("layer").replaceChildren(...Object.keys(sources).map((name) => new Option(name, name)));
   showLayer();
@@ -64,6 +65,8 @@ function fail(what) {
 function update() {
   const can = state.isReady && !state.isBusy;
   for (const id of ["transcribe", "run-changed", "glass"]) at(id).disabled = !can || !state.samples;
+  at("measure").disabled = !can || at("products").hidden;
+  at("products").disabled = !can;
   for (const id of ["check-all", "hand-in"]) at(id).disabled = !can || !at("assignment").value;
   at("state").className = `muted${state.isBusy ? " busy" : ""}`;
 }
@@ -151,7 +154,7 @@ at("transcribe").onclick = () => busily("Listening", async () => {
   state.first = await transcribe("", (segment) => at("segments").append(line(segment, segment.text)));
   const { seconds: took, tokens, memory } = state.first;
   const speed = (sound.seconds(state.samples) / took).toFixed(2);
-  at("figures").textContent = `${took.toFixed(1)} s, ${tokens.length} tokens, ${speed} × real time`;
+  at("figures").textContent = `${took.toFixed(1)} s, ${tokens.length} tokens, ${speed} × real time${by()}`;
   at("memory").textContent = `Python's memory: ${megabytes(memory.python)}`;
 });
 
@@ -217,6 +220,37 @@ at("hand-in").onclick = () => {
   link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   link.download = file;
   link.click();
+};
+
+/* 6 · the kernel */
+const rate = (gflops) => `${gflops.toFixed(gflops < 10 ? 1 : 0)} GFLOP/s`;
+const by = () => (at("products").hidden ? "" : `, products by ${chosen() === "simd" ? "SIMD" : "NumPy"}`);
+const chosen = () => document.querySelector("input[name=products]:checked").value;
+
+/** The switch, if there is a kernel, with what was measured at start; else why there is none. */
+function showProducts({ fault, numpy, simd }) {
+  at("products").hidden = Boolean(fault);
+  at("no-kernel").hidden = !fault;
+  at("no-kernel").textContent = `NumPy computes the products, not the SIMD kernel: ${fault}.`;
+  if (fault) return;
+  at("gflops-numpy").textContent = rate(numpy);
+  at("gflops-simd").textContent = rate(simd);
+  document.querySelector("input[name=products][value=simd]").checked = true;
+}
+at("products").onchange = () => busily("Changing the products", () => ask("compute", { by: chosen() }));
+
+at("measure").onclick = () => busily("Measuring", async () => {
+  const rows = (await ask("speeds")).map(({ name, shape, numpy, simd }) => {
+    const row = document.createElement("tr"), head = named("th", name);
+    head.scope = "row";
+    row.append(head, ...[shape.join(" × "), numpy.toFixed(1), simd.toFixed(1), `${(simd / numpy).toFixed(0)} ×`].map((text) => named("td", text)));
+    return row;
+  });
+  at("speeds").tBodies[0].replaceChildren(...rows);
+  at("speeds").hidden = false;
+});
+document.querySelector("details:has(#source)").ontoggle = async () => {
+  at("source").textContent ||= await (await fetch("static/kernel/product.c")).text();
 };
 
 /* the machine */

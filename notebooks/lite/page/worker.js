@@ -1,8 +1,11 @@
 // Python, in a thread of its own. The page posts {id, ask, ...}; answers are {id, value} or {id, error}.
+import * as kernel from "./kernel.js";
 import { loadPyodide } from "./static/pyodide/pyodide.mjs";
 
-const PACKAGES = ["numpy", "scipy", "tiktoken", "tqdm", "npwhisper"];
+const PACKAGES = ["numpy", "tiktoken", "tqdm", "npwhisper"];
+const FOR_CELLS = ["scipy"]; // 14 MB that only assignments need: the browser resamples
 const EMBEDDED = "tiny.en.safetensors";
+const KERNEL = "static/kernel/product.wasm";
 let python, laboratory;
 
 /** Count the bytes of everything that is fetched, as they come. */
@@ -16,21 +19,33 @@ function countFetches(tell) {
   };
 }
 
-async function start() {
+async function start(files) {
   let loaded = 0;
   countFetches((n) => postMessage({ tell: "loaded", bytes: (loaded += n) }));
   const stage = (what) => postMessage({ tell: "stage", what });
   stage("Loading Python and NumPy");
+  kernel.watchForMemory();
   python = await loadPyodide({ indexURL: new URL("static/pyodide/", location.href).href });
   await python.loadPackage(PACKAGES, { messageCallback: () => {} });
   stage("Loading the model");
   await placeEmbedded();
   stage("Starting");
-  python.FS.writeFile("laboratory.py", await (await fetch("laboratory.py")).text());
+  for (const name of ["kernel.py", "laboratory.py"]) python.FS.writeFile(name, await (await fetch(name)).text());
   laboratory = python.pyimport("laboratory");
   const about = ask("load");
   removeEmbedded();
-  return { about, sources: ask("sources") };
+  stage("Comparing the kernel with NumPy");
+  return { about, sources: ask("sources"), products: await attach(files.includes(KERNEL)) };
+}
+
+/** Let the kernel compute the products, unless it cannot; then NumPy does, and the page shows why. */
+async function attach(isBuilt) {
+  try {
+    if (!isBuilt) throw new Error("this page was built without it, for want of a compiler");
+    return JSON.parse(ask("attach", await kernel.load(KERNEL)));
+  } catch (error) {
+    return { fault: error.message };
+  }
 }
 
 /** The folder of the installed package where it looks for its embedded model. */
@@ -86,13 +101,18 @@ async function open(files) {
 }
 
 const answers = {
-  start: () => start(),
+  start: ({ files }) => start(files),
+  compute: ({ by }) => ask("compute", by),
+  speeds: () => JSON.parse(ask("speeds")),
   transcribe: ({ id, samples, code }) => withSamples(samples, (array) => {
     const tell = (segment) => postMessage({ id, segment: JSON.parse(segment) });
     return { ...JSON.parse(ask("transcribe", array, code, tell)), memory: memory() };
   }),
   glass: ({ samples, code }) => withSamples(samples, (array) => ask("glass", array, code)),
-  cell: ({ assignment, source }) => JSON.parse(ask("run_cell", assignment, source)),
+  cell: async ({ assignment, source }) => {
+    await python.loadPackage(FOR_CELLS, { messageCallback: () => {} });
+    return JSON.parse(ask("run_cell", assignment, source));
+  },
   open: ({ files }) => open(files),
 };
 
