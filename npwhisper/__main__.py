@@ -22,11 +22,7 @@ import npwhisper
 from npwhisper.decoding.flags import (
     SUBTITLES,
     Help,
-    add_decoding,
-    add_fallback,
-    add_guards,
-    add_sound,
-    add_words,
+    add_transcribing,
     boolean,
     optional,
     parsed,
@@ -89,11 +85,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--version", action="version", version=f"npwhisper {npwhisper.__version__}")
     _add_model(p.add_argument_group("model"))
     _add_output(p.add_argument_group("output"))
-    add_sound(p.add_argument_group("sound"))
-    add_decoding(p.add_argument_group("decoding"))
-    add_fallback(p.add_argument_group("when to decode a window again"))
-    add_guards(p.add_argument_group("silence and hallucinations"))
-    add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
+    add_transcribing(p)
     return p
 
 

@@ -53,6 +53,15 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return "VALUE"
 
 
+def add_transcribing(p: argparse.ArgumentParser) -> None:
+    """All options of `transcribe` and of the writers, in groups."""
+    add_sound(p.add_argument_group("sound"))
+    add_decoding(p.add_argument_group("decoding"))
+    add_fallback(p.add_argument_group("when to decode a window again"))
+    add_guards(p.add_argument_group("silence and hallucinations"))
+    add_words(p.add_argument_group("words and subtitles (with --word_timestamps True)"))
+
+
 def add_sound(group: Any) -> None:
     """What of a recording is read."""
     kinds = ["mix", "separate"]

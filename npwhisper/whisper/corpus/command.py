@@ -11,11 +11,7 @@ from typing import Any
 from npwhisper.decoding.flags import (
     SUBTITLES,
     Help,
-    add_decoding,
-    add_fallback,
-    add_guards,
-    add_sound,
-    add_words,
+    add_transcribing,
     boolean,
     parsed,
     temperatures,
@@ -45,11 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights_cache", help="folder for the weights that all jobs share (~/.cache/npwhisper)")
     p.add_argument("--retry_failed", action="store_true", help="try recordings again that failed before")
     p.add_argument("--verbose", type=boolean, default=True, help="False: no progress bar")
-    add_sound(p.add_argument_group("sound"))
-    add_decoding(p.add_argument_group("decoding"))
-    add_fallback(p.add_argument_group("when to decode a window again"))
-    add_guards(p.add_argument_group("silence and hallucinations"))
-    add_words(p.add_argument_group("words and subtitles"))
+    add_transcribing(p)
     return p
 
 
