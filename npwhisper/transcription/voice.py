@@ -1,4 +1,4 @@
-"""Is anybody speaking? Speech is what changes the colour of the sound many times a second.
+"""Voice activity: the spectrum of speech changes many times a second.
 
 Silence and noise have one colour (spectral shape) all the time, and so have a hum and a held note, however loud they
 are; speech takes another every tenth of a second. So each moment is compared with the one 60 ms later: how differently
@@ -35,7 +35,7 @@ PAUSE = 200  # frames; a shorter silence is a pause between words
 
 
 def find_speech(audio: Any) -> list[tuple[float, float]]:
-    """Find the parts of a recording in which somebody speaks.
+    """Find the parts of a recording with speech.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
 
 
 def is_speech(share: Array) -> bool:
-    """Whether somebody speaks anywhere in a part of what `speech_share` returned.
+    """Whether there is speech anywhere in a part of what `speech_share` returned.
 
     >>> is_speech(np.array([0.1, 0.9])), is_speech(np.array([0.1, 0.2]))
     (True, False)

@@ -280,7 +280,7 @@ def transcribe(audio: Any, model: Any = None, *, verbose: bool | None = None, **
 def detect_language(
     model: Any, mel: Any = None, tokenizer: Tokenizer | None = None, **options: Any
 ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
-    """Tell which language is spoken.
+    """Detect which language is spoken.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
-    """How is graded: the arguments that the autograders take as well."""
+    """How to grade: the arguments that the autograders take as well."""
     p.add_argument("--assignment", "-a", required=True, choices=ASSIGNMENTS, help="the assignment to grade")
     p.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="grade only these tasks")
     p.add_argument("--partial", action="store_true", help="give points in proportion to the cases that are right")

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Transcribe the corpus and say what came of it; 1 if a recording failed."""
+    """Transcribe the corpus and print a summary; 1 if a recording failed."""
     options = parsed(parser(), arguments)
     inputs, ours = options.pop("inputs"), {name: options.pop(name) for name in OURS}
     subtitles = {name: options.pop(name) for name in SUBTITLES}
