@@ -14,11 +14,13 @@ import contextlib
 import functools
 import http.server
 import json
+import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,9 +63,25 @@ def served(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
         server.shutdown()
 
 
+def write_example(path: Path) -> Path:
+    """Write the example as a WAV file, which is somebody's own file, and what the microphone hears."""
+    import npwhisper
+
+    samples = npwhisper.load_audio(npwhisper.example())
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
 @contextlib.contextmanager
-def browser_context(profile: Path) -> Iterator[Any]:
-    """A Chromium with a profile of its own, in which a second visit finds what the first one kept."""
+def browser_context(profile: Path, heard: Path) -> Iterator[Any]:
+    """A Chromium with a profile of its own, in which a second visit finds what the first one kept.
+
+    Its microphone hears the WAV file `heard`.
+    """
     from playwright.sync_api import sync_playwright
 
     path = (
@@ -72,7 +90,7 @@ def browser_context(profile: Path) -> Iterator[Any]:
         or sys.exit("there is no Chromium: install one")
     )
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-fake-device-for-media-stream",
-               "--use-fake-ui-for-media-stream"]  # fmt: skip
+               "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={heard}%noloop"]  # fmt: skip
     with sync_playwright() as playwright:
         launch = playwright.chromium.launch_persistent_context
         context = launch(str(profile), executable_path=path, args=options, color_scheme="light")
@@ -154,6 +172,50 @@ def run_changed(page: Any, code: str) -> tuple[str, str]:
     return page.inner_text("#changes"), " ".join(page.locator("#changed mark").all_inner_texts())
 
 
+def transcribed(page: Any) -> str:
+    """Transcribe the sound that was chosen; the text."""
+    page.evaluate("document.getElementById('figures').textContent = ''")
+    page.click("#transcribe:enabled")
+    page.wait_for_function("document.getElementById('figures').textContent")
+    return str(page.evaluate("laboratory.first.text")).strip()
+
+
+def use_products(page: Any) -> dict[str, Any]:
+    """Measure all products, transcribe with NumPy's, and go back to the kernel; what came of it."""
+    page.click("#measure:enabled")
+    page.wait_for_selector("#speeds:visible")
+    found = {"speeds": page.inner_text("#speeds tbody").splitlines()}
+    tokens = page.evaluate("laboratory.first.tokens")
+    page.check("input[value=numpy]", force=True)
+    transcribed(page)
+    found["figures"] = page.inner_text("#figures")
+    found["tokens equal"] = page.evaluate("laboratory.first.tokens") == tokens
+    page.check("input[value=simd]:enabled", force=True)
+    return found
+
+
+def use_own(page: Any, sound: Path, weights: Path) -> dict[str, Any]:
+    """Record from the microphone; open a sound file and a checkpoint of one's own; what became of them."""
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=true]")
+    page.wait_for_timeout(11_500)
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=false]")
+    page.wait_for_function(
+        "document.getElementById('sound-about').textContent.startsWith('Your recording:')"
+    )
+    found = {"recorded": (page.inner_text("#sound-about"), transcribed(page))}
+    page.set_input_files("#checkpoint", str(weights))
+    page.wait_for_function("document.getElementById('model').textContent.startsWith('own')")
+    page.set_input_files("#file", str(sound))
+    page.wait_for_function(
+        "document.getElementById('sound-about').textContent.startsWith('example.wav:')"
+    )
+    found["file"] = (page.inner_text("#sound-about"), transcribed(page))
+    found["checkpoint"] = page.inner_text("#model")
+    return found
+
+
 def use(page: Any, pictures: Path | None) -> dict[str, Any]:
     """Change a layer, open the glass box, solve a task; what came of it."""
     found: dict[str, Any] = {}
@@ -168,6 +230,12 @@ def use(page: Any, pictures: Path | None) -> dict[str, Any]:
     page.select_option("#assignment", "a1_layers")
     softmax = page.locator("#tasks textarea")
     softmax.first.wait_for()
+    found["raw formulas"] = [
+        text
+        for text in page.locator(".task .text").all_inner_texts()
+        if "$" in text or "\\" in text
+    ]
+    found["formulas"] = page.locator(".task math").count()
     index = next(i for i in range(softmax.count()) if "def softmax" in softmax.nth(i).input_value())
     softmax.nth(index).fill(SOFTMAX)
     page.click("#check-all")
@@ -197,7 +265,9 @@ def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
     """Visit twice, use everything once, and hold the results against what they should be."""
     with served(folder) as address, tempfile.TemporaryDirectory() as profile:
         host, found = urlsplit(address).netloc, dict[str, Any]()
-        with browser_context(Path(profile)) as context:
+        sound, own = write_example(Path(profile) / "example.wav"), Path(profile) / "own.safetensors"
+        shutil.copy(folder / "static" / "weights" / "tiny.en.safetensors", own)
+        with browser_context(Path(profile), sound) as context:
             page, outside, errors = watched(context, host)
             found["cold"] = visit(page, address)
             found["tokens equal"] = page.evaluate("laboratory.first.tokens") == native_tokens()
@@ -206,12 +276,18 @@ def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
                 "renderer": memory_of_renderers(Path(profile)),
                 "python": page.inner_text("#memory"),
             }
+            found["gflops"] = [page.inner_text(f"#gflops-{by}") for by in ("numpy", "simd")]
             picture(page, pictures, "text")
+            found["text"] = page.evaluate("laboratory.first.text").strip()
+            if not page.is_visible("#no-kernel"):
+                found["products"] = use_products(page)
             found |= use(page, pictures)
+            found |= use_own(page, sound, own)
             found["memory"]["renderer, after all"] = memory_of_renderers(Path(profile))
-        with browser_context(Path(profile)) as context:
+        with browser_context(Path(profile), sound) as context:
             page, more, _ = watched(context, host)
             found["warm"] = visit(page, address)
+        found["load average"] = os.getloadavg()
         return {**found, "outside": outside + more, "errors": errors}
 
 
@@ -224,6 +300,17 @@ def faults(found: dict[str, Any]) -> list[str]:
         "the same layer changed a word": "not a word changed" in found["same layer"][0],
         "broken code was not named": "SyntaxError" in found["broken code"][0],
         "another layer was not called": "was called" in found["other layer"][0],
+        "the kernel was not used": "by SIMD" in found["figures"],
+        "NumPy's tokens are not the kernel's": found.get("products", {}).get("tokens equal", False),
+        f"the recording became {found['recorded']}": "what you can do for your country"
+        in found["recorded"][1],
+        f"the own file became {found['file']}": found["file"]
+        == ("example.wav: 11.0 s", found["text"]),
+        "the own checkpoint was not opened": found["checkpoint"].startswith(
+            "own.safetensors: <Whisper"
+        ),
+        f"formulas are shown raw: {found['raw formulas']}": found["formulas"]
+        and not found["raw formulas"],
         "the solved task was not counted": found["score"].startswith("1 of 8"),
         "the file handed in lacks the answer": found["handed in"],
     }

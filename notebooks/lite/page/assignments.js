@@ -1,4 +1,5 @@
 // Assignments in the page: the cells of a notebook, each in an editor, checked by Python, handed in as a notebook.
+import { paragraphs } from "./prose.js";
 import { ask } from "./python.js";
 
 export const NAMES = {
@@ -30,7 +31,7 @@ function prose(cell) {
   const heading = document.createElement("h3"), body = document.createElement("div");
   heading.textContent = first.replace(/^#+ /, "").replaceAll("`", "");
   body.className = "text";
-  body.textContent = rest.join("\n").trim();
+  body.append(...paragraphs(rest.join("\n")));
   text.className = "task";
   text.append(heading, body);
   return text;
