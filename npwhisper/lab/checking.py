@@ -114,7 +114,7 @@ def check(function: Function, name: str | None = None, seed: int = 0) -> CheckRe
     Raises
     ------
     CheckError
-        If the name belongs to no function that can be checked.
+        If it is no function, or its name belongs to none that can be checked.
 
     Examples
     --------
@@ -125,6 +125,9 @@ def check(function: Function, name: str | None = None, seed: int = 0) -> CheckRe
     >>> bool(check(my_softmax))
     True
     """
+    if not callable(function):
+        kind = type(function).__name__
+        raise CheckError(f"check expects a function, got {kind}: write check(linear), without calling linear")
     layer = name or _layer_name(getattr(function, "__name__", ""))
     if layer not in EXERCISES:
         raise CheckError(f"there are no cases for {layer!r}{_advice(layer)}")

@@ -631,6 +631,9 @@ def test_a_name_may_have_more_in_it() -> None:
         check(layer_norm, "layernorm")
     with pytest.raises(CheckError, match="Use check"):
         check(lambda x: x)
+    for value in (np.zeros(3), "linear", None):
+        with pytest.raises(CheckError, match=r"check expects a function, got \w+: write check\(linear\)"):
+            check(value)  # type: ignore[arg-type]
 
 
 def test_the_result_asserts() -> None:
