@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npwhisper.compute.memory import return_freed_memory
 from npwhisper.decoding.joined import JoinedCache
 from npwhisper.decoding.rules import LOGIT_RULES
 from npwhisper.model import Network
@@ -45,7 +46,7 @@ class WindowDecoder:
 
     def __init__(self, task: DecodingTask, features: Array, cache: Cache | None = None) -> None:
         self.task, self.features, self.model = task, features, task.model
-        self.cache = cache.emptied() if cache is not None else self.model.start_cache(features[None])
+        self.cache = cache.emptied() if cache is not None else self._start_cache()
         self.language = task.given_language
         self.language_probs: dict[str, float] | None = None
         self.no_speech_prob = np.nan
@@ -53,6 +54,13 @@ class WindowDecoder:
         self._is_read = False  # whether the network has read the initial tokens
         if self.language is not None:
             self._start_search()
+
+    def _start_cache(self) -> Cache:
+        """The keys and values of the audio, without the memory that the encoder and their making leave behind."""
+        return_freed_memory()
+        cache = self.model.start_cache(self.features[None])
+        return_freed_memory()
+        return cache
 
     def _start_search(self) -> None:
         assert self.language is not None

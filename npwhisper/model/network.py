@@ -67,12 +67,15 @@ def start_cache(audio_features: Array, w: Weights, n_head: int, capacity: int) -
 
     (A, S, D) -> Cache
     """
-    return Cache(tuple(_start_block(audio_features, block, n_head, capacity) for block in w["blocks"].values()))
+    shape = (len(audio_features), n_head, capacity, audio_features.shape[-1] // n_head)
+    texts = [KeyValues.empty(*shape) for _ in w["blocks"]]
+    audio = [_keys_and_values(audio_features, block["cross_attn"], n_head) for block in w["blocks"].values()]
+    return Cache(tuple(map(BlockCache, texts, audio)))
 
 
-def _start_block(audio_features: Array, w: Weights, n_head: int, capacity: int) -> BlockCache:
-    k, v = (split_heads(linear(audio_features, w["cross_attn"][name]), n_head) for name in ("key", "value"))
-    return BlockCache(KeyValues.empty(len(k), n_head, capacity, k.shape[-1]), laid_out_for_attention(k, v))
+def _keys_and_values(audio_features: Array, w: Weights, n_head: int) -> tuple[Array, Array]:
+    k, v = (split_heads(linear(audio_features, w[name]), n_head) for name in ("key", "value"))
+    return laid_out_for_attention(k, v)
 
 
 @dataclass(frozen=True)

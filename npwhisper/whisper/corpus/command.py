@@ -17,6 +17,7 @@ from npwhisper.decoding.flags import (
     temperatures,
 )
 from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus.forking import share_memory
 from npwhisper.whisper.corpus.manifest import Entry
 from npwhisper.whisper.corpus.run import transcribe_corpus
 from npwhisper.whisper.messages import failure
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     subtitles = {name: options.pop(name) for name in SUBTITLES}
     formats = list(FORMATS) if "all" in ours["output_format"] else ours["output_format"]
     options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
+    share_memory(ours["model"])
     with _Bar(ours["verbose"]) as bar:
         entries = transcribe_corpus(
             inputs,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.whisper.corpus import run
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,16 @@ def test_a_corpus_from_the_command_line(
     assert main(["report", str(out), "--export", str(tmp_path / "table.csv")]) == 0
     assert capsys.readouterr().out.startswith("5 recordings: 4 done, 1 failed")
     assert len((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()) >= 6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+def test_processes_forked_from_one_give_the_same_files(talks: Path, tmp_path: Path, talker_file: Path) -> None:  # noqa: F811
+    assert corpus(talks, tmp_path / "one", talker_file) == 1  # one recording is broken
+    command = [sys.executable, "-m", "npwhisper", "corpus", str(talks), "--jobs", "2", "--model", str(talker_file)]
+    more = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--output_dir", str(tmp_path / "two")]
+    done = subprocess.run([*command, *more, "--weights_cache", str(tmp_path / "cache")], cwd=ROOT, capture_output=True)
+    assert done.returncode == 1, done.stderr
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two") != {}
 
 
 @pytest.mark.parametrize(
