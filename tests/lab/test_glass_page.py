@@ -217,6 +217,44 @@ def test_slider_and_keys_move_through_steps_and_views(shown: Watched) -> None:
     shown.check()
 
 
+def test_a_box_opens_and_closes_by_keyboard_alone(shown: Watched) -> None:
+    """The focus goes into the box, and back to what opened it."""
+    page, focused = shown.page, "document.activeElement.id || Object.values(document.activeElement.dataset).join()"
+    page.keyboard.press("6")
+    for opener, box in (
+        ('#rules [data-box="suppress_tokens"]', "suppress_tokens"),
+        ('#map [data-node="d1"]', "decoder.blocks.1"),
+    ):
+        page.focus(opener)
+        page.keyboard.press("Enter")
+        assert (page.evaluate(focused), page.text_content("#box-name")) == ("box-name", box)
+        page.keyboard.press("ArrowRight")  # the step goes on, the box stays open
+        assert page.evaluate(focused) == "box-name"
+        page.keyboard.press("Escape")
+        assert page.query_selector("#box-name") is None
+        assert page.evaluate("q => document.activeElement === document.querySelector(q)", opener)
+    assert len(_walk(shown)) > 80
+    shown.check()
+
+
+def _walk(shown: Watched) -> list[Any]:
+    """Every control, by Tab: each can be seen, shows that it has the focus, and has a name."""
+    script = """() => { const e = document.activeElement, box = e.getBoundingClientRect();
+        return e === document.body ? null : [e.outerHTML.slice(0, 80), box.width > 0 && box.height > 0,
+            e.matches('.node') || getComputedStyle(e).outlineStyle !== 'none',
+            (e.ariaLabel || e.textContent || e.title).trim() !== '']; }"""
+    shown.page.evaluate("document.activeElement.blur()")
+    found = []
+    for _ in range(300):
+        shown.page.keyboard.press("Tab")
+        control = shown.page.evaluate(script)
+        if control is None:
+            return found
+        assert control[1:] == [True, True, True], control
+        found.append(control)
+    raise AssertionError("the focus never leaves the page")
+
+
 def test_every_station_of_the_walk_opens(shown: Watched) -> None:
     nodes = shown.page.eval_on_selector_all("#map [data-node]", "all => all.map(n => n.dataset.node)")
     assert len(nodes) == 22

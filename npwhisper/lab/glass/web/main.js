@@ -66,26 +66,47 @@ function help() {
 }
 
 function drawTabs() {
-  return Object.entries(VIEWS).map(([name, [title]], i) => (name === "compare" && state.runs.length < 2 ? null : h("button", { role: "tab", "data-view": name, "data-key": `tab${name}`, "aria-selected": String(state.view === name), title: `key ${i + 1}`, onclick: () => set({ view: name, box: null }) }, title))).filter(Boolean);
+  return Object.entries(VIEWS).map(([name, [title]], i) => (name === "compare" && state.runs.length < 2 ? null : h("button", { role: "tab", id: `tab-${name}`, "aria-controls": "view", "data-view": name, "aria-selected": String(state.view === name), title: `key ${i + 1}`, onclick: () => set({ view: name, box: null }) }, title))).filter(Boolean);
+}
+
+function placeOf(element) {
+  // a selector of the focused control, which is drawn anew: by its id, or by what it stands for in its area
+  const area = element?.closest?.("#app > *");
+  if (!area || element === area) return null;
+  if (element.id) return `#${element.id}`;
+  const name = ["key", "node", "box", "window", "word", "view"].find((key) => element.dataset?.[key] !== undefined);
+  return name ? `${area.id ? `#${area.id}` : "header"} [data-${name}="${CSS.escape(element.dataset[name])}"]` : null;
 }
 
 let shown = "";
+let opener = null; // what opened the box that is open: where the keyboard goes back to
+let opened = null;
+
+function refocus(place, wasInPanel) {
+  const box = state.box === opened ? undefined : state.box;
+  opened = state.box;
+  if (box && !wasInPanel) opener = place;
+  const target = box ? "#box-name" : box === null && wasInPanel ? opener : place;
+  if (target) document.querySelector(target)?.focus({ preventScroll: true });
+}
+
 function draw() {
-  const focused = document.activeElement?.dataset?.key;
-  const owner = document.activeElement?.closest?.("#app > *")?.id;
+  const place = placeOf(document.activeElement);
+  const wasInPanel = areas.panel.contains(document.activeElement);
   areas.header.replaceChildren(...drawHeader().filter(Boolean));
   areas.strip.replaceChildren(...drawStrip());
   areas.map.replaceChildren(...drawMap());
   areas.tabs.replaceChildren(...drawTabs());
-  const place = `${state.view} ${state.window} ${state.run}`;
-  const top = place === shown ? areas.view.scrollTop : 0;
-  shown = place;
+  const what = `${state.view} ${state.window} ${state.run}`;
+  const top = what === shown ? areas.view.scrollTop : 0;
+  shown = what;
+  areas.view.setAttribute("aria-labelledby", `tab-${state.view}`);
   fillIn(areas.view, VIEWS[state.view][1]());
   areas.view.scrollTop = top;
   fillIn(areas.panel, drawPanel());
   areas.panel.classList.toggle("open", state.box !== null);
   areas.sound.replaceChildren(...drawSound());
-  if (focused && owner) document.querySelector(`#${owner} [data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  refocus(place, wasInPanel);
   document.querySelector('#tokens [aria-current="step"]')?.scrollIntoView({ block: "nearest" });
   respot();
 }

@@ -31,6 +31,7 @@ function range(n, make) {
   return Array.from({ length: n }, (_, i) => make(i));
 }
 
+const SIDES = { sound: "encoder", text: "decoder", cross: "between" };
 let visited = "sound";
 
 export function station() {
@@ -63,8 +64,8 @@ export function drawMap() {
   const on = h("button", { title: "one station on: ]", "aria-label": "walk one station on", onclick: () => walk(1) }, "▶");
   return [
     drawing(here),
-    h("div", { class: "here-now" }, "you are at: ", h("b", {}, here ? `${{ sound: "encoder", text: "decoder", cross: "between" }[here.kind]} · ${here.label}` : state.view)),
-    h("div", { class: "walk" }, back, h("span", {}, "walk from sound to token"), on, h("span", { id: "station", class: "hidden-text", role: "status" }, here ? here.id : state.view)),
+    h("div", { class: "here-now" }, "you are at: ", h("b", {}, here ? `${SIDES[here.kind]} · ${here.label}` : state.view)),
+    h("div", { class: "walk" }, back, h("span", {}, "walk from sound to token"), on, h("span", { id: "station", class: "hidden-text", role: "status" }, here ? `${SIDES[here.kind]}: ${here.label}` : state.view)),
   ];
 }
 
@@ -115,6 +116,6 @@ function crossings(right, places) {
 function drawNode(node, { x, y, w, h: tall }, isHere) {
   const words = node.kind === "cross" ? { cross: ["cross-", "attention"], times: ["word", "times"] }[node.id] : [node.label];
   const lines = words.map((word, i) => s("text", { x: x + w / 2, y: y + tall / 2 + (i - (words.length - 1) / 2) * 12, style: words.length > 1 ? { fontSize: "8.6px" } : {} }, word));
-  const group = { class: `node ${node.kind}${isHere ? " here" : ""}`, "data-node": node.id, "aria-label": `${node.kind === "sound" ? "encoder" : "decoder"}: ${node.label}`, "aria-current": isHere ? "location" : null };
+  const group = { class: `node ${node.kind}${isHere ? " here" : ""}`, "data-node": node.id, "aria-label": `${SIDES[node.kind]}: ${node.label}`, "aria-current": isHere ? "location" : null };
   return s("g", { ...group, ...activate(() => visit(node)) }, s("rect", { x, y, width: w, height: tall, rx: 5 }), lines);
 }

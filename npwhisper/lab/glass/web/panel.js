@@ -13,7 +13,7 @@ export function drawPanel() {
   const entry = FUNCTIONS()[functionName] ?? FUNCTIONS()[aliases[functionName]];
   return [
     h("button", { class: "close", "aria-label": "close this box", title: "Escape", onclick: () => set({ box: null }) }, "✕"),
-    h("h2", { id: "box-name" }, name),
+    h("h2", { id: "box-name", tabindex: "-1" }, name),
     entry ? h("p", {}, entry.says) : null,
     entry ? h("div", { class: "formula", id: "formula" }, entry.formula) : null,
     h("h3", {}, "Shapes"),
