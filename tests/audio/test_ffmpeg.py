@@ -92,7 +92,8 @@ def test_of_truncated_files_there_is_a_warning(tmp_path: Path, suffix: str, shar
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.warns(AudioWarning, match="is truncated or damaged"):
         sound = load_audio(path)
-    assert 0.8 * share * len(SOUND) - 16_000 < len(sound) < 0.99 * len(SOUND)
+    most = 1.02 if (suffix, share) == ("avi", 0.95) else 0.99  # there the cut took only the index, which comes last
+    assert 0.8 * share * len(SOUND) - 16_000 < len(sound) < most * len(SOUND)
 
 
 @needs_ffmpeg
