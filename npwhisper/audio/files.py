@@ -76,9 +76,10 @@ def load_audio(
     ffmpeg's rule and does not round: the samples agree within 2 parts in 10,000 of full scale up to 192 kHz (1 in
     10,000 up to 48 kHz), up to both ends. Codecs differ more: two decoders of Opus need not agree.
 
-    A file that was truncated is read as far as it goes, with a warning. One kind of truncation cannot be seen: a WAV or
-    AVI file that was written to a pipe states no size, so unless it ends within a sample, its last sample may well be
-    the last of the recording; the same holds for raw streams (AC-3, MP2, GSM) and for Ogg cut between two pages.
+    A file that was truncated is read as far as it goes, with a warning. Some truncation cannot be seen: a WAV file
+    that was written to a pipe states no size, so unless it ends within a sample, its last sample may well be the last
+    of the recording; the same holds for raw streams (AC-3, MP2, GSM) and for Ogg cut between two pages. AVI files that
+    were written to a pipe are not examined.
 
     Examples
     --------

@@ -138,7 +138,7 @@ def changes_of(blocks: Blocks) -> Iterator[Array]:
 
 def band_power(log_mel: Array) -> Array:
     """Mean power in each of 20 bands: (M, F) -> (20, F)."""
-    edges = np.linspace(0, len(log_mel), N_BANDS + 1).astype(np.int64)
+    edges = np.linspace(0, len(log_mel), N_BANDS + 1).astype(np.intp)
     power = np.float32(10.0) ** np.maximum(log_mel, QUIET)
     widths = np.diff(edges)[:, None].astype(np.float32)
     return np.add.reduceat(power, edges[:-1], axis=0) / widths

@@ -36,7 +36,8 @@ FFMPEG = {
     "avi of a pipe": "-f avi pipe:1",
 }  # fmt: skip
 PLACES = [0.05 + 0.1 * i for i in range(10)]
-ENDLESS = ("wav of a pipe", "rf64 of a pipe", "avi of a pipe")  # no size is in them: any whole sample may be the last
+# No size is in the first two, so any whole sample may be the last; the third is not examined.
+ENDLESS = ("wav of a pipe", "rf64 of a pipe", "avi of a pipe")
 SECONDS = 11.0  # of free-format MP3, which ffmpeg does not read
 
 
