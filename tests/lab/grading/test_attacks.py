@@ -164,9 +164,10 @@ def test_other_processes_are_refused_and_those_started_anyway_are_ended(tmp_path
         os.fork()
     def linear(x, w):
         if ctypes.CDLL(None).fork() == 0:  # round the guard
-            with open({str(child)!r}, "w") as file: file.write(str(os.getpid()))
+            with open({str(child)!r} + ".new", "w") as file: file.write(str(os.getpid()))
+            os.rename({str(child)!r} + ".new", {str(child)!r})  # never empty, though every case writes it again
             time.sleep(120); os._exit(0)
-        while not os.path.exists({str(child)!r}) or not open({str(child)!r}).read(): time.sleep(0.01)
+        while not os.path.exists({str(child)!r}): time.sleep(0.01)
         raise ValueError
     """
     gelu, linear = ran(attack, "gelu", "linear")
