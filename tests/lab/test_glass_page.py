@@ -59,6 +59,7 @@ class Watched:
         page.on("console", lambda message: message.type in ("error", "warning") and self.faults.append(message.text))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
+        page.set_default_timeout(120_000)  # milliseconds: a busy machine unpacks slowly
         page.goto(path.as_uri())
         page.wait_for_selector("#app[aria-busy=false]")
 
