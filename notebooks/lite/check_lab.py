@@ -107,7 +107,9 @@ def run(folder: Path, pictures: Path | None) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(check.served(folder, Counting))
         profile = stack.enter_context(tempfile.TemporaryDirectory())
-        context = stack.enter_context(check.browser_context(Path(profile)))
+        context = stack.enter_context(
+            check.browser_context(Path(profile), Path(npwhisper.example()))
+        )
         context.set_default_timeout(WAIT)
         page, outside, errors = check.watched(context, urlsplit(address).netloc)
         load_page(page, address)
