@@ -317,16 +317,22 @@ def faults(found: dict[str, Any]) -> list[str]:
     return [fault for fault, is_right in wanted.items() if not is_right]
 
 
-def main() -> None:
-    """The command line."""
-    about, _, more = (__doc__ or "").partition("\n\n")
+def arguments(about: str) -> argparse.Namespace:
+    """The command line of a check that `about` describes: a site's folder, and one for pictures, which is made."""
+    summary, _, more = about.partition("\n\n")
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=form)
+    parser = argparse.ArgumentParser(description=summary, epilog=more, formatter_class=form)
     parser.add_argument("folder", type=Path, help="what build.py made")
     parser.add_argument("--pictures", type=Path, help="where screenshots are written")
     args = parser.parse_args()
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def main() -> None:
+    """The command line."""
+    args = arguments(__doc__ or "")
     found = check(args.folder.resolve(), args.pictures)
     print(json.dumps(found, indent=1, ensure_ascii=False))
     promises = {"first": (found["cold"]["first"], FIRST), "warm": (found["warm"]["first"], WARM)}

@@ -9,7 +9,6 @@ playwright, and a Chromium that is on the path.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
@@ -144,14 +143,7 @@ def faults(found: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """The command line."""
-    about, _, more = (__doc__ or "").partition("\n\n")
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=form)
-    parser.add_argument("folder", type=Path, help="what build.py made")
-    parser.add_argument("--pictures", type=Path, help="where screenshots are written")
-    args = parser.parse_args()
-    if args.pictures:
-        args.pictures.mkdir(parents=True, exist_ok=True)
+    args = check.arguments(__doc__ or "")
     found = run(args.folder.resolve(), args.pictures)
     print(json.dumps(found, indent=1, ensure_ascii=False))
     if wrong := faults(found):
