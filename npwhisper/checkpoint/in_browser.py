@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from npwhisper.checkpoint.contents import CheckpointError
+from npwhisper.checkpoint.replacing import replacing
 
 URL = "NPWHISPER_EMBEDDED_URL"  # an address, also one relative to the worker in which Python runs
 
@@ -31,6 +32,6 @@ def fetch_to(path: Path) -> bool:
     request.send()
     if request.status != 200:
         raise CheckpointError(f"{url} gave status {request.status} instead of the weights: load the page again")
-    with open(path, "wb") as file:
+    with replacing(path) as file:
         request.response.to_file(file)
     return True

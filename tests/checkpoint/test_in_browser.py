@@ -57,3 +57,17 @@ def test_a_server_that_lacks_them_is_named(browser: Path, monkeypatch: pytest.Mo
     with pytest.raises(CheckpointError, match=f"{ADDRESS} gave status 404 instead of the weights: load the page again"):
         embedded_path()
     assert not list(browser.iterdir())
+
+
+def test_an_interrupted_fetch_leaves_no_half_of_them(browser: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(file: Any) -> None:
+        file.write(b"wei")
+        raise MemoryError
+
+    def send(request: Request) -> None:
+        request.response = SimpleNamespace(to_file=half)
+
+    monkeypatch.setattr(sys.modules["js"].XMLHttpRequest, "send", send)
+    with pytest.raises(MemoryError):
+        embedded_path()
+    assert not list(browser.iterdir())
