@@ -143,23 +143,31 @@ def by_outputs(function: Callable[[Array, Matrix], Array]) -> Callable[[Array, M
 
     @functools.wraps(function)
     def call(x: Array, weight: Matrix) -> Array:
-        rows, n = math.prod(x.shape[:-1]), len(weight)
-        if is_for_blas(rows, weight.size) and not isinstance(weight, Int8Matrix) and not _others:
+        rows, is_float = math.prod(x.shape[:-1]), not isinstance(weight, Int8Matrix)
+        if _others and is_float:
+            return _product(x, weight.T)
+        if is_float and is_for_blas(rows, weight.size):
             return by_blas(x, weight)
         is_large = rows * weight.size >= WORTH_SHARING
         size = _outputs_at_a_time(rows, weight, is_large)
-        if size >= n:
+        if size >= len(weight):
             return function(x, weight)
-        y = np.empty((*x.shape[:-1], n), dtype=x.dtype)
-
-        def work(part: slice) -> None:
-            y[..., part] = function(x, weight[part])
-
-        parts = [slice(i, i + size) for i in range(0, n, size)]
-        run(work, parts) if is_large else run_alone(work, parts)
-        return y
+        return _piece_by_piece(function, x, weight, size, run if is_large else run_alone)
 
     return call
+
+
+def _piece_by_piece(
+    function: Callable[[Array, Matrix], Array], x: Array, weight: Matrix, size: int, run: Callable[..., None]
+) -> Array:
+    """``f(x, weight)`` for `size` rows of `weight` at a time: (..., D_in), (D_out, D_in) -> (..., D_out)."""
+    y = np.empty((*x.shape[:-1], len(weight)), dtype=x.dtype)
+
+    def work(part: slice) -> None:
+        y[..., part] = function(x, weight[part])
+
+    run(work, [slice(i, i + size) for i in range(0, len(weight), size)])
+    return y
 
 
 def by_blas(x: Array, weight: Array) -> Array:
@@ -172,10 +180,10 @@ def by_blas(x: Array, weight: Array) -> Array:
 
 def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     n, width = weight.shape
-    if rows >= SMALLEST_BLOCK or (_others and not isinstance(weight, Int8Matrix)):
+    if rows >= SMALLEST_BLOCK:
         return int(n)
     size = n // (2 * pool_threads()) + 1 if is_large else n
-    is_fetched = are_few(rows) or are_vectors(rows) or weight.dtype == np.int8
+    is_fetched = are_few(rows) or weight.dtype == np.int8
     return int(min(size, max(1, FETCHED // width)) if is_fetched else size)
 
 
@@ -190,9 +198,9 @@ def inner(x: Array, weight: Matrix) -> Array:
 
 
 def _inner(x: Array, weight: Array) -> Array:
-    rows = math.prod(x.shape[:-1])
-    if _others:
+    if _others:  # of 8-bit weights, a piece that is unpacked
         return _product(x, weight.T)
+    rows = math.prod(x.shape[:-1])
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
         return np.asarray(np.vecdot(weight, x[..., None, :]))
     if are_vectors(rows):
@@ -202,7 +210,7 @@ def _inner(x: Array, weight: Array) -> Array:
 
 def are_few(rows: int) -> bool:
     """Whether BLAS multiplies so many rows piece by piece; a single one is a matter of dot products."""
-    return 1 < rows <= FEW_ROWS and not _others
+    return 1 < rows <= FEW_ROWS
 
 
 def are_vectors(rows: int) -> bool:
@@ -211,7 +219,7 @@ def are_vectors(rows: int) -> bool:
 
 
 def as_vectors(x: Array, weight: Array) -> Array:
-    """``x @ weight.T`` as a stack of matrix times vector: each piece of the weights is read once for all rows."""
+    """``x @ weight.T`` as a stack of matrix-vector products: each piece of the weights is read once for all rows."""
     n, width = weight.shape
     rows = x.reshape(-1, x.shape[-1])
     size = max(1, min(PIECE_OUTPUTS, PIECE_WEIGHTS // width))

@@ -134,15 +134,10 @@ def run(work: Callable[[T], None], pieces: Sequence[T]) -> None:
         run_alone(work, pieces)
         return
     keep_freed_memory()
-    todo = iter(pieces)  # shared: every thread takes the next piece that none has taken
     token = _is_inside.set(True)
     try:
         with limit_blas(1):
-            futures = _start(min(pool_threads(), len(pieces)) - 1, work, todo)
-            try:
-                _drain(work, todo)
-            finally:
-                failures = [future.exception() for future in futures if not future.cancel()]
+            failures = _share(work, iter(pieces), min(pool_threads(), len(pieces)) - 1)
     finally:
         _is_inside.reset(token)
     for failure in failures:
@@ -154,6 +149,16 @@ def run_alone(work: Callable[[T], None], pieces: Iterable[T]) -> None:
     """Do `work` for all pieces in the calling thread."""
     for piece in pieces:
         work(piece)
+
+
+def _share(work: Callable[[T], None], todo: Iterator[T], n_helpers: int) -> list[BaseException | None]:
+    """Work with up to `n_helpers` threads, each taking the next piece that none has taken; -> their errors."""
+    futures = _start(n_helpers, work, todo)
+    try:
+        _drain(work, todo)
+    finally:
+        failures = [future.exception() for future in futures if not future.cancel()]
+    return failures
 
 
 def _start(n: int, work: Callable[[T], None], todo: Iterator[T]) -> list[Future[None]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
@@ -23,6 +23,8 @@ ROBUST = {"vad": True, "condition_on_previous_text": False, "no_repeat_ngram_siz
 
 MOST_TEMPERATURES = 100
 MOST_TEXTS = 1000  # decoded side by side, as beams or samples: each holds keys and values of the whole text
+
+TASKS = ("transcribe", "translate", "lang_id")
 
 THRESHOLDS = (
     "compression_ratio_threshold",
@@ -117,15 +119,26 @@ class DecodingOptions:
 def check_options(options: DecodingOptions) -> None:
     """Raise ValueError for options that exclude each other or are out of range, TypeError for those of a wrong kind."""
     _check_kinds(options)
-    o = options
-    problems = {
-        "task must be 'transcribe', 'translate' or 'lang_id'": o.task not in ("transcribe", "translate", "lang_id"),
-        "beam_size and best_of exclude each other: drop best_of for a beam search": None
-        not in (o.beam_size, o.best_of),
+    for problem, found in {**_contradictions(options), **_out_of_range(options)}.items():
+        if found:
+            raise ValueError(f"{problem}; got {_named_in(problem, options)}")
+
+
+def _contradictions(o: DecodingOptions) -> dict[str, bool]:
+    """Sentences about options that exclude each other, and whether these do."""
+    is_both = o.beam_size is not None and o.best_of is not None
+    return {
+        "task must be 'transcribe', 'translate' or 'lang_id'": o.task not in TASKS,
+        "beam_size and best_of exclude each other: drop best_of for a beam search": is_both,
         "best_of needs sampling: set a temperature above 0, or drop best_of": o.temperature == 0 and bool(o.best_of),
         "patience needs a beam search: give beam_size": o.patience is not None and o.beam_size is None,
-        "length_penalty (alpha) must be between 0 and 1": o.length_penalty is not None
-        and not 0 <= o.length_penalty <= 1,
+    }
+
+
+def _out_of_range(o: DecodingOptions) -> dict[str, bool]:
+    """Sentences about numbers that are too small or too large, and whether these are."""
+    return {
+        "length_penalty (alpha) must be between 0 and 1": not 0 <= (o.length_penalty or 0) <= 1,
         "temperature must be at least 0 and finite": not 0 <= o.temperature < math.inf,
         "temperature must be at most 1000": 1000 < o.temperature < math.inf,
         "seed must be at least 0": o.seed is not None and o.seed < 0,
@@ -139,9 +152,6 @@ def check_options(options: DecodingOptions) -> None:
         "repetition_penalty must be above 0": not 0 < o.repetition_penalty < math.inf,
         "no_repeat_ngram_size must be at least 0": o.no_repeat_ngram_size < 0,
     }
-    for problem, found in problems.items():
-        if found:
-            raise ValueError(f"{problem}; got {_named_in(problem, options)}")
 
 
 def _named_in(problem: str, options: Any) -> str:
@@ -283,13 +293,7 @@ class TranscribeOptions:
         options = {**ROBUST, **options} if options.get("robust") else options
         ours = {f.name for f in fields(cls)} - {"decoding"}
         theirs = {f.name for f in fields(DecodingOptions)} - ours
-        unknown = options.keys() - ours - theirs
-        if unknown:
-            raise TypeError(_no_option(min(unknown), sorted(ours | theirs)))
-        if options.get("prompt") is not None:
-            raise ValueError("prompt is an option of decode, for one window: give transcribe an initial_prompt")
-        if options.get("task") == "lang_id":
-            raise ValueError("the task 'lang_id' is for decode, for one window: use detect_language")
+        _refuse_others(options, ours | theirs)
         decoding = DecodingOptions(**{name: options[name] for name in theirs & options.keys()})
         result = cls(**{name: options[name] for name in ours & options.keys()}, decoding=decoding)
         _check_kinds(result)
@@ -304,24 +308,26 @@ class TranscribeOptions:
 
         check_channel(self.channel)
         check_track(self.audio_track)
-        threshold = self.language_detection_threshold
-        problems = {
+        for name in THRESHOLDS:
+            if math.isnan(getattr(self, name) or 0.0):
+                raise ValueError(f"{name} must be a number or None, got NaN: leave it out")
+        for problem, found in self._problems().items():
+            if found:
+                raise ValueError(f"{problem}, got {getattr(self, problem.split()[0])!r}")
+
+    def _problems(self) -> dict[str, bool]:
+        """Sentences about options that are out of range or exclude each other, and whether these are or do."""
+        threshold, is_separate = self.language_detection_threshold, self.channels == "separate"
+        both = "channel selects one channel and channels='separate' all of them: give only one of the two"
+        return {
             "batch_size must be at least 1, or None": self.batch_size is not None and self.batch_size < 1,
             "language_detection_segments must be at least 1": self.language_detection_segments < 1,
             "language_detection_threshold must be between 0 and 1": threshold is not None and not 0 <= threshold <= 1,
             "spread_words needs word_timestamps=True": self.spread_words and not self.word_timestamps,
             "max_duration must be positive": self.max_duration is not None and not self.max_duration > 0,
             "channels must be 'mix' or 'separate'": self.channels not in ("mix", "separate"),
-            "channel selects one channel and channels='separate' all of them: give only one of the two": bool(
-                self.channels == "separate" and self.channel is not None
-            ),
+            both: is_separate and self.channel is not None,
         }
-        for name in THRESHOLDS:
-            if math.isnan(getattr(self, name) or 0.0):
-                raise ValueError(f"{name} must be a number or None, got NaN: leave it out")
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"{problem}, got {getattr(self, problem.split()[0])!r}")
 
     @property
     def guarded(self) -> bool:
@@ -358,6 +364,16 @@ class TranscribeOptions:
         if temperature > 0:
             return replace(self.decoding, temperature=temperature, beam_size=None, patience=None)
         return replace(self.decoding, temperature=temperature, best_of=None)
+
+
+def _refuse_others(options: Mapping[str, Any], known: Set[str]) -> None:
+    """Raise TypeError for options that do not exist, ValueError for those of `decode` alone."""
+    if unknown := options.keys() - known:
+        raise TypeError(_no_option(min(unknown), sorted(known)))
+    if options.get("prompt") is not None:
+        raise ValueError("prompt is an option of decode, for one window: give transcribe an initial_prompt")
+    if options.get("task") == "lang_id":
+        raise ValueError("the task 'lang_id' is for decode, for one window: use detect_language")
 
 
 def _no_option(name: str, known: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from npwhisper.checkpoint.mapped import require_unchanged
 from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
-from npwhisper.decoding.search import Beam, Greedy, Sampling, Search, rank
+from npwhisper.decoding.search import Beam, Greedy, Hypothesis, Sampling, Search, rank
 from npwhisper.decoding.translating import warn_of_translation
 from npwhisper.model import Network
 from npwhisper.model.layers import softmax
@@ -178,13 +178,12 @@ def encode(model: Network, mel: Array) -> Array:
         raise ValueError(f"a window must be an array of numbers, got {mel.dtype}: make it with log_mel_spectrogram")
     if mel.ndim > 2 and not len(mel):
         raise ValueError(f"a batch needs at least one window, got shape {mel.shape}: skip empty batches")
-    is_encoded = mel.shape[-2:] == shape
-    if not is_finite(mel):
-        source = "encoder that computed them: was a layer replaced" if is_encoded else "audio that it was made from"
-        what = "features hold" if is_encoded else "spectrogram holds"
-        raise ValueError(f"the {what} NaN or infinity: check the {source}{'?' if is_encoded else ''}")
-    if is_encoded:
+    if mel.shape[-2:] == shape:
+        if not is_finite(mel):
+            raise ValueError("the features hold NaN or infinity: check the encoder, if one of its layers was replaced")
         return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
+    if not is_finite(mel):
+        raise ValueError("the spectrogram holds NaN or infinity: check the audio that it was made from")
     features = model.embed_audio(mel)
     if not is_finite(features):
         raise ValueError(not_finite_message(model.weights, lambda: model.embed_audio(mel)))
@@ -291,17 +290,15 @@ class DecodingTask:
         """What a window that is done has found."""
         if self.options.task == "lang_id":
             return DecodingResult(window.features, str(window.language), window.language_probs)
-        hypotheses = window.search.hypotheses()
-        best = [hypotheses[i] for i in rank(hypotheses, self.options.length_penalty)]
-        best = [hypothesis for hypothesis in best if np.isfinite(hypothesis.sum_logprob)] or best[:1]
-        texts = [self.tokenizer.decode(hypothesis.tokens).strip() for hypothesis in best]
-        scores = [hypothesis.sum_logprob / (len(hypothesis.tokens) + 1) for hypothesis in best]
+        ranked = self._ranked(window.search.hypotheses())
+        texts = [self.tokenizer.decode(hypothesis.tokens).strip() for hypothesis in ranked]
+        scores = [hypothesis.sum_logprob / (len(hypothesis.tokens) + 1) for hypothesis in ranked]
         timestamp = [] if self.options.without_timestamps else self.prefix[:1]
         return DecodingResult(
             audio_features=window.features,
             language=str(window.language),
             language_probs=window.language_probs,
-            tokens=timestamp + best[0].tokens,
+            tokens=timestamp + ranked[0].tokens,
             text=texts[0],
             avg_logprob=scores[0],
             no_speech_prob=window.no_speech_prob,
@@ -309,6 +306,11 @@ class DecodingTask:
             compression_ratio=compression_ratio(texts[0]),
             alternatives=list(zip(texts, scores, strict=True)),
         )
+
+    def _ranked(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """From the best to the worst, without those that the rules made impossible, unless all are."""
+        ranked = [hypotheses[i] for i in rank(hypotheses, self.options.length_penalty)]
+        return [hypothesis for hypothesis in ranked if np.isfinite(hypothesis.sum_logprob)] or ranked[:1]
 
     def _rule_context(self) -> RuleContext:
         """What the logit rules need to know of these options."""

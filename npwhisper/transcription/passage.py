@@ -230,17 +230,13 @@ class Passage:
             result.tokens, self.owner.tokenizer.timestamp_begin, window.duration, keep_rest=self._ends_at_pause(window)
         )
         segments = [self._segment(timed, window, result) for timed in split.parts]
-        following = NextStart(window.end, "the whole window was used")
-        if split.steps is not None:
-            following = NextStart(window.start + FRAMES_PER_TIMESTAMP * split.steps, "the last closing timestamp")
+        following = _after_text(window, split)
         if self.options.word_timestamps:
             self._add_words(segments, window, result)
+            if jump := self._after_silence(segments, window):
+                return [], jump  # the window leaves no trace
             following = self._after_words(segments, window, split, following)
-            if (silence := self.options.hallucination_silence_threshold) is not None:
-                if jump := skip_leading_silence(segments, window, silence):
-                    return [], jump  # the window leaves no trace
-                dropped = drop_hallucinations(segments, window, silence, self.last_speech, self.owner.n_frames)
-                following = dropped or following
+            following = self._before_hallucination(segments, window) or following
             self.last_speech = last_word_end(segments) or self.last_speech
         segments = [self._finished(segment, window) for segment in segments]
         self._remember(segments, result)
@@ -277,6 +273,17 @@ class Passage:
             last_speech_timestamp=self.last_speech,
         )
 
+    def _after_silence(self, segments: list[Segment], window: Window) -> NextStart | None:
+        """Where speech begins, if a silence and text that looks hallucinated come first, and silences are skipped."""
+        silence = self.options.hallucination_silence_threshold
+        return None if silence is None else skip_leading_silence(segments, window, silence)
+
+    def _before_hallucination(self, segments: list[Segment], window: Window) -> NextStart | None:
+        """Drop what looks hallucinated, if silences are skipped; -> where to decode again."""
+        if (silence := self.options.hallucination_silence_threshold) is None:
+            return None
+        return drop_hallucinations(segments, window, silence, self.last_speech, self.owner.n_frames)
+
     def _after_words(self, segments: list[Segment], window: Window, split: Split, following: NextStart) -> NextStart:
         """Continue after the last word, unless the text ends with a pause, or only a short silence follows the word."""
         last_word, silence = last_word_end(segments), self.options.hallucination_silence_threshold
@@ -300,3 +307,10 @@ class Passage:
             self.history.tokens += segment["tokens"]
         if not self.options.condition_on_previous_text or result.temperature > RESET_TEMPERATURE:
             self.history.forget()
+
+
+def _after_text(window: Window, split: Split) -> NextStart:
+    """Where the next window starts by the timestamps of this one."""
+    if split.steps is None:
+        return NextStart(window.end, "the whole window was used")
+    return NextStart(window.start + FRAMES_PER_TIMESTAMP * split.steps, "the last closing timestamp")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from npwhisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE
@@ -95,21 +96,27 @@ def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, duration: f
     ends_alone = is_stamp[-2:] == [False, True]
     cuts = [i + 1 for i in range(len(tokens) - 1) if is_stamp[i] and is_stamp[i + 1]]
     if not cuts:
-        last = max((i for i, stamp in enumerate(is_stamp) if stamp), default=None)
-        steps = 0 if last is None else tokens[last] - timestamp_begin
-        return Split([TimedTokens(0.0, steps * TIME_PRECISION if steps else duration, list(tokens))], None, ends_alone)
+        return Split([_untimed(list(tokens), timestamp_begin, duration)], None, ends_alone)
     if ends_alone:
         cuts.append(len(tokens))
     if keep_rest and not ends_alone and len(tokens) - cuts[-1] > 1:
         rest = TimedTokens((tokens[cuts[-1]] - timestamp_begin) * TIME_PRECISION, duration, list(tokens[cuts[-1] :]))
         before = split_at_timestamps(tokens[: cuts[-1]], timestamp_begin, duration)
         return Split([*before.parts, rest], None, True)
-    parts = [list(tokens[a:b]) for a, b in zip([0, *cuts], cuts, strict=False)]
-    times = [(part[0] - timestamp_begin, part[-1] - timestamp_begin) for part in parts]
-    timed = [
-        TimedTokens(a * TIME_PRECISION, b * TIME_PRECISION, part) for (a, b), part in zip(times, parts, strict=True)
-    ]
-    return Split(timed, None if ends_alone else times[-1][1], ends_alone)
+    parts = [_timed(list(tokens[a:b]), timestamp_begin) for a, b in pairwise([0, *cuts])]
+    return Split(parts, None if ends_alone else tokens[cuts[-1] - 1] - timestamp_begin, ends_alone)
+
+
+def _timed(tokens: list[int], timestamp_begin: int) -> TimedTokens:
+    """A segment that lasts from its first token, a timestamp, to its last, another."""
+    start, end = ((token - timestamp_begin) * TIME_PRECISION for token in (tokens[0], tokens[-1]))
+    return TimedTokens(start, end, tokens)
+
+
+def _untimed(tokens: list[int], timestamp_begin: int, duration: float) -> TimedTokens:
+    """One segment of all tokens, up to their last timestamp; with none, or that of 0.00, `duration` seconds long."""
+    steps = next((token - timestamp_begin for token in reversed(tokens) if token >= timestamp_begin), 0)
+    return TimedTokens(0.0, steps * TIME_PRECISION if steps else duration, tokens)
 
 
 def parse_clips(clip_timestamps: str | Sequence[float], n_frames: int) -> list[tuple[int, int]]:
