@@ -16,6 +16,8 @@ from functools import cache, cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from npwhisper.tracing.spelling import question, similar
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -125,10 +127,9 @@ def _unknown_language(language: str, name: str) -> str:
     """The error message for an unknown language, with the names most like it."""
     if name in ("auto", "automatic", "detect", "none", ""):
         return f"unknown language {language!r}: leave the language out (None) to detect it"
-    close = _similar(name)
-    hint = f"did you mean {' or '.join(f'{LANGUAGES[code]!r} ({code})' for code in close)}? " if close else ""
+    meant = question(f"{LANGUAGES[code]!r} ({code})" for code in _similar(name))
     return (
-        f"unknown language {language!r}; {hint}Whisper knows {len(LANGUAGES)} (listed in "
+        f"unknown language {language!r}; {meant}{' ' * bool(meant)}Whisper knows {len(LANGUAGES)} (listed in "
         "npwhisper.tokenizer.LANGUAGES): give a code such as 'de' or an English name such as 'german', or leave it out "
         "(None) to detect it"
     )
@@ -136,12 +137,10 @@ def _unknown_language(language: str, name: str) -> str:
 
 def _similar(name: str) -> list[str]:
     """The codes of languages that may be meant; a code of two letters is like too many others to guess."""
-    from difflib import get_close_matches
-
     first = name.replace("_", "-").partition("-")[0]
     if first in COUNTRIES:
         return [COUNTRIES[first]]
-    names = get_close_matches(name, TO_LANGUAGE_CODE, cutoff=0.6) if len(name) > 3 else []
+    names = similar(name, TO_LANGUAGE_CODE) if len(name) > 3 else []
     names += [known for known in TO_LANGUAGE_CODE if len(name) > 2 and known.startswith(name) and known not in names]
     return list(dict.fromkeys(TO_LANGUAGE_CODE[known] for known in names))[:3]
 

@@ -20,6 +20,7 @@ from npwhisper.audio.units import READ_BLOCK, AudioError, Blocks, name_of
 
 if TYPE_CHECKING:
     import subprocess
+    import threading
 
 # Containers that hold their sound themselves. Playlists (hls, dash, concat, imf, sdp), which name other files, devices,
 # pictures, and bare samples, which nothing identifies, are not among them.
@@ -115,25 +116,32 @@ def _started(command: list[str], messages: IO[bytes]) -> Iterator[subprocess.Pop
 
 def _read(process: subprocess.Popen[bytes], complaint: str) -> bytes:
     """The next piece, b"" at the end; AudioError if none comes for a long time."""
+    assert process.stdout is not None
+    with _killed_after(STALL, process) as was_killed:
+        data = process.stdout.read(2 * READ_BLOCK)
+    if was_killed.is_set():
+        raise AudioError(f"{complaint} and ffmpeg has written nothing for {STALL:g} seconds, so it was stopped")
+    return data
+
+
+@contextlib.contextmanager
+def _killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """Kill a process if the block takes longer; the event says whether it was."""
     import threading
 
-    stalled = threading.Event()
+    was_killed = threading.Event()
 
-    def stop() -> None:
-        stalled.set()
+    def kill() -> None:
+        was_killed.set()
         process.kill()
 
-    alarm = threading.Timer(STALL, stop)
+    alarm = threading.Timer(seconds, kill)
     alarm.daemon = True
     alarm.start()
     try:
-        assert process.stdout is not None
-        data = process.stdout.read(2 * READ_BLOCK)
+        yield was_killed
     finally:
         alarm.cancel()
-    if stalled.is_set():
-        raise AudioError(f"{complaint} and ffmpeg has written nothing for {STALL:g} seconds, so it was stopped")
-    return data
 
 
 @functools.cache

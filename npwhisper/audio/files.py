@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from npwhisper.audio.ffmpeg import ffmpeg_blocks, ffmpeg_channels
-from npwhisper.audio.libsndfile import soundfile_blocks, soundfile_channels
+from npwhisper.audio.libsndfile import said, soundfile_blocks, soundfile_channels
 from npwhisper.audio.mixing import EVERYTHING, Channel, Chosen, check_channel, check_track
 from npwhisper.audio.plain import plain_blocks, plain_channels
 from npwhisper.audio.recorded import unpacked
@@ -172,8 +172,7 @@ def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[
         try:
             return use(by_soundfile)
         except soundfile.SoundFileError as error:
-            reason = getattr(error, "error_string", str(error)).rstrip(".")
-        complaint = f"{name_of(source)} cannot be read: libsndfile says {reason!r}"
+            complaint = f"{name_of(source)} cannot be read: libsndfile says {said(error)!r}"
     return use(by_ffmpeg(complaint))
 
 

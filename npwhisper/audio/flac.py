@@ -156,20 +156,19 @@ def _predicted(bits: Bits, n: int, depth: int, kind: int) -> Array:
         raise ValueError(f"there is no predictor {kind}")
     order = kind - 31 if kind >= 32 else kind - 8
     samples = [bits.signed(depth) for _ in range(order)]
-    shift = 0
-    if kind >= 32:
-        precision = bits.number(4) + 1
-        shift = bits.number(5)
-        weights = [bits.signed(precision) for _ in range(order)]
-    else:
-        weights = FIXED[order]
-    weights = weights[::-1]
+    weights, shift = _coefficients(bits, order) if kind >= 32 else (FIXED[order][::-1], 0)
     limit = 1 << depth  # wrong coefficients let samples grow without end
     for error in _errors(bits, n, order).tolist():
         samples.append(error + (sum(map(mul, weights, samples[-order:])) >> shift))
         if abs(samples[-1]) > limit:
             raise ValueError(f"a sample has over {depth} bits")
     return np.array(samples, dtype=np.int64)
+
+
+def _coefficients(bits: Bits, order: int) -> tuple[list[int], int]:
+    """A predictor from the file: coefficients, that of the latest sample last, and how far to shift their sum."""
+    precision, shift = bits.number(4) + 1, bits.number(5)
+    return [bits.signed(precision) for _ in range(order)][::-1], shift
 
 
 def _errors(bits: Bits, n: int, order: int) -> Array:

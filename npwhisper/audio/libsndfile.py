@@ -85,8 +85,7 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally, channel: Channel) -> Itera
     """
     import soundfile
 
-    at, gap, n_read, failure, n_frames = 0, 0, 0, None, 1
-    rate, announced = 1, 0.0
+    at, gap, n_read, failure, n_frames, rate, announced = 0, 0, 0, None, 1, 1, 0.0
     while at + gap < n_frames:
         try:
             with soundfile.SoundFile(link.open(stream)) as sound:
@@ -101,9 +100,12 @@ def _mono(stream: BinaryIO, link: Link, tally: Tally, channel: Channel) -> Itera
             if not n_read and not tally.read:
                 raise
             gap, failure = max(PIECE, 2 * gap), failure or error
-    reason = getattr(failure, "error_string", str(failure)).rstrip(".")
-    said = f"libsndfile says {reason!r}" if failure else None
-    tally.add(n_read / rate - link.silence, announced, link.damage, said)
+    tally.add(n_read / rate - link.silence, announced, link.damage, failure and f"libsndfile says {said(failure)!r}")
+
+
+def said(error: Exception) -> str:
+    """The reason that an error of soundfile gives."""
+    return str(getattr(error, "error_string", str(error))).rstrip(".")
 
 
 def _pieces(sound: Any, start: int, channel: Channel) -> Blocks:

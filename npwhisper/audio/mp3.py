@@ -46,6 +46,10 @@ class Stream:
     ranges: list[range] = field(default_factory=list)  # where its frames are
     lost: dict[int, int] = field(default_factory=dict)  # bytes that are no frames, by the number of ranges before them
 
+    def lose(self, n_bytes: int) -> None:
+        """Bytes after the last frame that are none."""
+        self.lost[len(self.ranges)] = n_bytes + self.lost.get(len(self.ranges), 0)
+
     def add(self, start: int, n_bytes: int) -> None:
         """One more frame."""
         self.n_frames += 1
@@ -64,32 +68,53 @@ def mp3_links(data: Reader) -> list[Link]:
 
 def _streams(data: Reader) -> list[Stream]:
     """Walk from frame to frame, skipping tags and anything that is not a frame."""
-    at, streams, current = 0, list[Stream](), None
-    while at + 4 <= data.size:
-        header = data.at(at, 4)
-        frame = _frame(header)
-        follows = bool(frame and current and frame.follows(current.frame))
-        if frame and (follows or _confirmed(data, at, frame)):
-            if current and at + frame.n_bytes > data.size:
-                current.cut = True
-                break
-            info = _info(data, at, frame)
-            if not current or not follows or info:
-                streams.append(current := Stream(header, frame, info))
-            if not info:
-                current.add(at, frame.n_bytes)
-            at += frame.n_bytes
-        elif n_bytes := _tag(data, at):
-            at, current = at + n_bytes, None if header[:3] == b"ID3" else current
-        elif n_bytes := _junk(data, at, data.size if streams else 1 << 16):
-            at += n_bytes
-            if current:
-                current.lost[len(current.ranges)] = n_bytes + current.lost.get(len(current.ranges), 0)
-        else:
-            break
+    walk = Walk(data)
+    while walk.at + 4 <= data.size and (n_bytes := walk.step()):
+        walk.at += n_bytes
+    at, current = walk.at, walk.current
     if current and at < data.size < at + 4 and current.first.startswith(data.at(at, 2)):
         current.cut = True
-    return streams
+    return walk.streams
+
+
+@dataclass
+class Walk:
+    """A place in the file, the streams found up to it, and the one that may go on there."""
+
+    data: Reader
+    at: int = 0
+    streams: list[Stream] = field(default_factory=list)
+    current: Stream | None = None
+
+    def step(self) -> int:
+        """Look at what is here; -> how many bytes it has, 0 if nothing can follow it."""
+        header = self.data.at(self.at, 4)
+        frame = _frame(header)
+        if frame and (self._follows(frame) or _confirmed(self.data, self.at, frame)):
+            return self._take(header, frame)
+        if n_bytes := _tag(self.data, self.at):
+            self.current = None if header[:3] == b"ID3" else self.current
+            return n_bytes
+        n_bytes = _junk(self.data, self.at, self.data.size if self.streams else 1 << 16)
+        if n_bytes and self.current:
+            self.current.lose(n_bytes)
+        return n_bytes
+
+    def _follows(self, frame: Frame) -> bool:
+        return self.current is not None and frame.follows(self.current.frame)
+
+    def _take(self, header: bytes, frame: Frame) -> int:
+        """Add a frame to its stream, or begin another; -> its bytes, 0 if the file ends within it."""
+        if self.current and self.at + frame.n_bytes > self.data.size:
+            self.current.cut = True
+            return 0
+        info = _info(self.data, self.at, frame)
+        if not self.current or not self._follows(frame) or info:
+            self.current = Stream(header, frame, info)
+            self.streams.append(self.current)
+        if not info:
+            self.current.add(self.at, frame.n_bytes)
+        return frame.n_bytes
 
 
 def _frame(header: bytes) -> Frame | None:

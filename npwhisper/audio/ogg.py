@@ -50,23 +50,26 @@ def _walk(data: Reader) -> tuple[Walk, bool]:
     walk, at = Walk([0], [0], True), 0
     while at < data.size:
         head = data.at(at, 282)
-        if head[:4] != b"OggS":
-            found = _next(data, at)
-            walk.n_lost[-1] += found - at if found < data.size or head.strip(b"\0") else 0
-            at = found
-            continue
-        n_bytes = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 27
+        n_bytes = _page_size(head)
         if at + n_bytes > data.size:
             return walk, True
         page = data.at(at, n_bytes)
-        if _crc(page) == int.from_bytes(page[22:26], "little"):
+        if page and _crc(page) == int.from_bytes(page[22:26], "little"):
             walk.page(at, page[5])
             at += n_bytes
-        else:
-            found = _next(data, at)
+            continue
+        found = _next(data, at)
+        if found < data.size or head.strip(b"\0"):  # zeros up to the end of the file are padding
             walk.n_lost[-1] += found - at
-            at = found
+        at = found
     return walk, False
+
+
+def _page_size(head: bytes) -> int:
+    """How many bytes the page has that begins with `head`; 0 if none does."""
+    if head[:4] != b"OggS":
+        return 0
+    return 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 27
 
 
 def _next(data: Reader, at: int) -> int:

@@ -17,14 +17,13 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from npwhisper.checkpoint.contents import CheckpointError, Heads, checked_heads
-from npwhisper.checkpoint.mapped import by_blocks, cut, map_file, shaped
+from npwhisper.checkpoint.mapped import Cursor, by_blocks, map_file, shaped
 from npwhisper.checkpoint.names import HEAD_SIZE, inferred_dims
 from npwhisper.checkpoint.numbers import bfloat16, require_finite, widened
 from npwhisper.checkpoint.settings import read_json
@@ -63,12 +62,8 @@ ENDINGS = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias"
 TIED = "decoder/projection/"
 
 
-@dataclass
-class _Reader:
-    """A position in the file that advances as values are taken."""
-
-    data: Array
-    at: int = 0
+class _Reader(Cursor):
+    """Integers, counts and names, which are checked."""
 
     def number(self, form: str) -> int:
         (value,) = struct.unpack(f"<{form}", self.take("u1", struct.calcsize(form)).tobytes())
@@ -85,11 +80,6 @@ class _Reader:
         if not 0 < length <= LONGEST_NAME:
             raise CheckpointError(f"a name before byte {self.at} has {length} bytes: the file is broken")
         return self.take("u1", length).tobytes().rstrip(b"\0").decode("utf-8", errors="replace")
-
-    def take(self, dtype: Any, count: int) -> Array:
-        array = cut(self.data, dtype, self.at, count)
-        self.at += array.nbytes
-        return array
 
 
 def looks_like_ctranslate2(folder: Path) -> bool:

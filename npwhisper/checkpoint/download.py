@@ -235,6 +235,21 @@ def _remove_stale_parts(folder: Path) -> None:
 
 
 def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> Path:
+    """The folder of a model of the hub, with the first kind of weights that it has."""
+    cache = Path(download_root) if download_root else None
+    for weights in HUB_WEIGHTS:
+        folder = _snapshot(name, cache, HUB_SETTINGS + weights)
+        is_adapter = (folder / "adapter_config.json").exists()  # the reader of the folder says what to do with it
+        if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
+            return folder
+    raise DownloadError(
+        f"{name} on the Hugging Face hub has no weights that can be read "
+        f"({', '.join(patterns[0] for patterns in HUB_WEIGHTS)}): use another model"
+    )
+
+
+def _snapshot(name: str, cache: Path | None, patterns: list[str]) -> Path:
+    """Fetch the files of a model that match; -> their folder."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -242,19 +257,10 @@ def _fetch_from_hub(name: str, download_root: str | os.PathLike[str] | None) -> 
             f"{name} is a model of the Hugging Face hub, which needs huggingface_hub: "
             "run `pip install npwhisper[hub]`, or give the path of a downloaded folder"
         ) from error
-    cache = Path(download_root) if download_root else None
     try:
-        for weights in HUB_WEIGHTS:
-            folder = Path(snapshot_download(name, cache_dir=cache, allow_patterns=HUB_SETTINGS + weights))
-            is_adapter = (folder / "adapter_config.json").exists()  # the reader of the folder says what to do with it
-            if is_adapter or any(list(folder.glob(pattern)) for pattern in weights):
-                return folder
+        return Path(snapshot_download(name, cache_dir=cache, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise DownloadError(
             f"{name} could not be fetched from the Hugging Face hub ({_in_words(error)}): "
             "check the name and the network, or give the path of a downloaded folder"
         ) from error
-    raise DownloadError(
-        f"{name} on the Hugging Face hub has no weights that can be read "
-        f"({', '.join(patterns[0] for patterns in HUB_WEIGHTS)}): use another model"
-    )

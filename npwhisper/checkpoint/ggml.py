@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 from npwhisper.checkpoint.contents import DIMENSIONS, CheckpointError, checked_dims
-from npwhisper.checkpoint.mapped import cut, shaped
+from npwhisper.checkpoint.mapped import Cursor, shaped
 from npwhisper.checkpoint.numbers import require_finite
 from npwhisper.checkpoint.quantised import BLOCK, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, dequantised
 from npwhisper.tracing.seam import Array
@@ -32,12 +31,8 @@ MOST_AXES = 4
 LONGEST_NAME = 256
 
 
-@dataclass
-class _Reader:
-    """A place in the file that moves on as things are taken."""
-
-    data: Array
-    at: int = 0
+class _Reader(Cursor):
+    """Integers and counts, which are checked."""
 
     def integers(self, count: int) -> tuple[int, ...]:
         return struct.unpack(f"<{count}i", self.take("u1", 4 * count).tobytes())
@@ -49,11 +44,6 @@ class _Reader:
                 f"a count before byte {self.at} is {value}, not from 0 to {limit}: the file is broken"
             )
         return value
-
-    def take(self, dtype: Any, count: int) -> Array:
-        array = cut(self.data, dtype, self.at, count)
-        self.at += array.nbytes
-        return array
 
 
 def looks_like_ggml(data: Array) -> bool:

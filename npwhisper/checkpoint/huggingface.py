@@ -42,11 +42,7 @@ ReadWeights = Callable[[Array], dict[str, Array]]
 
 def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array], dict[str, int], Heads | None]:
     """Weights under openai-whisper's names, sizes and alignment heads; `read` reads one file of weights."""
-    config = read_json(folder / "config.json")
-    if config.get("model_type") != "whisper":
-        raise CheckpointError("the config.json is not that of a Whisper model (model_type): use a Whisper checkpoint")
-    if config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding"):
-        raise CheckpointError("the config.json asks for another activation or scaled embeddings: that is not Whisper")
+    config = _config(folder / "config.json")
     dims = checked_dims({ours: config.get(theirs) for ours, theirs in CONFIG.items()})
     weights: dict[str, Array] = {}
     for path in _weight_files(folder):
@@ -58,6 +54,16 @@ def read_huggingface(folder: Path, read: ReadWeights) -> tuple[dict[str, Array],
     if POSITIONS not in weights:
         weights[POSITIONS] = computed_positions(weights, dims)
     return weights, dims, _alignment_heads(folder / "generation_config.json", dims)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The settings, if they are a Whisper model's."""
+    config = read_json(path)
+    if config.get("model_type") != "whisper":
+        raise CheckpointError("the config.json is not that of a Whisper model (model_type): use a Whisper checkpoint")
+    if config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding"):
+        raise CheckpointError("the config.json asks for another activation or scaled embeddings: that is not Whisper")
+    return config
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
@@ -58,6 +59,20 @@ def cut(data: Array, dtype: DTypeLike, start: int, count: int) -> Array:
             f"bytes {start} to {end} were expected in a file of {data.size} bytes: it is truncated or broken"
         )
     return data[start:end].view(dtype)
+
+
+@dataclass
+class Cursor:
+    """A place in a mapped file that advances as numbers are taken."""
+
+    data: Array
+    at: int = 0
+
+    def take(self, dtype: DTypeLike, count: int) -> Array:
+        """The next `count` numbers of a dtype: -> (count,)."""
+        array = cut(self.data, dtype, self.at, count)
+        self.at += array.nbytes
+        return array
 
 
 def by_blocks(source: Array, target: Array, convert: Callable[[Array, Array], object]) -> None:

@@ -99,22 +99,26 @@ def read_legacy(data: Array) -> PickledFile:
     if unpickle(stream) != MAGIC_NUMBER or unpickle(stream) != PROTOCOL_VERSION:
         raise CheckpointError("the file has a different protocol from torch.save's: save it again with a newer PyTorch")
     unpickle(stream)  # what the writing machine was; the numbers are little-endian whatever it says
-    seen: dict[str, np.dtype[Any]] = {}
-
-    def remember(persistent_id: Any) -> Storage:
-        storage = torch_storage(persistent_id)
-        if seen.setdefault(storage.key, storage.dtype) != storage.dtype:
-            raise CheckpointError(f"storage {storage.key[:40]!r} is used with two types: the file is broken")
-        return storage
-
-    content, keys = unpickle(stream, remember), unpickle(stream)
-    storages = _legacy_storages(data, stream.tell(), keys, seen)
+    types = _Types()
+    content, keys = unpickle(stream, types.storage), unpickle(stream)
+    storages = _legacy_storages(data, stream.tell(), keys, types)
 
     def load(storage: Storage) -> Array:
         numbers = storages[storage.key]
         return cut(numbers.view(np.uint8), storage.dtype, storage.start * storage.dtype.itemsize, storage.count)
 
     return PickledFile(content, load)
+
+
+class _Types(dict[str, "np.dtype[Any]"]):
+    """The type of numbers in each storage, by its key: the pickle tells them, the storages follow without."""
+
+    def storage(self, persistent_id: Any) -> Storage:
+        """What a persistent id stands for; every storage has one type."""
+        storage = torch_storage(persistent_id)
+        if self.setdefault(storage.key, storage.dtype) != storage.dtype:
+            raise CheckpointError(f"storage {storage.key[:40]!r} is used with two types: the file is broken")
+        return storage
 
 
 def _legacy_storages(data: Array, at: int, keys: Any, dtypes: dict[str, np.dtype[Any]]) -> dict[str, Array]:

@@ -57,10 +57,20 @@ class _Window(io.RawIOBase):
 
 def zip_entries(data: Array) -> dict[str, Entry]:
     """The directory of a mapped zip file: name -> entry."""
+    found = _directory(data)
+    entries = {entry.filename: entry for entry in found}
+    if len(entries) != len(found):
+        twice = min(name for name in entries if sum(entry.filename == name for entry in found) > 1)
+        raise CheckpointError(f"the zip archive has two entries {twice[:80]!r}: the file is broken")
+    _require_modest(found, data.size)
+    return entries
+
+
+def _directory(data: Array) -> list[Entry]:
+    """The entries that the directory lists, as many as it claims to have."""
     try:
         with zipfile.ZipFile(_Window(data)) as archive:
-            found = archive.infolist()
-            end = data.size - END_RECORD - len(archive.comment)
+            found, end = archive.infolist(), data.size - END_RECORD - len(archive.comment)
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError, EOFError) as error:
@@ -68,12 +78,7 @@ def zip_entries(data: Array) -> dict[str, Entry]:
     count = int(cut(data, "<u2", end + 10, 1)[0])
     if count not in (len(found), 0xFFFF):  # the second: the number is in the 64-bit record
         raise CheckpointError(f"the zip directory has {len(found)} entries and claims {count}: the file is broken")
-    entries = {entry.filename: entry for entry in found}
-    if len(entries) != len(found):
-        twice = min(name for name in entries if sum(entry.filename == name for entry in found) > 1)
-        raise CheckpointError(f"the zip archive has two entries {twice[:80]!r}: the file is broken")
-    _require_modest(found, data.size)
-    return entries
+    return found
 
 
 def _require_modest(entries: list[Entry], size: int) -> None:

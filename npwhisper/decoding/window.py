@@ -80,38 +80,14 @@ def compression_ratio(text: str) -> float:
 def detect_language(
     model: Network, mel: Array, tokenizer: Tokenizer | None = None
 ) -> tuple[Array, dict[str, float] | list[dict[str, float]]]:
-    """Tell which language is spoken.
+    """Detect the language of windows; `npwhisper.detect_language`, which also takes recordings, has the description.
 
-    Parameters
-    ----------
-    model : Whisper
-        A multilingual one.
-    mel : array, shape (n_mels, 3000) or (B, n_mels, 3000)
-        Log-mel windows, or what the encoder made of them: (1500, D) or (B, 1500, D).
-    tokenizer : Tokenizer, optional
-
-    Returns
-    -------
-    language_tokens : array of int, shape (B,), or a scalar for one window
-        The token of the likeliest language.
-    language_probs : dict of str to float, or a list of B of them
-        The probability of every language by its code, in the order of their tokens.
+    (M, 3000) or (B, M, 3000), or encoded (1500, D) or (B, 1500, D) -> tokens (B,), probabilities by language code
 
     Raises
     ------
     ValueError
         If the model has no language tokens.
-
-    Notes
-    -----
-    The network is asked which token follows ``<|startoftranscript|>``; Radford et al. 2022, section 2.3.
-
-    Examples
-    --------
-    >>> import npwhisper
-    >>> tokens, probs = npwhisper.detect_language(multilingual_model, mel)  # doctest: +SKIP
-    >>> max(probs, key=probs.get)  # doctest: +SKIP
-    'de'
     """
     require_languages(model)
     tokenizer = tokenizer or get_tokenizer(True, num_languages=model.num_languages)

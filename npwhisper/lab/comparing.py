@@ -23,12 +23,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from npwhisper.tracing.seam import Activations, Array
+from npwhisper.checkpoint.names import openai_name
+from npwhisper.tracing.seam import Activations, Array, is_chosen
 from npwhisper.tracing.tables import html_table, text_table
 
 Source: TypeAlias = Activations | Mapping[str, Array | Sequence[Array]] | str | os.PathLike[str]
@@ -37,30 +37,10 @@ Source: TypeAlias = Activations | Mapping[str, Array | Sequence[Array]] | str | 
 TOLERANCE = 1e-4  # of the largest value
 HEADER = ["layer", "calls", "shape", "largest error", "of the largest", ""]
 
-# The modules of transformers, and what openai-whisper calls them
-TRANSFORMERS = {
-    r"^model\.": "",
-    r"\.layers\.": ".blocks.",
-    r"\bself_attn\b": "attn",
-    r"\bencoder_attn\b": "cross_attn",
-    r"\bself_attn_layer_norm\b": "attn_ln",
-    r"\bencoder_attn_layer_norm\b": "cross_attn_ln",
-    r"\bfinal_layer_norm\b": "mlp_ln",
-    r"\bq_proj\b": "query",
-    r"\bk_proj\b": "key",
-    r"\bv_proj\b": "value",
-    r"\bout_proj\b": "out",
-    r"\bfc1\b": "mlp.0",
-    r"\bactivation_fn\b": "mlp.gelu",
-    r"\bfc2\b": "mlp.2",
-    r"^encoder\.layer_norm$": "encoder.ln_post",
-    r"^decoder\.layer_norm$": "decoder.ln",
-    r"^decoder\.embed_tokens$": "decoder.token_embedding",
-    r"^model$|^(en|de)coder\.embed_positions$": "",
-    r"^decoder$": "",  # transformers' decoder ends before the logits
-    r"^proj_out$": "decoder.logits",
-    r"\bmlp\.1$": "mlp.gelu",  # this one is openai-whisper's
-}
+# Modules of transformers that the names of weights (`openai_name`) do not tell of; its decoder ends before the logits
+WHOLE = {"model": "", "model.decoder": "", "proj_out": "decoder.logits"}
+WITHOUT_WEIGHTS = {None: "", "self_attn": ".attn", "encoder_attn": ".cross_attn", "activation_fn": ".mlp.gelu"}
+BLOCK = re.compile(r"(encoder|decoder)\.layers\.(\d+)(?:\.(self_attn|encoder_attn|activation_fn))?")
 
 
 def our_name(torch_name: str) -> str:
@@ -69,11 +49,12 @@ def our_name(torch_name: str) -> str:
     >>> our_name("model.decoder.layers.0.encoder_attn.q_proj"), our_name("encoder.blocks.3.mlp.1")
     ('decoder.blocks.0.cross_attn.query', 'encoder.blocks.3.mlp.gelu')
     """
-    if torch_name == "decoder":
-        return torch_name
-    for pattern, name in TRANSFORMERS.items():
-        torch_name = re.sub(pattern, name, torch_name)
-    return torch_name
+    if torch_name in WHOLE:
+        return WHOLE[torch_name]
+    name = openai_name(f"{torch_name.removeprefix('model.')}.weight").removesuffix(".weight")
+    if block := BLOCK.fullmatch(name):
+        return f"{block[1]}.blocks.{block[2]}{WITHOUT_WEIGHTS[block[3]]}"
+    return "" if name.endswith("positional_embedding") else re.sub(r"\bmlp\.1$", "mlp.gelu", name)
 
 
 # Capturing
@@ -111,7 +92,7 @@ def capture_torch(model: Any, *patterns: str) -> Iterator[Activations]:
     acts = Activations()
 
     def keep(name: str, tensor: Any) -> None:
-        if tensor is not None and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)):
+        if tensor is not None and is_chosen(name, patterns):
             acts.record(name, tensor.detach().float().cpu().numpy().copy())
 
     modules = dict(model.named_modules())
@@ -156,7 +137,7 @@ def in_float64(model: Any) -> Any:
 
 def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None], acts: Activations) -> Iterator[Any]:
     """Watch a module: what it gives, and what can be told from that."""
-    from torch.nn.functional import gelu, softmax
+    from torch.nn.functional import gelu
 
     def before(module: Any, inputs: Any) -> None:
         acts.begin(name)
@@ -168,9 +149,7 @@ def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None]
         extra = None if hasattr(output, "detach") else output[1] if len(output) > 1 else None
         output = output if hasattr(output, "detach") else output[0]
         if name.endswith("attn") and extra is not None:
-            is_weights = hasattr(module, "num_heads")  # transformers gives the weights, openai-whisper the scores
-            keep(f"{name}.scores", None if is_weights else extra)
-            keep(f"{name}.softmax", extra if is_weights else softmax(extra, dim=-1))
+            _keep_weights(name, module, extra, keep)
         keep(name, output)
         if name.startswith("encoder.conv"):
             keep("encoder.gelu", gelu(output))
@@ -180,6 +159,15 @@ def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None]
     if name:
         yield module.register_forward_pre_hook(before)
         yield module.register_forward_hook(after)
+
+
+def _keep_weights(name: str, module: Any, extra: Any, keep: Callable[[str, Any], None]) -> None:
+    """Keep what attention gives beside its output: the weights in transformers, the scores in openai-whisper."""
+    from torch.nn.functional import softmax
+
+    is_weights = hasattr(module, "num_heads")
+    keep(f"{name}.scores", None if is_weights else extra)
+    keep(f"{name}.softmax", extra if is_weights else softmax(extra, dim=-1))
 
 
 def save_activations(acts: Activations, file: str | os.PathLike[str]) -> None:

@@ -159,6 +159,9 @@ def _audio(z: Sizes) -> Iterator[tuple[str, str, Arguments]]:
     for label, length in {"longer": z.s, "shorter": z.h}.items():
         yield "pad_or_trim", label, {"array": z.normal(3, z.t), "length": length}
     yield "pad_or_trim", "another axis", {"array": z.normal(3, z.t), "length": 5, "axis": 0}
+
+
+def _alignment(z: Sizes) -> Iterator[tuple[str, str, Arguments]]:
     for label, shape in _shapes(2 * z.t):
         yield "median_filter", label, {"x": z.normal(*shape), "filter_width": 5}
     weights = np.exp(z.normal(z.h, z.t, z.v))
@@ -177,7 +180,7 @@ def fresh_cases(name: str, seed: int) -> list[Case]:
     >>> [case.label for case in fresh_cases("softmax", 0)]
     ['1 axes, seed 0', '2 axes, seed 0', '3 axes, seed 0', '4 axes, seed 0']
     """
-    makers = (_layers, _attention, _stacks, _search, _audio)
+    makers = (_layers, _attention, _stacks, _search, _audio, _alignment)
     found = [case for make in makers for case in make(Sizes(seed)) if case[0] == name]
     return [_answered(Case(layer, f"{label}, seed {seed}", given, np.empty(0))) for layer, label, given in found]
 

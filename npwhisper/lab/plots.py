@@ -291,17 +291,16 @@ def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any =
     probabilities : sequence of float
         Between 0 and 1.
     ax : matplotlib Axes, optional
-        Draw everything into these, in one row.
 
     Returns
     -------
     matplotlib Axes, or an array of them
-        One for each row, if there are several.
+        As `plot_alignment`.
 
     Raises
     ------
     PlotError
-        If there is not a probability for each token.
+        If there is not one probability for each token.
     """
     if len(tokens) != len(probabilities):
         raise PlotError(f"there are {len(tokens)} tokens, got {len(probabilities)} probabilities: give one for each")

@@ -101,13 +101,11 @@ def _aligned_scores(
 
     -> scores (H, T, S) of these heads over all tokens, probabilities (N,) of the N text tokens
     """
-    dims = model.dims
-    is_encoded = mel.shape[-2:] == (dims.n_audio_ctx, dims.n_audio_state)
     prefix = tokenizer.sot_sequence
     tokens = np.array([*prefix, tokenizer.no_timestamps, *text_tokens, tokenizer.eot])
     predicting = range(len(prefix), len(prefix) + len(text_tokens))  # the position before each text token
     names = {i: f"decoder.blocks.{i}.cross_attn.scores" for i, _ in model.alignment_heads}
-    audio_features = mel if is_encoded else model.encoder(mel)
+    audio_features = encode(model, mel)
     with trace(*names.values()) as acts:
         logits = model.decoder(tokens, audio_features, at=predicting)[0]
     if not is_finite(logits):

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from npwhisper.tracing.seam import Array, Function, handling
+from npwhisper.tracing.seam import Array, Function, handling, is_chosen
 from npwhisper.tracing.tables import html_table, text_table
 
 HEADER = ["layer", "calls", "seconds", "own", "GFLOP", "GFLOP/s", "MB", "of ceiling", "limit"]
@@ -183,7 +182,7 @@ def profile(*patterns: str) -> Iterator[Profile]:
     result = Profile()
 
     def measure(name: str, function: Function) -> Function:
-        if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
+        if not is_chosen(name, patterns):
             return function
 
         @functools.wraps(function)
@@ -206,12 +205,11 @@ def _measure(result: Profile, name: str, function: Function, args: tuple[Any, ..
     finally:
         seconds = time.perf_counter() - begin
         _around.reset(token)
-    flops = FLOPS.get(function.__name__)
-    is_leaf = not inside.calls
     cost = Cost(1, seconds, seconds - inside.seconds, inside.flops, inside.bytes)
+    flops = FLOPS.get(function.__name__)
     if flops is not None:
         cost.flops += flops(value, *args, **kwargs)
-    if flops is not None or is_leaf:
+    if flops is not None or not inside.calls:
         cost.bytes += _traffic(function.__name__, value, [*args, *kwargs.values()])
     result.add(name, cost)
     if (parent := _around.get()) is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
@@ -191,6 +191,28 @@ def _summary(name: str, values: list[Array]) -> list[str]:
     return [name, str(len(values)), str(last.shape), str(last.dtype), *(f"{number:.4g}" for number in numbers)]
 
 
+def is_chosen(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name matches one of the globs, or there are none.
+
+    >>> is_chosen("decoder.ln", ("decoder.*",)), is_chosen("decoder.ln", ("encoder.*",)), is_chosen("decoder.ln", ())
+    (True, False, True)
+    """
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _recorded(acts: Activations, name: str, function: Function) -> Function:
+    """A function that also keeps the array that it returns."""
+
+    @functools.wraps(function)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        value = function(*args, **kwargs)
+        if isinstance(value, np.ndarray):
+            acts.record(name, value)
+        return value
+
+    return recorded
+
+
 @contextmanager
 def trace(*patterns: str) -> Iterator[Activations]:
     """Record the result of every layer called inside the `with` block.
@@ -225,17 +247,7 @@ def trace(*patterns: str) -> Iterator[Activations]:
     def record(name: str, function: Function) -> Function:
         acts.begin(name)
         seen.add(name)
-        if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
-            return function
-
-        @functools.wraps(function)
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            value = function(*args, **kwargs)
-            if isinstance(value, np.ndarray):
-                acts.record(name, value)
-            return value
-
-        return recorded
+        return _recorded(acts, name, function) if is_chosen(name, patterns) else function
 
     with handling(record):
         yield acts

@@ -14,8 +14,26 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 2, cutoff: float =
     >>> did_you_mean("xyz", ["layer_norm", "linear"])
     ''
     """
-    close = difflib.get_close_matches(name, sorted(known), n=most, cutoff=cutoff)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+    return question(similar(name, sorted(known), most, cutoff))
+
+
+def similar(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The names most like one that does not exist, the likest first.
+
+    >>> similar("layernorm", ["linear", "layer_norm"])
+    ['layer_norm']
+    """
+    return difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
+
+
+def question(meant: Iterable[str]) -> str:
+    """The question whether one of these was meant; an empty text without any.
+
+    >>> question(["layer_norm", "linear"])
+    'did you mean layer_norm or linear?'
+    """
+    names = " or ".join(meant)
+    return f"did you mean {names}?" if names else ""
 
 
 def advice_on(name: str, known: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -85,33 +85,38 @@ def swap(
     """
     calls = Calls()
     changes = [_replacement(wish, function, calls) for wish, function in {**(places or {}), **functions}.items()]
-    changes += [_edit(wish, function) for wish, function in (edit or {}).items()]
-    counts, seen, met = Counter[str](), set[str](), set[str]()
-
-    def replace(name: str, function: Function) -> Function:
-        seen.add(name)
-        for change in changes:
-            if change.matches(name, function):
-                function = change.change(name, function)
-                met.add(change.wish)
-                counts[name] += 1
-        return function
-
+    block = _Block([*changes, *(_edit(wish, function) for wish, function in (edit or {}).items())])
     try:
-        with handling(replace, replaces=True):
-            yield counts
+        with handling(block.change, replaces=True):
+            yield block.counts
     except Exception as error:
         if sentence := calls.explain(error):
             raise SwapError(sentence) from error
         raise
-    _require_met(changes, met, seen)
+    block.require_met()
 
 
-def _require_met(changes: Sequence[_Change], met: Set[str], seen: Collection[str]) -> None:
-    """Raise SwapError for a dotted name that no call in the block had."""
-    for change in changes:
-        if not change.is_function_name and change.wish not in met:
-            raise SwapError(f"nothing computed in this block is called {change.wish!r}{advice_on(change.wish, seen)}")
+class _Block:
+    """The wishes of one `with` block, the names that were called in it, and which of the wishes were met."""
+
+    def __init__(self, changes: Sequence[_Change]) -> None:
+        self.changes, self.counts, self.seen, self.met = changes, Counter[str](), set[str](), set[str]()
+
+    def change(self, name: str, function: Function) -> Function:
+        """The function that is called under `name` instead."""
+        self.seen.add(name)
+        for change in self.changes:
+            if change.matches(name, function):
+                function = change.change(name, function)
+                self.met.add(change.wish)
+                self.counts[name] += 1
+        return function
+
+    def require_met(self) -> None:
+        """Raise SwapError for a dotted name that no call in the block had."""
+        for wish in (change.wish for change in self.changes if not change.is_function_name):
+            if wish not in self.met:
+                raise SwapError(f"nothing computed in this block is called {wish!r}{advice_on(wish, self.seen)}")
 
 
 def find_layer(name: str) -> Function | None:

@@ -363,14 +363,10 @@ def align(
 
     Parameters
     ----------
-    audio : str, path, file object, bytes or array
-        What `load_audio` takes.
-    text : str or sequence of int
-        What is said, from the beginning to the end of the audio; or its tokens.
+    audio, text, **options
+        As for `npwhisper.timing.align`: a recording, what is said in it, ``language="de"``, ...
     model : Whisper, or a name or path for `load_model`, optional
         By default the embedded model.
-    **options
-        Those of `npwhisper.timing.align`: ``language="de"``, ...
 
     Returns
     -------

@@ -113,7 +113,6 @@ def seed_for(identity: str, options: Options) -> int:
 def mark(request: Mapping[str, Any], options: Options) -> Marks:
     """Grade one submission; what goes wrong with it is a note."""
     began, known = time.monotonic(), {key: request[key] for key in ("student", "number", "is_late")}
-    identity = request["identity"]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # the user whose rights the worker takes must be able to read it
         codes, notes = _codes(request, Path(folder))
@@ -122,17 +121,16 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
             return Marks(**known, marks=_all_missing(options, reason), notes=(*notes, reason))
         best = max(codes, key=lambda code: len(_tried(code, options)))
         notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
-        marks = tuple(_mark(_grader(best, task, identity, options), task, options) for task in options.chosen)
-    return Marks(
-        **known,
-        file=best.name,
-        marks=marks,
-        notes=(*notes, *best.notes),
-        code=best.text,
-        left_out=best.left_out,
-        shapes=fingerprints(best.text),
-        seconds=round(time.monotonic() - began, 1),
-    )
+        graders = {task: _grader(best, task, request["identity"], options) for task in options.chosen}
+        marks = tuple(_mark(grader, task, options) for task, grader in graders.items())
+    seen: dict[str, Any] = {
+        "file": best.name,
+        "code": best.text,
+        "left_out": best.left_out,
+        "shapes": fingerprints(best.text),
+    }
+    seconds = round(time.monotonic() - began, 1)
+    return Marks(**known, **seen, marks=marks, notes=(*notes, *best.notes), seconds=seconds)
 
 
 def _all_missing(options: Options, reason: str) -> tuple[Mark, ...]:

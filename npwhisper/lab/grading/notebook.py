@@ -8,7 +8,6 @@ out, and said, is the rest: calls of `check`, plots, last cells, what is no Pyth
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +19,7 @@ from npwhisper.lab.exercises import EXERCISES
 from npwhisper.lab.grading.changing import changes
 from npwhisper.lab.grading.encodings import read_text
 from npwhisper.lab.grading.source import Names, Patches, Source, bound, statements
+from npwhisper.tracing.spelling import similar
 
 JUDGES = ("npwhisper", "numpy", "builtins")  # modules that whoever cheats would change
 PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are no Python
@@ -230,9 +230,7 @@ def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.
 def _is_task(node: ast.stmt, name: str, tasks: Collection[str]) -> bool:
     """Whether a name is one of a task, or a function's that is nearly one: the grader says that it is misspelt."""
     return name in tasks or (
-        isinstance(node, ast.FunctionDef)
-        and name not in EXERCISES
-        and bool(difflib.get_close_matches(name, tasks, n=1, cutoff=0.8))
+        isinstance(node, ast.FunctionDef) and name not in EXERCISES and bool(similar(name, tasks, most=1, cutoff=0.8))
     )
 
 

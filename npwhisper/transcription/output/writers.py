@@ -183,28 +183,47 @@ def _subtitles(
     segments: Sequence[Result], width: int | None, count: int | None, words_per_line: int | None
 ) -> Iterator[list[Cue]]:
     """Gather words into subtitles; a word that begins a further line of its subtitle begins with a line feed."""
-    may_join = width is not None and count is not None
-    subtitle: list[Cue] = []
-    line_length, n_lines, last_start = 0, 1, math.inf
+    layout = _Layout(width, count)
     for word, begins_group in _grouped_words(segments, words_per_line):
-        breaks = begins_group and bool(subtitle) and not may_join
-        pause = may_join and word.start - last_start > LONG_PAUSE
-        fits = line_length > 0 and line_length + len(word.text) <= (width or LONGEST_LINE)
+        if full := layout.add(word, begins_group):
+            yield full
+    if layout.subtitle:
+        yield layout.subtitle
+
+
+class _Layout:
+    """The subtitle that words are added to, its lines, and the rules by which another one begins."""
+
+    def __init__(self, width: int | None, count: int | None) -> None:
+        self.width, self.count = width or LONGEST_LINE, count
+        self.may_join = width is not None and count is not None
+        self.subtitle = list[Cue]()
+        self.line_length, self.n_lines, self.last_start = 0, 1, math.inf
+
+    def add(self, word: Cue, begins_group: bool) -> list[Cue]:
+        """Add a word; -> the subtitle that ended before it, empty if it goes on."""
+        breaks = begins_group and bool(self.subtitle) and not self.may_join
+        pause = self.may_join and word.start - self.last_start > LONG_PAUSE
+        fits = 0 < self.line_length <= self.width - len(word.text)
+        full = list[Cue]()
         if fits and not breaks and not pause:
-            line_length += len(word.text)
+            self.line_length += len(word.text)
         else:
-            text = word.text.strip()
-            if subtitle and (breaks or (count is not None and (pause or n_lines >= count))):
-                yield subtitle
-                subtitle, n_lines = [], 1
-            elif line_length > 0:
-                n_lines, text = n_lines + 1, "\n" + text
-            line_length = len(text.strip())
-            word = word._replace(text=text)
-        subtitle.append(word)
-        last_start = word.start
-    if subtitle:
-        yield subtitle
+            ends = breaks or (self.count is not None and (pause or self.n_lines >= self.count))
+            full, word = self._begin_line(word, ends)
+        self.subtitle.append(word)
+        self.last_start = word.start
+        return full
+
+    def _begin_line(self, word: Cue, ends: bool) -> tuple[list[Cue], Cue]:
+        """Begin a line, in another subtitle if this one `ends`; -> the one that ended, and the word as it is shown."""
+        full, text, feed = list[Cue](), word.text.strip(), ""
+        if self.subtitle and ends:
+            full, self.subtitle, self.n_lines = self.subtitle, [], 1
+        elif self.line_length > 0:
+            self.n_lines, feed = self.n_lines + 1, "\n"
+        self.line_length = len(text)
+        return full, word._replace(text=feed + text)
 
 
 def _grouped_words(segments: Sequence[Result], words_per_line: int | None) -> Iterator[tuple[Cue, bool]]:

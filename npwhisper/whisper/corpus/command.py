@@ -22,8 +22,6 @@ from npwhisper.whisper.corpus.manifest import Entry
 from npwhisper.whisper.corpus.run import transcribe_corpus
 from npwhisper.whisper.messages import failure
 
-OURS = ("output_dir", "model", "jobs", "weights_cache", "retry_failed", "threads", "output_format", "verbose")
-
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
@@ -49,27 +47,14 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Transcribe the corpus and print a summary; 1 if a recording failed."""
     options = parsed(parser(), arguments)
-    inputs, ours = options.pop("inputs"), {name: options.pop(name) for name in OURS}
-    subtitles = {name: options.pop(name) for name in SUBTITLES}
-    formats = list(FORMATS) if "all" in ours["output_format"] else ours["output_format"]
+    inputs, folder, model, verbose = (options.pop(name) for name in ("inputs", "output_dir", "model", "verbose"))
+    options |= {"n_jobs": options.pop("jobs"), "num_threads": options.pop("threads")}
+    options["subtitles"] = {name: value for name in SUBTITLES if (value := options.pop(name))}
     options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
-    share_memory(ours["model"])
-    with _Bar(ours["verbose"]) as bar:
-        entries = transcribe_corpus(
-            inputs,
-            ours["output_dir"],
-            ours["model"],
-            n_jobs=ours["jobs"],
-            num_threads=ours["threads"],
-            output_format=formats,
-            retry_failed=ours["retry_failed"],
-            weights_cache=ours["weights_cache"],
-            subtitles={name: value for name, value in subtitles.items() if value},
-            planned=bar.start,
-            progress=bar.add,
-            **options,
-        )
-    return _summed_up(entries, bar.total, f"{ours['output_dir']}/manifest.jsonl")
+    share_memory(model)
+    with _Bar(verbose) as bar:
+        entries = transcribe_corpus(inputs, folder, model, planned=bar.start, progress=bar.add, **options)
+    return _summed_up(entries, bar.total, f"{folder}/manifest.jsonl")
 
 
 def _summed_up(entries: Sequence[Entry], total: int, manifest: str) -> int:

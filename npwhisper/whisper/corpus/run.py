@@ -106,22 +106,13 @@ def transcribe_corpus(
     ('done', 'en')
     """
     recordings = find_recordings([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)
-    formats = _formats(output_format)
-    options = {"seed": 0, **options}
-    checked = TranscribeOptions.from_keywords(**options)
-    with using_threads(num_threads):
-        _require_language(checked)
-    folder = Path(output_dir)
+    formats, options, folder = _formats(output_format), {"seed": 0, **options}, Path(output_dir)
+    _check(options, num_threads)
     with locked(folder):
         require_names({r.path: [folder / f"{r.name}.{ending}" for ending in formats] for r in recordings})
         manifest = Manifest(folder)
-        weights = shared_weights(model, weights_cache)
-        subtitles = dict(subtitles or {})
-        settings = _settings(weights, formats, checked, subtitles)
-        name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
-        job = Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
-        todo = _left_to_do(recordings, manifest, job, retry_failed)
-        n_jobs = _number_of_jobs(n_jobs)
+        job = _job(model, weights_cache, folder, formats, num_threads, options, dict(subtitles or {}))
+        todo, n_jobs = _left_to_do(recordings, manifest, job, retry_failed), _number_of_jobs(n_jobs)
         if planned is not None:
             planned(len(todo), len(recordings))
         try:
@@ -134,19 +125,37 @@ def transcribe_corpus(
     return [manifest.entries[r.path] for r in recordings if r.path in manifest.entries]
 
 
+def _job(
+    model: Whisper | str | os.PathLike[str] | None,
+    weights_cache: str | os.PathLike[str] | None,
+    folder: Path,
+    formats: tuple[str, ...],
+    num_threads: int,
+    options: dict[str, Any],
+    subtitles: dict[str, Any],
+) -> Job:
+    """What all recordings have in common; the weights are written where every process can map them."""
+    weights = shared_weights(model, weights_cache)
+    settings = _settings(weights, formats, TranscribeOptions.from_keywords(**options), subtitles)
+    name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
+    return Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
+
+
 def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:
     names = [output_format] if isinstance(output_format, str) else list(output_format)
-    names = list(FORMATS) if names == ["all"] else names
+    names = list(FORMATS) if "all" in names else names
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         raise CorpusError(f"unknown output format {unknown or names}: use some of {', '.join(FORMATS)}, or all")
     return tuple(name for name in FORMATS if name in names)
 
 
-def _require_language(options: TranscribeOptions) -> None:
-    """Refuse an unknown language once, not in every recording."""
-    if options.decoding.language not in (None, EVERY_WINDOW):
-        check_language(str(options.decoding.language))
+def _check(options: dict[str, Any], num_threads: int) -> None:
+    """Refuse wrong options, an unknown language and a wrong number of threads once, not in every recording."""
+    language = TranscribeOptions.from_keywords(**options).decoding.language
+    with using_threads(num_threads):
+        if language not in (None, EVERY_WINDOW):
+            check_language(str(language))
 
 
 def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions, subtitles: Mapping[str, Any]) -> str:
@@ -224,17 +233,15 @@ def _alone(recording: Recording, job: Job) -> Entry:
         with ProcessPoolExecutor(1) as pool:
             return pool.submit(transcribe_recording, recording, job).result()
     except Exception as error:
-        found = identity(recording.path) if os.path.exists(recording.path) else {"size": 0, "modified": 0, "sha256": ""}
         reason = f"the process transcribing it died twice ({sentence(error)}): is there enough memory?"
-        return {
-            "path": recording.path,
-            "name": recording.name,
-            **found,
-            "settings": job.settings,
-            "status": "failed",
-            "error": reason,
-            "seconds": 0.0,
-        }
+        return _failed(recording, job, reason)
+
+
+def _failed(recording: Recording, job: Job, reason: str) -> Entry:
+    """The entry of a recording whose process could not write one."""
+    found = identity(recording.path) if os.path.exists(recording.path) else {"size": 0, "modified": 0, "sha256": ""}
+    place = {"path": recording.path, "name": recording.name, **found}
+    return {**place, "settings": job.settings, "status": "failed", "error": reason, "seconds": 0.0}
 
 
 def _until(stop: threading.Event, todo: Sequence[Recording], given: list[Recording]) -> Iterator[Recording]:
