@@ -94,7 +94,12 @@ def load_audio(
 
 
 def limited(blocks: Blocks, seconds: float | None, sr: int = SAMPLE_RATE) -> Blocks:
-    """The same blocks; refuse a recording that lasts longer than `seconds`, whatever its header says."""
+    """The same blocks; AudioError once they last longer than `seconds`, whatever the header says.
+
+    >>> list(limited(iter([np.zeros(16000)]), seconds=0.5))
+    Traceback (most recent call last):
+    npwhisper.audio.units.AudioError: the recording is longer than max_duration, 0.5 seconds: raise it, or cut the file
+    """
     n_samples = 0
     for block in blocks:
         n_samples += len(block)
@@ -106,17 +111,29 @@ def limited(blocks: Blocks, seconds: float | None, sr: int = SAMPLE_RATE) -> Blo
 
 
 def is_encoded(audio: Any) -> bool:
-    """Whether this is a file (a path, bytes or a file object) rather than samples."""
+    """Whether this is a file (a path, bytes or a file object) rather than samples.
+
+    >>> is_encoded("talk.mp3"), is_encoded(np.zeros(9))
+    (True, False)
+    """
     return isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read")
 
 
 def is_container(audio: Any) -> bool:
-    """Whether this is a recording of another library, see `unpacked`."""
+    """Whether this is a recording of another library, see `unpacked`.
+
+    >>> is_container({"array": np.zeros(9), "sampling_rate": 16000}), is_container("talk.mp3")
+    (True, False)
+    """
     return isinstance(audio, Mapping) or hasattr(audio, "get_all_samples")
 
 
 def checked_choice(channel: Channel, audio_track: int | None) -> Chosen:
-    """Check the choice of a channel and a sound track."""
+    """Check the choice of a channel and a sound track.
+
+    >>> checked_choice("left", None)
+    Chosen(channel='left', track=None)
+    """
     check_channel(channel)
     check_track(audio_track)
     return Chosen(channel, audio_track)
@@ -128,6 +145,10 @@ def open_blocks(
     """Let `use` consume a recording as a stream: blocks of mono samples at rate `sr`, read by libsndfile or ffmpeg.
 
     Returns what `use` returned, and a function that restarts the same stream.
+
+    >>> n_samples, again = open_blocks(example(), 16000, lambda blocks: sum(map(len, blocks)))
+    >>> n_samples, sum(map(len, again()))
+    (176000, 176000)
     """
     file = unpacked(file, sr)
     if not is_encoded(file):
@@ -143,7 +164,11 @@ def open_blocks(
 
 
 def count_channels(file: AudioInput, audio_track: int | None = None) -> int:
-    """The number of channels of a recording; for joined recordings, the largest."""
+    """The number of channels of a recording; for joined recordings, the largest.
+
+    >>> count_channels(example()), count_channels(np.zeros((2, 16000)))
+    (1, 2)
+    """
     file = unpacked(file)
     if not is_encoded(file):
         samples = as_samples(file)
@@ -177,7 +202,11 @@ def _first_of(source: str | bytes, chosen: Chosen, readers: Any, use: Callable[[
 
 
 def located(file: AudioInput) -> Any:
-    """A source that can be read repeatedly: the path of a regular file, the contents of any other, or samples."""
+    """A source that can be read repeatedly: the path of a regular file, the contents of any other, or samples.
+
+    >>> located(example()).endswith("example.flac")
+    True
+    """
     file = unpacked(file)
     return _locate(file) if is_encoded(file) else file
 

@@ -30,6 +30,9 @@ def hann() -> Array:
     () -> (400,)
 
     Computed in float32 like torch's, since quiet frequencies beside loud ones show the window's rounding.
+
+    >>> hann()[[0, 100, 200]].round(3)
+    array([0. , 0.5, 1. ], dtype=float32)
     """
     phase = np.arange(N_FFT, dtype=np.float32) * (2.0 * math.pi / N_FFT)
     bell: Array = 0.5 - 0.5 * np.cos(phase)
@@ -188,6 +191,9 @@ def mel_blocks(blocks: Blocks, filters: Array, padding: int) -> Iterator[Array]:
     """The logarithm of the power in each mel bin, 3000 frames at a time, for a stream of samples and `padding` zeros.
 
     Only one window's spectrum is in memory at a time: (M, 3000), ..., the rest
+
+    >>> [block.shape for block in mel_blocks(iter([np.zeros(16000, np.float32)]), mel_filters(80), padding=480000)]
+    [(80, 3000), (80, 100)]
     """
     for samples in _windows(_centred(blocks, padding)):
         with limit_blas(1):  # the same bits whatever other threads do meanwhile
@@ -221,5 +227,9 @@ def _windows(blocks: Blocks) -> Blocks:
 
 
 def compress(log_mel: Array, loudest: float) -> Array:
-    """Keep the 8 decades below the loudest value of all, and bring speech near 0: (M, F) -> (M, F)."""
+    """Keep the 8 decades below the loudest value of all, and bring speech near 0: (M, F) -> (M, F).
+
+    >>> compress(np.array([[-10.0, -2.0, 0.0]]), loudest=0.0)
+    array([[-1. ,  0.5,  1. ]])
+    """
     return (np.maximum(log_mel, loudest - 8.0) + 4.0) / 4.0

@@ -38,7 +38,7 @@ def mix(samples: Array, weights: Array) -> Array:
 
 
 def check_channel(channel: Channel) -> None:
-    """Refuse a value that names no channel."""
+    """Raise AudioError for a value that names no channel."""
     number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 0
     if channel is None or number or (isinstance(channel, str) and channel in NAMES):
         return
@@ -46,7 +46,7 @@ def check_channel(channel: Channel) -> None:
 
 
 def check_track(track: int | None) -> None:
-    """Refuse a value that is not the number of a sound track."""
+    """Raise AudioError for a value that is not the number of a sound track."""
     if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
         raise AudioError(f"audio_track must be a whole number from 0, or None for the best; got {track!r}")
 

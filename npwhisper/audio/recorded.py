@@ -16,7 +16,7 @@ def unpacked(audio: Any, sr: int = SAMPLE_RATE) -> Any:
     """What a recording of another library holds: samples at rate `sr`, or a file; anything else as it is.
 
     These are the dicts of Hugging Face's ``datasets``, ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``, and
-    torchcodec's ``AudioDecoder``.
+    torchcodec's ``AudioDecoder``. A dict with other keys raises `AudioError`.
 
     >>> unpacked({"array": np.zeros(800, np.float32), "sampling_rate": 8000}).shape
     (1600,)

@@ -27,6 +27,10 @@ def resample_blocks(blocks: Blocks, rate: int, sr: int) -> Blocks:
 
     ffmpeg's rule, so that both give the same samples within 16-bit rounding: see `low_pass`. Frequencies above the new
     limit would otherwise alias to lower ones.
+
+    >>> blocks = iter([np.ones(300, np.float32), np.ones(141, np.float32)])
+    >>> [block.shape for block in resample_blocks(blocks, 44100, 16000)]
+    [(160,)]
     """
     if rate == sr:
         yield from blocks

@@ -18,6 +18,11 @@ LOUDEST = 100.0  # full scale is 1; beyond this the samples are integers that no
 def as_samples(array: Any) -> Array:
     """Any array of sound as float32 of the same shape, integers divided by their full scale.
 
+    Raises
+    ------
+    AudioError
+        If it has other than one or two axes, no samples, numbers that are not sound, or numbers far beyond full scale.
+
     >>> as_samples(np.array([0, 128, 192], np.uint8))
     array([-1. ,  0. ,  0.5], dtype=float32)
     """
@@ -35,7 +40,12 @@ def as_samples(array: Any) -> Array:
 
 
 def check_samples(samples: Array, name: str) -> Array:
-    """Return the samples if there are any, and all are finite and scaled to about 1."""
+    """Return the samples if there are any, and all are finite and scaled to about 1.
+
+    >>> check_samples(np.array([0.5, np.nan]), "the array")
+    Traceback (most recent call last):
+    npwhisper.audio.units.AudioError: the array holds NaN or Inf; replace them first, for example with numpy.nan_to_num
+    """
     if not samples.size:
         raise AudioError(f"{name} holds no samples; at least one is needed")
     peak = max(float(samples.max()), -float(samples.min()))
@@ -49,7 +59,13 @@ def check_samples(samples: Array, name: str) -> Array:
 
 
 def to_mono(samples: Array, channel: Channel = None) -> Array:
-    """Average the channels, or choose one: (samples, channels) or (channels, samples) -> (samples,)."""
+    """Average the channels, or choose one: (samples, channels) or (channels, samples) -> (samples,).
+
+    >>> to_mono(np.array([[0, 1], [0.5, 0.5], [1, 0]], np.float32))
+    array([0.5, 0.5, 0.5], dtype=float32)
+    >>> to_mono(np.array([[0, 1], [0.5, 0.5], [1, 0]], np.float32), channel="left")
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
     if channel is not None:
         columns = samples.reshape(len(samples), -1)
         columns = columns.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else columns
@@ -61,12 +77,20 @@ def to_mono(samples: Array, channel: Channel = None) -> Array:
 
 
 def blocks_of(samples: Array) -> Blocks:
-    """Samples that are in memory, as a stream."""
+    """Samples that are in memory, as a stream.
+
+    >>> [len(block) for block in blocks_of(np.zeros(300_000, np.float32))]
+    [262144, 37856]
+    """
     return (samples[i : i + units.READ_BLOCK] for i in range(0, len(samples), units.READ_BLOCK))
 
 
 def joined(pieces: Blocks) -> Blocks:
-    """Join pieces into blocks of a convenient size."""
+    """Join pieces into blocks of a convenient size.
+
+    >>> [len(block) for block in joined(iter([np.zeros(200_000), np.zeros(100_000), np.zeros(5)]))]
+    [300000, 5]
+    """
     held, n_held = list[Array](), 0
     for piece in pieces:
         held.append(piece)
@@ -114,7 +138,12 @@ def pad_or_trim(array: Array, length: int = N_SAMPLES, *, axis: int = -1) -> Arr
 
 
 def checked_blocks(blocks: Blocks, source: str | bytes) -> Blocks:
-    """Pass on blocks of finite samples; there must be at least one."""
+    """Pass on blocks of finite samples; there must be at least one.
+
+    >>> list(checked_blocks(iter([]), "talk.wav"))
+    Traceback (most recent call last):
+    npwhisper.audio.units.AudioError: 'talk.wav' holds no samples; at least one is needed
+    """
     block = None
     for block in blocks:
         yield check_samples(block, name_of(source))

@@ -106,5 +106,8 @@ def window(log_mel: Array, loudest: float) -> Array:
     """What the encoder gets: loudness limited relative to the whole file, zeros (which are not silence) at the end.
 
     (M, F) -> (M, 3000)
+
+    >>> window(np.zeros((80, 100), np.float32), loudest=0.0).shape
+    (80, 3000)
     """
     return pad_or_trim(compress(log_mel, loudest), N_FRAMES)

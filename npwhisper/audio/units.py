@@ -34,11 +34,20 @@ class AudioWarning(UserWarning):
 
 
 def name_of(source: str | bytes) -> str:
-    """Name a source in a message; `repr` also shows names that are not UTF-8."""
+    """Name a source in a message; `repr` also shows names that are not UTF-8.
+
+    >>> name_of("talk.mp3"), name_of(b"RIFF")
+    ("'talk.mp3'", 'the audio given as 4 bytes')
+    """
     return repr(source) if isinstance(source, str) else f"the audio given as {len(source)} bytes"
 
 
 def check_rate(rate: int, name: str) -> None:
-    """Refuse sampling rates at which nobody records sound."""
+    """Raise AudioError for a sampling rate at which nobody records sound.
+
+    >>> check_rate(5, "'talk.wav'")
+    Traceback (most recent call last):
+    npwhisper.audio.units.AudioError: 'talk.wav' has a sampling rate of 5 Hz, but 1000 to 768000 Hz are accepted
+    """
     if not SLOWEST <= rate <= FASTEST:
         raise AudioError(f"{name} has a sampling rate of {rate} Hz, but {SLOWEST} to {FASTEST} Hz are accepted")

@@ -48,7 +48,11 @@ def alignment_heads_from_base85(text: str | bytes, n_text_layer: int, n_text_hea
 
 
 def alignment_heads_to_base85(heads: Iterable[tuple[int, int]], n_text_layer: int, n_text_head: int) -> str:
-    """The inverse of `alignment_heads_from_base85`, for openai-whisper's `set_alignment_heads`."""
+    """The inverse of `alignment_heads_from_base85`, for openai-whisper's `set_alignment_heads`.
+
+    >>> alignment_heads_from_base85(alignment_heads_to_base85([(3, 1)], 4, 6), 4, 6)
+    [(3, 1)]
+    """
     chosen = bytearray(n_text_layer * n_text_head)
     for layer, head in heads:
         chosen[layer * n_text_head + head] = 1

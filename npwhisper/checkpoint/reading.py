@@ -57,6 +57,13 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     ------
     CheckpointError
         If the file is missing, broken, of another kind, or names a pickle global outside the closed table.
+
+    Examples
+    --------
+    >>> from npwhisper.checkpoint.weights import embedded_path
+    >>> checkpoint = read_checkpoint(embedded_path())
+    >>> checkpoint.dims["n_audio_state"], checkpoint.weights["decoder.ln.weight"].dtype
+    (384, dtype('float16'))
     """
     try:
         return _from_folder(Path(path)) if Path(path).is_dir() else _from_file(map_file(path))

@@ -45,7 +45,12 @@ class LoadedWeights(NamedTuple):
 
 
 def available_models() -> list[str]:
-    """Names that `load_model` knows: OpenAI's. The first, `tiny.en`, is embedded in the package, and is the default.
+    """Names of the official models, which `load_model` knows.
+
+    Returns
+    -------
+    list of str
+        OpenAI's names. The first, `tiny.en`, is embedded in the package and is the default.
 
     Examples
     --------
@@ -64,6 +69,13 @@ def load_weights(
     """Find, read and check a checkpoint; None means the embedded model.
 
     float32 arrays stay mapped in their file, unless they are `copied`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model or `kind`.
+    CheckpointError
+        If the file is not a whole Whisper checkpoint.
     """
     if kind not in KINDS:
         raise ValueError(f"weights must be {' or '.join(KINDS)}, got {kind!r}: use one of these")

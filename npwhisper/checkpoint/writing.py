@@ -30,6 +30,16 @@ def write_checkpoint(path: str | PathLike[str], checkpoint: Checkpoint, dtype: s
     ------
     CheckpointError
         If the ending is another one, the place cannot be written, or a number is not finite in the dtype.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from npwhisper.checkpoint import read_checkpoint
+    >>> from npwhisper.checkpoint.weights import embedded_path
+    >>> path = Path(tempfile.mkdtemp()) / "tiny.en.pt"
+    >>> write_checkpoint(path, read_checkpoint(embedded_path()), dtype=None)
+    >>> read_checkpoint(path).dims["n_vocab"]
+    51864
     """
     path = Path(path)
     if path.suffix not in WRITERS or dtype not in DTYPES:

@@ -117,7 +117,12 @@ class DecodingOptions:
 
 
 def check_options(options: DecodingOptions) -> None:
-    """Raise ValueError for options that exclude each other or are out of range, TypeError for those of a wrong kind."""
+    """Raise ValueError for options that exclude each other or are out of range, TypeError for those of a wrong kind.
+
+    >>> check_options(DecodingOptions(beam_size=5, best_of=5, temperature=0.5))
+    Traceback (most recent call last):
+    ValueError: beam_size and best_of exclude each other: drop best_of for a beam search; got best_of=5, beam_size=5
+    """
     _check_kinds(options)
     for problem, found in {**_contradictions(options), **_out_of_range(options)}.items():
         if found:

@@ -40,6 +40,10 @@ def penalize_repetition(logits: Array, sampled: Array, context: RuleContext) -> 
     """Make text tokens that were already produced less likely (Keskar et al. 2019, "CTRL", section 4.1).
 
     (B, V), (B, T) -> (B, V)
+
+    >>> context = RuleContext(eot=2, timestamp_begin=4, no_timestamps=3, repetition_penalty=2.0)
+    >>> penalize_repetition(np.array([[1.0, 1.0, 1.0]]), np.array([[0]]), context)
+    array([[0.5, 1. , 1. ]])
     """
     if context.repetition_penalty == 1.0:
         return logits
@@ -55,6 +59,10 @@ def forbid_repeated_ngrams(logits: Array, sampled: Array, context: RuleContext) 
     """Forbid the token that would repeat an n-gram of text tokens.
 
     (B, V), (B, T) -> (B, V)
+
+    >>> context = RuleContext(eot=2, timestamp_begin=4, no_timestamps=3, no_repeat_ngram_size=2)
+    >>> forbid_repeated_ngrams(np.zeros((1, 3)), np.array([[0, 1, 0]]), context)
+    array([[  0., -inf,   0.]])
     """
     n = context.no_repeat_ngram_size
     if n == 0:
@@ -73,6 +81,10 @@ def suppress_blank(logits: Array, sampled: Array, context: RuleContext) -> Array
     """Do not let a window begin with a space or with its end.
 
     (B, V), (B, T) -> (B, V)
+
+    >>> context = RuleContext(eot=2, timestamp_begin=4, no_timestamps=3, blank=[1, 2])
+    >>> suppress_blank(np.zeros((1, 3)), np.empty((1, 0), np.int64), context)
+    array([[  0., -inf, -inf]])
     """
     if context.blank and sampled.shape[1] == context.n_given:
         logits = logits.copy()
@@ -85,6 +97,10 @@ def suppress_tokens(logits: Array, sampled: Array, context: RuleContext) -> Arra
     """Never produce the suppressed tokens.
 
     (B, V), (B, T) -> (B, V)
+
+    >>> context = RuleContext(eot=2, timestamp_begin=4, no_timestamps=3, suppressed=[1])
+    >>> suppress_tokens(np.zeros((1, 3)), np.array([[0]]), context)
+    array([[  0., -inf,   0.]])
     """
     if context.suppressed:
         logits = logits.copy()
@@ -99,6 +115,10 @@ def apply_timestamp_rules(logits: Array, sampled: Array, context: RuleContext) -
     (B, V), (B, T) -> (B, V)
 
     Source: ``ApplyTimestampRules`` in openai-whisper's ``decoding.py``.
+
+    >>> context = RuleContext(eot=2, timestamp_begin=4, no_timestamps=3)
+    >>> apply_timestamp_rules(np.zeros((1, 7)), np.array([[4, 0, 5]]), context)  # text ended: the end, or a timestamp
+    array([[-inf, -inf, -inf, -inf, -inf,   0.,   0.]])
     """
     if context.without_timestamps:
         return logits

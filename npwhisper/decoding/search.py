@@ -43,7 +43,14 @@ class Search(Protocol):
 
 
 def run_searches(step: Step, searches: Sequence[Search], max_tokens: int) -> list[list[Hypothesis]]:
-    """Run the searches of several windows side by side, until all are closed or have `max_tokens` tokens."""
+    """Run the searches of several windows side by side, until all are closed or have `max_tokens` tokens.
+
+    >>> logprobs = np.log(np.array([0.1, 0.9]))  # of the tokens 0 and 1; 1 is the end
+    >>> step = lambda tokens, parents: np.tile(logprobs, (len(tokens), 1))
+    >>> [[hypothesis]] = run_searches(step, [Greedy(np.array([0]), eot=1)], max_tokens=5)
+    >>> hypothesis.tokens
+    []
+    """
     parents = None
     for _ in range(max_tokens):
         logprobs = step(np.concatenate([search.tokens for search in searches]), parents)
@@ -79,6 +86,12 @@ def sample(
 
     The log-probabilities that are summed are those before the division. Every row has its own random generator, so
     that what is drawn for it does not depend on its neighbours.
+
+    >>> logprobs = np.log(np.array([0.5, 0.3, 0.2]))  # of the tokens 0, 1 and 2; 2 is the end
+    >>> step = lambda tokens, parents: np.tile(logprobs, (len(tokens), 1))
+    >>> [found] = sample(step, np.array([[0]]), 2, 4, temperature=1.0, n_samples=3, rngs=[np.random.default_rng(0)])
+    >>> len(found), max(len(hypothesis.tokens) for hypothesis in found) <= 4
+    (3, True)
     """
     searches = [Sampling(row, eot, temperature, n_samples, rng) for row, rng in zip(tokens, rngs, strict=True)]
     return run_searches(step, searches, max_tokens)
@@ -150,6 +163,12 @@ def beam_search(
     Ended ones go to a pool, which is full at ``round(beam_size * patience)`` and then closes the search of its row
     (Kasai et al. 2022, "A Call for Clarity in Beam Search"). A pool smaller than the beam is topped up with unfinished
     continuations, the best first; their sums lack an end.
+
+    >>> table = np.log(np.array([[0.4, 0.35, 0.25], [0.1, 0.1, 0.8], [0.0, 0.0, 1.0]]) + 1e-30)
+    >>> step = lambda tokens, parents: table[tokens[:, -1]]
+    >>> [found] = beam_search(step, np.array([[0]]), eot=2, max_tokens=4, beam_size=2)
+    >>> [hypothesis.tokens for hypothesis in found]  # greedy search would take 0 at each step
+    [[1], [0, 1]]
     """
     return run_searches(step, [Beam(row, eot, beam_size, patience) for row in tokens], max_tokens)
 

@@ -88,6 +88,12 @@ def detect_language(
     ------
     ValueError
         If the model has no language tokens.
+
+    Examples
+    --------
+    >>> tokens, probs = detect_language(multilingual_model, mel)  # doctest: +SKIP
+    >>> max(probs, key=probs.get)  # doctest: +SKIP
+    'de'
     """
     require_languages(model)
     tokenizer = tokenizer or get_tokenizer(True, num_languages=model.num_languages)
@@ -100,7 +106,13 @@ def detect_language(
 
 
 def require_languages(model: Network) -> None:
-    """Raise ValueError for a model that knows only English."""
+    """Raise ValueError for a model that knows only English.
+
+    >>> import npwhisper
+    >>> require_languages(npwhisper.load_model())
+    Traceback (most recent call last):
+    ValueError: an English-only model has no language tokens: use a multilingual model, such as 'base'
+    """
     if not model.is_multilingual:
         advice = "use a multilingual model, such as 'base'"
         raise ValueError(f"an English-only model has no language tokens: {advice}")
@@ -147,6 +159,12 @@ def encode(model: Network, mel: Array) -> Array:
         If there are no windows, if the shape does not fit the model, or if there are numbers that are not finite.
     CheckpointError
         If the file that the weights are mapped from was changed since it was loaded.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> encode(npwhisper.load_model(), np.zeros((80, 3000), np.float32)).shape
+    (1, 1500, 384)
     """
     require_unchanged(model.weights.values())
     mel, shape = np.asarray(mel), (model.dims.n_audio_ctx, model.dims.n_audio_state)

@@ -171,8 +171,16 @@ def _keep_weights(name: str, module: Any, extra: Any, keep: Callable[[str, Any],
 
 
 def save_activations(acts: Activations, file: str | os.PathLike[str]) -> None:
-    """Write what was recorded, in its order, as an ``.npz`` file that needs no torch to be read.
+    """Write what was recorded, in its order, as an ``.npz`` file that can be read without torch.
 
+    Parameters
+    ----------
+    acts : Activations
+        From `trace` or `capture_torch`.
+    file : path or binary file object
+
+    Examples
+    --------
     >>> import io
     >>> file, acts = io.BytesIO(), Activations()
     >>> acts.record("mlp", np.ones(2, np.float32))
@@ -330,8 +338,20 @@ def compare(
 
 
 def first_difference(reference: Source, acts: Source, tolerance: float = TOLERANCE) -> Difference | None:
-    """The first value that differs from its reference, or None: see `compare`.
+    """Find the first value that differs from its reference.
 
+    Parameters
+    ----------
+    reference, acts, tolerance
+        As for `compare`.
+
+    Returns
+    -------
+    Difference or None
+        None if nothing differs.
+
+    Examples
+    --------
     >>> print(first_difference({"mlp": np.zeros(2)}, {"mlp": np.zeros(3)}))
     the first difference is in mlp, call 0: its shape is (3,) instead of (2,)
     """

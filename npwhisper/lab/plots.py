@@ -135,6 +135,11 @@ def plot_attention(
     ------
     PlotError
         If it is neither one head nor a layer's heads, or if there is not a label for each row or column.
+
+    Examples
+    --------
+    >>> plot_attention(np.eye(3), queries=["a", "b", "c"], keys=["a", "b", "c"]).get_xlabel()  # doctest: +SKIP
+    'key'
     """
     weights = np.asarray(weights)
     if weights.ndim == 3 and weights.size and ax is None:
@@ -234,6 +239,12 @@ def plot_alignment(words: Sequence[Any], mel: Array, ax: Any = None) -> Any:
     ------
     PlotError
         If `mel` is no single spectrogram.
+
+    Examples
+    --------
+    >>> words = [{"word": " Ask", "start": 0.2, "end": 0.5}]
+    >>> plot_alignment(words, np.zeros((80, 300), np.float32)).get_xlabel()  # doctest: +SKIP
+    'time (s)'
     """
     mel = _matrix(mel, "a log-mel spectrogram")
     timed: list[Mapping[str, Any]] = [item if isinstance(item, Mapping) else vars(item) for item in words]
@@ -301,6 +312,11 @@ def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any =
     ------
     PlotError
         If there is not one probability for each token.
+
+    Examples
+    --------
+    >>> plot_tokens([" Ask", " not"], [0.9, 0.8]).get_ylabel()  # doctest: +SKIP
+    'probability'
     """
     if len(tokens) != len(probabilities):
         raise PlotError(f"there are {len(tokens)} tokens, got {len(probabilities)} probabilities: give one for each")

@@ -114,7 +114,7 @@ def log_softmax(x: Array) -> Array:
 def sinusoids(length: int, channels: int, max_timescale: float = 10000.0) -> Array:
     """The encoder's table of positions: sines in the left half of the features, cosines in the right half.
 
-    -> (length, channels)
+    -> (length, channels); ValueError for fewer than 4 channels or an odd number of them
 
     >>> sinusoids(2, 4).round(3)
     array([[0.   , 0.   , 1.   , 1.   ],

@@ -43,6 +43,9 @@ def logits(x: Array, weight: Array) -> Array:
     """Compare every position with the embedding of every token: the weights are tied.
 
     (B, T, D), (V, D) -> (B, T, V)
+
+    >>> logits(np.ones((1, 1, 2), np.float32), np.array([[1, 2], [3, 4]], np.float32))
+    array([[[3., 7.]]], dtype=float32)
     """
     return matmul(x, weight.T)
 

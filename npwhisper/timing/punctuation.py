@@ -102,7 +102,12 @@ def shorten_sentence_ends(alignment: Sequence[WordTiming], longest: float) -> No
 
 
 def tidy_words(alignment: list[WordTiming], prepended: str, appended: str) -> float:
-    """Shorten words at the ends of sentences and join punctuation, in place; return the median duration of a word."""
+    """Shorten words at the ends of sentences and join punctuation, in place; return the median duration of a word.
+
+    >>> words = [WordTiming(" Ask", [1], 0.0, 0.5, 1.0), WordTiming("!", [2], 0.5, 1.0, 1.0)]
+    >>> tidy_words(words, prepended='"', appended="!"), words[0].word
+    (0.5, ' Ask!')
+    """
     median = median_duration(alignment)
     shorten_sentence_ends(alignment, longest=2 * median)
     merge_punctuations(alignment, prepended, appended)

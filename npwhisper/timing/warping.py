@@ -43,7 +43,8 @@ def median_filter(x: Array, filter_width: int) -> Array:
 
     Beyond both ends the values are reflected; rows too short for that (S <= filter_width // 2) stay as they are.
     A median needs no full sort: each round moves the largest of what is left to the end, down to the middle.
-    This is for small widths; there it is ten times faster than sorting each neighbourhood.
+    This is for small widths; there it is ten times faster than sorting each neighbourhood. An even width raises
+    ValueError.
 
     >>> median_filter(np.array([1, 1, 9, 1, 1, 5, 5], np.float32), 3)
     array([1., 1., 1., 1., 1., 5., 5.], dtype=float32)

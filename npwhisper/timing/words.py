@@ -78,6 +78,15 @@ def find_alignment(
     Notes
     -----
     The scores are cut to the audio before their softmax. Source: ``find_alignment`` in openai-whisper.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> model, tokenizer = npwhisper.load_model(), get_tokenizer(False)
+    >>> mel = log_mel_spectrogram(pad_or_trim(load_audio(npwhisper.example())))
+    >>> words = find_alignment(model, tokenizer, tokenizer.encode(" And so"), mel, num_frames=1100)
+    >>> [word.word for word in words], words[0].start < 1.0
+    ([' And', ' so'], True)
     """
     if len(text_tokens) == 0:
         return []
@@ -143,6 +152,17 @@ def add_word_timestamps(
     -----
     A word is a dict of ``word start end probability`` with times in seconds of the recording; a segment without text
     gets an empty list. Source: the same name in openai-whisper.
+
+    Examples
+    --------
+    >>> import npwhisper
+    >>> model, tokenizer = npwhisper.load_model(), get_tokenizer(False)
+    >>> mel = log_mel_spectrogram(pad_or_trim(load_audio(npwhisper.example())))
+    >>> segments = [{"seek": 0, "start": 0.0, "end": 11.0, "tokens": tokenizer.encode(" And so my fellow Americans")}]
+    >>> window = {"model": model, "tokenizer": tokenizer, "mel": mel, "num_frames": 1100}
+    >>> add_word_timestamps(segments=segments, **window, last_speech_timestamp=0.0)
+    >>> [word["word"] for word in segments[0]["words"]]
+    [' And', ' so', ' my', ' fellow', ' Americans']
     """
     texts = [[token for token in segment["tokens"] if token < tokenizer.eot] for segment in segments]
     alignment = find_alignment(model, tokenizer, list(chain.from_iterable(texts)), mel, num_frames, **kwargs)
@@ -187,7 +207,13 @@ def shorten_after_pause(words: list[Segment], last_speech: float, median: float)
 
 
 def fit_start(segment: Segment, median: float) -> None:
-    """Start the segment with its first word, or this word with the segment if it starts more than 0.5 s too early."""
+    """Start the segment with its first word, or this word with the segment if it starts more than 0.5 s too early.
+
+    >>> segment = {"start": 1.0, "words": [{"start": 1.2, "end": 1.5}]}
+    >>> fit_start(segment, median=0.3)
+    >>> segment["start"]
+    1.2
+    """
     word, start = segment["words"][0], segment["start"]
     if start < word["end"] and start - NEAR > word["start"]:
         word["start"] = max(0.0, min(word["end"] - median, start))
@@ -196,7 +222,13 @@ def fit_start(segment: Segment, median: float) -> None:
 
 
 def fit_end(segment: Segment, median: float) -> None:
-    """End the segment with its last word, or this word with the segment if it ends more than 0.5 s too late."""
+    """End the segment with its last word, or this word with the segment if it ends more than 0.5 s too late.
+
+    >>> segment = {"end": 2.0, "words": [{"start": 1.2, "end": 1.5}]}
+    >>> fit_end(segment, median=0.3)
+    >>> segment["end"]
+    1.5
+    """
     word, end = segment["words"][-1], segment["end"]
     if end > word["start"] and end + NEAR < word["end"]:
         word["end"] = max(word["start"] + median, end)

@@ -53,7 +53,16 @@ def layer(function: Callable[P, R]) -> Callable[P, R]: ...
 @overload
 def layer(*, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def layer(function: Any = None, *, name: str = "") -> Any:
-    """Let handlers see each call of `function`; without handlers the call falls straight through."""
+    """Let handlers see each call of `function`; without handlers the call falls straight through.
+
+    >>> @layer
+    ... def double(x):
+    ...     return 2 * x
+    >>> with trace() as acts:
+    ...     _ = double(np.ones(2))
+    >>> acts["double"]
+    array([2., 2.])
+    """
     if function is None:
         return functools.partial(layer, name=name)
     label = name or function.__name__
@@ -95,6 +104,12 @@ def handling(handler: Handler, replaces: bool = False) -> Iterator[None]:
     """Install a handler for the calls made inside the `with` block, in this thread or task only.
 
     A thread that was given a copy of this context (`contextvars.copy_context`) takes part until the block is left.
+
+    >>> names = []
+    >>> with handling(lambda name, function: names.append(name) or function):
+    ...     _ = layer(abs)(-1)
+    >>> names
+    ['abs']
     """
     is_open = True
 
@@ -115,7 +130,14 @@ def handling(handler: Handler, replaces: bool = False) -> Iterator[None]:
 
 
 def is_handled() -> bool:
-    """Whether any handler is installed here: then functions made of layers must stay whole and in this context."""
+    """Whether any handler is installed here: then functions made of layers must stay whole and in this context.
+
+    >>> with trace():
+    ...     is_handled()
+    True
+    >>> is_handled()
+    False
+    """
     return _frame.get() is not None
 
 

@@ -120,7 +120,11 @@ class _Block:
 
 
 def find_layer(name: str) -> Function | None:
-    """The layer of this function name, wherever in the package it is; None if there is none."""
+    """The layer of this function name, wherever in the package it is; None if there is none.
+
+    >>> find_layer("softmax").__name__, find_layer("softmix")
+    ('softmax', None)
+    """
     if name not in LAYERS:
         import_module("npwhisper.whisper.handle")  # which imports every module that has layers
     return LAYERS.get(name)
@@ -146,7 +150,12 @@ def _replacement(wish: str, function: Function, calls: Calls) -> _Change:
 
 
 def check_signature(original: Function, function: Function) -> None:
-    """Refuse a function that cannot be called with what the layer must be given."""
+    """Raise SwapError for a function that cannot be called with what the layer must be given.
+
+    >>> check_signature(find_layer("softmax"), lambda: None)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    npwhisper.tracing.swapping.SwapError: <lambda>() cannot stand for softmax(x): too many positional arguments. ...
+    """
     taken = _signature(function)
     needed = [p for p in inspect.signature(original).parameters.values() if p.default is p.empty]
     try:
@@ -170,7 +179,11 @@ def _wrong_signature(original: Function, function: Function, reason: str) -> str
 
 
 def describe(function: Function) -> str:
-    """The first line of a function's definition without types: ``def conv1d(x, w, stride=1)``."""
+    """The first line of a function's definition without types: ``def conv1d(x, w, stride=1)``.
+
+    >>> describe(find_layer("conv1d"))
+    'def conv1d(x, w, stride=1)'
+    """
     parameters = [
         p.name if p.default is p.empty else f"{p.name}={p.default!r}"
         for p in inspect.signature(function).parameters.values()

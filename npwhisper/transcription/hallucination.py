@@ -28,7 +28,11 @@ def word_anomaly_score(word: dict[str, Any]) -> float:
 
 
 def is_anomalous(segment: Segment | None) -> bool:
-    """Whether the first eight words of a segment are odd taken together."""
+    """Whether the first eight words of a segment are odd taken together.
+
+    >>> is_anomalous({"words": [{"word": " you", "probability": 0.05, "start": 0.0, "end": 0.5}]})
+    True
+    """
     if segment is None or not segment["words"]:
         return False
     words = [word for word in segment["words"] if word["word"] not in PREPENDED + APPENDED][:8]
@@ -37,12 +41,22 @@ def is_anomalous(segment: Segment | None) -> bool:
 
 
 def first_with_words(segments: Sequence[Segment]) -> Segment | None:
-    """The first segment that has words."""
+    """The first segment that has words.
+
+    >>> first_with_words([{"words": []}, {"words": [{"word": " you"}]}])
+    {'words': [{'word': ' you'}]}
+    """
     return next((segment for segment in segments if segment["words"]), None)
 
 
 def skip_leading_silence(segments: Sequence[Segment], window: Window, threshold: float) -> NextStart | None:
-    """Where to resume if a window begins with silence, followed by text that looks hallucinated."""
+    """Where to resume if a window begins with silence, followed by text that looks hallucinated.
+
+    >>> word = {"word": " you", "probability": 0.05, "start": 20.0, "end": 20.5}
+    >>> segments = [{"start": 20.0, "end": 20.5, "words": [word]}]
+    >>> skip_leading_silence(segments, Window(0, 3000), threshold=2.0).seek
+    2000
+    """
     first = first_with_words(segments)
     gap = first["start"] - window.start_time if first is not None else 0.0
     if gap <= threshold or not is_anomalous(first):
@@ -65,6 +79,12 @@ def first_hallucination(
         Seconds that count as silence.
     last_speech : float
         When somebody last spoke before the window, in seconds.
+
+    Examples
+    --------
+    >>> word = {"word": " you", "probability": 0.05, "start": 20.0, "end": 20.5}
+    >>> first_hallucination([{"start": 20.0, "end": 20.5, "words": [word]}], Window(0, 3000), 2.0, last_speech=0.0)
+    0
     """
     for i, segment in enumerate(segments):
         if not segment["words"]:
@@ -86,6 +106,11 @@ def drop_hallucinations(
     """Remove the first hallucinated segment in silence and all after it, in place; return where to resume.
 
     `n_frames` is the length of the recording; if less than a silence is left, nothing is decoded again.
+
+    >>> word = {"word": " you", "probability": 0.05, "start": 20.0, "end": 20.5}
+    >>> segments = [{"start": 20.0, "end": 20.5, "words": [word]}]
+    >>> drop_hallucinations(segments, Window(0, 3000), 2.0, last_speech=0.0, n_frames=6000).seek, segments
+    (2000, [])
     """
     i = first_hallucination(segments, window, threshold, last_speech)
     if i is None:

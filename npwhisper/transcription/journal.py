@@ -111,6 +111,16 @@ def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journa
     ------
     JournalError
         If there are windows and `resume` is False, if they are of another run, or if the journal cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = f"{tempfile.mkdtemp()}/talk.journal"
+    >>> start_journal(path, {"audio": 1}, resume=False).header
+    {'journal': 1, 'audio': 1}
+    >>> record(path, [{"text": " And so"}], {"windows": 1})
+    >>> start_journal(path, {"audio": 1}, resume=True).segments
+    [{'text': ' And so'}]
     """
     new: dict[str, Any] = json.loads(_json({"journal": FORM, **header}))
     old = read_journal(path)
@@ -147,7 +157,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def record(path: Path, segments: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
-    """Add a finished window; when this returns, it is on the disk."""
+    """Add a finished window; when this returns, it is on the disk.
+
+    >>> import tempfile
+    >>> path = f"{tempfile.mkdtemp()}/talk.journal"
+    >>> _ = start_journal(path, {}, resume=False)
+    >>> record(path, [{"text": " And so"}], {"windows": 1})
+    >>> read_journal(path).state
+    {'windows': 1}
+    """
     _write(path, {"segments": segments, "state": state}, "ab")
 
 
@@ -168,7 +186,13 @@ def _json(entry: Mapping[str, Any]) -> str:
 
 
 def fingerprint(weights: Mapping[str, Array | Int8Matrix]) -> int:
-    """A number that tells models apart: the checksum of the names and of some numbers of every tensor."""
+    """A number that tells models apart: the checksum of the names and of some numbers of every tensor.
+
+    >>> import numpy as np
+    >>> ones = np.ones(3, np.float32)
+    >>> fingerprint({"a": ones}) == fingerprint({"a": ones.copy()}) != fingerprint({"b": ones})
+    True
+    """
     checksum = 0
     for name, array in sorted(weights.items()):
         flat = (array.integers if isinstance(array, Int8Matrix) else array).reshape(-1)

@@ -65,14 +65,24 @@ def find_speech(audio: Any) -> list[tuple[float, float]]:
 
 
 def speech_share(stream: LogMelStream) -> Array:
-    """How much of the half second around each mel frame sounds like speech, from 0 to 1: -> (F,)."""
+    """How much of the half second around each mel frame sounds like speech, from 0 to 1: -> (F,).
+
+    >>> bool((speech_share(LogMelStream(np.zeros(16000, np.float32), 80)) == 0).all())
+    True
+    """
     changes = list(changes_of(stream.blocks()))
     changing = np.pad(np.concatenate([np.zeros(0, np.float32), *changes]) > CHANGE, REACH // 2 + NEARBY // 2)
     return np.convolve(changing, np.full(NEARBY, 1 / NEARBY), mode="valid")[: stream.n_frames]
 
 
 def speech_spans(stream: LogMelStream) -> list[tuple[int, int]]:
-    """The parts with speech of a recording, in mel frames: [(start, end), ...]."""
+    """The parts with speech of a recording, in mel frames: [(start, end), ...].
+
+    >>> import npwhisper
+    >>> [(start, end)] = speech_spans(LogMelStream(npwhisper.example(), 80))
+    >>> start < 100, end > 1000
+    (True, True)
+    """
     share = speech_share(stream)
     edges = np.flatnonzero(np.diff(share > MOST, prepend=False, append=False)).tolist()
     spans = list[tuple[int, int]]()
@@ -127,7 +137,11 @@ def _pause(share: Array) -> int:
 
 
 def changes_of(blocks: Blocks) -> Iterator[Array]:
-    """How much the colour changes at each frame of a stream of log-mel blocks: (M, F), ... -> (F - 10,) in all."""
+    """How much the colour changes at each frame of a stream of log-mel blocks: (M, F), ... -> (F - 10,) in all.
+
+    >>> [change.shape for change in changes_of(iter([np.zeros((80, 3000), np.float32)]))]
+    [(2990,)]
+    """
     held = np.empty((N_BANDS, 0), np.float32)
     for block in blocks:
         held = np.concatenate([held, band_power(block)], axis=1)
@@ -137,7 +151,11 @@ def changes_of(blocks: Blocks) -> Iterator[Array]:
 
 
 def band_power(log_mel: Array) -> Array:
-    """Mean power in each of 20 bands: (M, F) -> (20, F)."""
+    """Mean power in each of 20 bands: (M, F) -> (20, F).
+
+    >>> band_power(np.zeros((80, 3), np.float32)).shape
+    (20, 3)
+    """
     edges = np.linspace(0, len(log_mel), N_BANDS + 1).astype(np.intp)
     power = np.float32(10.0) ** np.maximum(log_mel, QUIET)
     widths = np.diff(edges)[:, None].astype(np.float32)

@@ -120,7 +120,7 @@ def _untimed(tokens: list[int], timestamp_begin: int, duration: float) -> TimedT
 
 
 def parse_clips(clip_timestamps: str | Sequence[float], n_frames: int) -> list[tuple[int, int]]:
-    """Seconds ``start,end,...`` as frames within the recording: [(start, end), ...].
+    """Seconds ``start,end,...`` as frames within the recording: [(start, end), ...]; anything else raises ValueError.
 
     >>> parse_clips("1,2,5", n_frames=3000)
     [(100, 200), (500, 3000)]
@@ -181,6 +181,10 @@ class History:
 
 
 def last_word_end(segments: Sequence[Segment]) -> float | None:
-    """When the last word ends, or else the last segment, in seconds; None without segments."""
+    """When the last word ends, or else the last segment, in seconds; None without segments.
+
+    >>> last_word_end([{"end": 2.0, "words": [{"end": 1.8}]}]), last_word_end([])
+    (1.8, None)
+    """
     words = [word for segment in segments for word in segment["words"]]
     return float(words[-1]["end"]) if words else float(segments[-1]["end"]) if segments else None

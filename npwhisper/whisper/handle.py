@@ -216,7 +216,11 @@ def load_model(
 
 @functools.lru_cache(maxsize=1)
 def default_model() -> Whisper:
-    """The embedded model, `tiny.en`, loaded once."""
+    """The embedded model, `tiny.en`, loaded once.
+
+    >>> default_model() is default_model()
+    True
+    """
     return load_model(EMBEDDED)
 
 
@@ -402,7 +406,11 @@ def _shown(stream: Transcription | SeparateChannels, verbose: bool | None) -> It
 
 
 def segment_line(segment: Segment) -> str:
-    """One segment as a line: ``[00:00.000 --> 00:02.500]  And so``."""
+    """One segment as a line.
+
+    >>> segment_line({"start": 0.0, "end": 2.5, "text": " And so"})
+    '[00:00.000 --> 00:02.500]  And so'
+    """
     start, end = format_timestamp(segment["start"]), format_timestamp(segment["end"])
     return f"[{start} --> {end}] {channel_mark(segment).rstrip()}{segment['text']}"
 

@@ -40,7 +40,7 @@ __all__ = [
 
 
 def exact_div(x: int, y: int) -> int:
-    """``x // y``, which must leave no remainder.
+    """``x // y``; a remainder raises ValueError.
 
     >>> exact_div(480000, 160)
     3000
@@ -51,36 +51,60 @@ def exact_div(x: int, y: int) -> int:
 
 
 def str2bool(string: str) -> bool:
-    """``"True"`` or ``"False"`` as a bool."""
+    """``"True"`` or ``"False"`` as a bool; any other text raises ValueError.
+
+    >>> str2bool("True")
+    True
+    """
     if string not in ("True", "False"):
         raise ValueError(f"expected 'True' or 'False', got {string!r}")
     return string == "True"
 
 
 def optional_int(string: str) -> int | None:
-    """A whole number, or None for ``"None"``."""
+    """A whole number, or None for ``"None"``.
+
+    >>> optional_int("5"), optional_int("None")
+    (5, None)
+    """
     return None if string == "None" else int(string)
 
 
 def optional_float(string: str) -> float | None:
-    """A number, or None for ``"None"``."""
+    """A number, or None for ``"None"``.
+
+    >>> optional_float("0.5"), optional_float("None")
+    (0.5, None)
+    """
     return None if string == "None" else float(string)
 
 
 def make_safe(string: str) -> str:
-    """The text with a question mark for what the system's encoding lacks."""
+    """The text with a question mark for what the system's encoding lacks.
+
+    >>> make_safe("naïve")
+    'naïve'
+    """
     from sys import getdefaultencoding
 
     return string.encode(getdefaultencoding(), errors="replace").decode(getdefaultencoding())
 
 
 def get_start(segments: Sequence[Mapping[str, Any]]) -> float | None:
-    """When the first word starts, or the first segment if none has words."""
+    """When the first word starts, or the first segment if none has words.
+
+    >>> get_start([{"start": 1.0, "words": [{"start": 1.5}]}]), get_start([])
+    (1.5, None)
+    """
     words = [word for segment in segments for word in segment.get("words", ())]
     return next((item["start"] for item in [*words, *segments]), None)
 
 
 def get_end(segments: Sequence[Mapping[str, Any]]) -> float | None:
-    """When the last word ends, or the last segment if none has words."""
+    """When the last word ends, or the last segment if none has words.
+
+    >>> get_end([{"end": 3.0, "words": [{"end": 2.5}]}]), get_end([])
+    (2.5, None)
+    """
     words = [word for segment in segments for word in segment.get("words", ())]
     return next((item["end"] for item in [*reversed(words), *reversed(segments)]), None)
