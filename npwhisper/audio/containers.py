@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 
+from npwhisper.audio.endings import ending
 from npwhisper.audio.links import Reader
 from npwhisper.audio.ogg import ogg_links
 
@@ -21,7 +22,7 @@ def announcement(source: str | bytes, seconds: float, told: float) -> tuple[floa
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
         data = Reader(stream)
         expected, damage = _end(data)
-        damage = "; ".join(link.damage for link in ogg_links(data) if link.damage) or damage
+        damage = "; ".join(link.damage for link in ogg_links(data) if link.damage) or damage or ending(data)
     if expected is None:
         return 0.0, damage
     return max(told, seconds * expected / data.size), damage

@@ -76,10 +76,11 @@ def load_audio(
     ffmpeg's rule and does not round: the samples agree within 2 parts in 10,000 of full scale up to 192 kHz (1 in
     10,000 up to 48 kHz), up to both ends. Codecs differ more: two decoders of Opus need not agree.
 
-    A file that was truncated is read as far as it goes, with a warning. Some truncation cannot be seen: a WAV file
-    that was written to a pipe states no size, so unless it ends within a sample, its last sample may well be the last
-    of the recording; the same holds for raw streams (AC-3, MP2, GSM) and for Ogg cut between two pages. AVI files that
-    were written to a pipe are not examined.
+    A file that was truncated is read as far as it goes, with a warning. Some truncation cannot be seen, because the
+    file states no length and what is left of it ends like a whole one: WAV, RF64, CAF, Wave 64, AU, AIFF and SPHERE
+    from a pipe cut between two samples; streams of frames (AC-3, DTS, MP2, GSM, ADTS) between two frames; Ogg between
+    two pages; MPEG's transport and program streams, and AVI and FLV from a pipe, between two packets, chunks or tags.
+    NUT, SWF, MLP and SoX's own format are examined by ffmpeg alone, which says little.
 
     Examples
     --------

@@ -11,13 +11,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from npwhisper.audio.damage import warn_of_missing
+from npwhisper.audio.endings import ending
 from npwhisper.audio.flac_frames import flac_links
 from npwhisper.audio.links import Link, Reader
 from npwhisper.audio.mixing import Channel, mix, mix_weights
 from npwhisper.audio.mp3 import mp3_links
 from npwhisper.audio.ogg import ogg_links
+from npwhisper.audio.open_ended import PLACEHOLDER_AIFF, open_ended_links
 from npwhisper.audio.resampling import resample_blocks
 from npwhisper.audio.samples import checked_blocks, joined
+from npwhisper.audio.sphere import sphere_links
 from npwhisper.audio.units import READ_BLOCK, Blocks, check_rate, name_of
 from npwhisper.audio.wav import wav_links
 from npwhisper.tracing.seam import Array
@@ -67,7 +70,10 @@ def soundfile_channels(source: str | bytes) -> int:
 def _links(stream: BinaryIO) -> list[Link]:
     """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
     data = Reader(stream)
-    return mp3_links(data) or ogg_links(data) or wav_links(data) or flac_links(data) or [Link([range(data.size)])]
+    for links_of in (mp3_links, ogg_links, wav_links, flac_links, open_ended_links, sphere_links):
+        if links := links_of(data):
+            return links
+    return [Link([range(data.size)], damage=ending(data))]
 
 
 def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
@@ -134,7 +140,7 @@ def _announced(sound: Any) -> int:
 
     sizes = re.search(rf"(?:{SIZES}) *:? (\d+) \(?should be (\d+)", sound.extra_info)
     announced, found = (int(size) for size in sizes.groups()) if sizes else (1, 1)
-    placeholder = UNKNOWN if sound.format in LONG else 0x7FFF0000
+    placeholder = UNKNOWN if sound.format in LONG else PLACEHOLDER_AIFF if sound.format == "AIFF" else 0x7FFF0000
     if sound.frames > UNKNOWN or announced >= placeholder:
         return 0
     return int(sound.frames) * announced // max(found, 1)

@@ -54,7 +54,9 @@ class Reader:
         self._start, self._held = 0, b""
 
     def at(self, place: int, n: int) -> bytes:
-        """At most n bytes from `place` on; fewer at the end of the file."""
+        """At most n bytes from `place` on; fewer at the end of the file, none beyond, however far a header points."""
+        if place >= self.size:
+            return b""
         offset = place - self._start
         if offset < 0 or offset + n > len(self._held):
             self.stream.seek(place)

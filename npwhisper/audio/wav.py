@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npwhisper.audio.damage import within_sample
 from npwhisper.audio.links import Link, Part, Reader
 from npwhisper.audio.units import READ_BLOCK, SAMPLE_RATE, AudioError
 from npwhisper.tracing.seam import Array
@@ -59,10 +60,9 @@ def _open_ended(data: Reader, at: int, size: int, about: bytes) -> list[Link]:
     if not is_wrong and not (PLACEHOLDER <= size <= 0xFFFFFFFF and n_bytes < size):
         return []
     kind, width = struct.unpack("<H10xH2x", about)
-    cut = kind in (INTEGERS, FLOATS, EXTENSIBLE) and n_bytes % max(width, 1)
-    is_padding = cut == 1 and (n_bytes - 1) % 2  # a chunk of odd size has one byte more
+    damage = within_sample(n_bytes, width, is_padded=True) if kind in (INTEGERS, FLOATS, EXTENSIBLE) else None
     parts: list[Part] = [b"RIFF", range(4, at + 4), UNKNOWN, range(at + 8, data.size)]
-    return [Link(parts, damage="it ends within a sample" if cut and not is_padding else None)]
+    return [Link(parts, damage=damage)]
 
 
 def _are_chunks(data: Reader, at: int) -> bool:

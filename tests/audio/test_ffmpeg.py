@@ -108,12 +108,43 @@ def test_of_the_end_that_is_missing_there_is_a_warning(tmp_path: Path, suffix: s
         assert (share - 0.15) * len(SOUND) < len(sound) < (share + 0.02) * len(SOUND)
 
 
+PIPES = {
+    **{form: FORMS[form] for form in ("avi", "asf", "rm", "flv", "ac3", "eac3", "mp2", "dts", "caf", "w64", "voc")},
+    **dict.fromkeys(("mpegts", "mpeg", "vob", "au", "aiff"), ""),
+    "avi pcm": "-c:a pcm_s16le",
+}
+
+
+def piped(form: str, *picture: str) -> bytes:
+    """The example in another form, as ffmpeg writes it to a pipe."""
+    command = ["ffmpeg", "-v", "error", "-i", example(), *picture, *PIPES[form].split(), "-f", form.split()[0], "-"]
+    return subprocess.run(command, capture_output=True).stdout
+
+
 @needs_ffmpeg
-@pytest.mark.parametrize("form", ["avi", "asf", "rm"])
-def test_what_was_written_to_a_pipe_gives_no_warning(tmp_path: Path, form: str) -> None:
-    command = ["ffmpeg", "-v", "error", "-i", example(), *FORMS[form].split(), "-f", form, "-"]
-    (tmp_path / "talk").write_bytes(subprocess.run(command, capture_output=True).stdout)
-    assert abs(len(load_audio(tmp_path / "talk")) - len(SOUND)) < 2500
+@pytest.mark.parametrize("form", PIPES)
+def test_what_was_written_to_a_pipe_gives_no_warning(form: str) -> None:
+    assert abs(len(load_audio(piped(form))) - len(SOUND)) < 2500
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("form", [form for form in PIPES if form not in ("asf", "rm")])
+@pytest.mark.parametrize("share", [0.5, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.1, 0.3, 0.8))])
+def test_a_cut_of_what_was_written_to_a_pipe_is_known(form: str, share: float) -> None:
+    data = piped(form)
+    size = int(share * len(data)) | 7  # an odd number: within a sample, where no more can be known
+    with pytest.warns(AudioWarning, match="is truncated or damaged"):
+        sound = load_audio(data[:size])
+    assert (share - 0.08) * len(SOUND) < len(sound) < (share + 0.02) * len(SOUND)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("form", ["avi", "flv", "mpegts", "mpeg", "vob"])
+def test_a_film_from_a_pipe(form: str) -> None:
+    data = piped(form, "-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=11")
+    assert abs(len(load_audio(data)) - len(SOUND)) < 2500
+    with pytest.warns(AudioWarning, match="is truncated or damaged"):
+        load_audio(data[: len(data) * 2 // 3 | 7])
 
 
 @needs_ffmpeg
