@@ -15,7 +15,9 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -41,6 +43,9 @@ SOFTMAX = '''def softmax(x):
 
 
 check(softmax)'''
+SOLUTION = (
+    "from npwhisper.lab.exercises import solution\n\n{task} = solution('{task}')\ncheck({task})"
+)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -77,10 +82,10 @@ def write_example(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def browser_context(profile: Path, heard: Path) -> Iterator[Any]:
+def browser_context(profile: Path, heard: Path | None) -> Iterator[Any]:
     """A Chromium with a profile of its own, in which a second visit finds what the first one kept.
 
-    Its microphone hears the WAV file `heard`.
+    Its microphone hears the WAV file `heard`; without one, the page may not use it.
     """
     from playwright.sync_api import sync_playwright
 
@@ -89,8 +94,17 @@ def browser_context(profile: Path, heard: Path) -> Iterator[Any]:
         or shutil.which("google-chrome")
         or sys.exit("there is no Chromium: install one")
     )
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--use-fake-device-for-media-stream",
-               "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={heard}%noloop"]  # fmt: skip
+    options = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--use-fake-device-for-media-stream",
+    ]
+    if heard is not None:
+        options += [
+            "--use-fake-ui-for-media-stream",
+            f"--use-file-for-fake-audio-capture={heard}%noloop",
+        ]
     with sync_playwright() as playwright:
         launch = playwright.chromium.launch_persistent_context
         context = launch(str(profile), executable_path=path, args=options, color_scheme="light")
@@ -105,10 +119,13 @@ def watched(context: Any, host: str) -> tuple[Any, list[str], list[str]]:
     page = context.new_page()
     context.on("request", lambda r: outside.append(r.url) if is_outside(r.url, host) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on(
-        "console", lambda message: errors.append(message.text) if message.type == "error" else None
-    )
+    page.on("console", lambda m: errors.append(complaint(m)) if m.type == "error" else None)
     return page, outside, errors
+
+
+def complaint(message: Any) -> str:
+    """An error of the console with its place: of a file that is missing, the address."""
+    return f"{message.text} ({message.location['url']})"
 
 
 def is_outside(url: str, host: str) -> bool:
@@ -243,10 +260,34 @@ def use(page: Any, pictures: Path | None) -> dict[str, Any]:
     found["score"] = page.inner_text("#score")
     with page.expect_download() as download:
         page.click("#hand-in")
-    cells = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["cells"]
-    found["handed in"] = any("".join(cell["source"]) == SOFTMAX for cell in cells)
+    found["graded"] = graded(download.value, "a1")
     picture(page, pictures, "assignment")
     return found
+
+
+def graded(download: Any, assignment: str) -> dict[str, int]:
+    """Hand in what was downloaded, and grade it as an instructor does: the points of each task that has any."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, table = Path(folder) / download.suggested_filename, Path(folder) / "all.json"
+        download.save_as(file)
+        options = ("--assignment", assignment, "--student", "visitor", "--json", str(table))
+        command = [sys.executable, "-m", "npwhisper", "grade", *options, str(file)]
+        subprocess.run(command, check=True, capture_output=True)
+        (student,) = json.loads(table.read_text(encoding="utf-8"))["students"]
+    return {mark["task"]: mark["points"] for mark in student["marks"] if mark["points"]}
+
+
+def use_solutions(page: Any) -> str:
+    """Solve an assignment by the package's own functions; what its last cell, where they work together, says."""
+    page.select_option("#assignment", "a3_cache")
+    page.wait_for_function("document.querySelector('#tasks textarea').value.includes('KeyValues')")
+    for box in page.locator("#tasks textarea").all():
+        if task := re.search(r"raise NotImplementedError\n\n\ncheck\((\w+)\)$", box.input_value()):
+            box.fill(SOLUTION.format(task=task[1]))
+    page.evaluate("document.getElementById('score').textContent = ''")
+    page.click("#check-all")
+    page.wait_for_function("document.getElementById('score').textContent")
+    return f"{page.inner_text('#score')}: {page.locator('#tasks pre').last.inner_text()}"
 
 
 def picture(page: Any, pictures: Path | None, name: str) -> None:
@@ -279,10 +320,13 @@ def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
             found["gflops"] = [page.inner_text(f"#gflops-{by}") for by in ("numpy", "simd")]
             picture(page, pictures, "text")
             found["text"] = page.evaluate("laboratory.first.text").strip()
+            found |= use_own(page, sound, own)
+            found["memory"]["renderer, with an own checkpoint"] = memory_of_renderers(Path(profile))
+            picture(page, pictures, "own")
             if not page.is_visible("#no-kernel"):
                 found["products"] = use_products(page)
             found |= use(page, pictures)
-            found |= use_own(page, sound, own)
+            found["solved"] = use_solutions(page)
             found["memory"]["renderer, after all"] = memory_of_renderers(Path(profile))
         with browser_context(Path(profile), sound) as context:
             page, more, _ = watched(context, host)
@@ -312,7 +356,10 @@ def faults(found: dict[str, Any]) -> list[str]:
         f"formulas are shown raw: {found['raw formulas']}": found["formulas"]
         and not found["raw formulas"],
         "the solved task was not counted": found["score"].startswith("1 of 8"),
-        "the file handed in lacks the answer": found["handed in"],
+        f"of the file handed in these tasks got points: {found['graded']}": found["graded"]
+        == {"softmax": 2},
+        f"a solved assignment said {found['solved']}": found["solved"].startswith("5 of 5")
+        and "what you can do for your country" in found["solved"],
     }
     return [fault for fault, is_right in wanted.items() if not is_right]
 

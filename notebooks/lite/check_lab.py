@@ -79,8 +79,17 @@ def use(page: Any, address: str, pictures: Path | None) -> dict[str, Any]:
     found["wrong"] = run_cell(page, "def linear", WRONG)
     found["right"] = run_cell(page, "def linear", RIGHT)
     shot(page, pictures, "lab")
+    found["graded"] = check.graded(download(page), "a1")
     found["text"] = run_cell(page, "from npwhisper import check", f"import npwhisper\n{SPEECH}")
     return found
+
+
+def download(page: Any) -> Any:
+    """Download the notebook by JupyterLab's menu."""
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    with page.expect_download() as downloaded:
+        page.get_by_role("menuitem", name="Download", exact=True).click()
+    return downloaded.value
 
 
 def shot(page: Any, pictures: Path | None, name: str) -> None:
@@ -135,8 +144,11 @@ def faults(found: dict[str, Any]) -> list[str]:
         "a right answer was not accepted": "10 of 10 cases right" in found["right"],
         "a wrong answer was accepted": "10 of 10" not in found["wrong"]
         and "bias" in found["wrong"],
+        f"of the file handed in these tasks got points: {found['graded']}": found["graded"]
+        == {"linear": 1},
         f"requests went elsewhere: {found['outside']}": not found["outside"],
         f"loaded twice: {found['loaded twice']}": not found["loaded twice"],
+        f"errors were logged: {found['errors']}": not found["errors"],
     }
     return [fault for fault, is_right in wanted.items() if not is_right]
 

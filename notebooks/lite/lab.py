@@ -19,8 +19,9 @@ PRELOADED = ("micropip", "comm", "ipython", "jedi", "matplotlib", "scipy", "npwh
 KERNEL = "@jupyterlite/pyodide-kernel-extension:kernel"
 WORKER = "lab/extensions/@jupyterlite/pyodide-kernel-extension/static/"  # where the kernel runs
 LINK = """\
-    <p><a id="lab" href="lab/lab/index.html?path=00_tour.ipynb">All notebooks and assignments, in JupyterLab</a></p>
+    <a id="lab" href="lab/lab/index.html?path=00_tour.ipynb">All notebooks, in JupyterLab</a>
 """
+ICON = '<link rel="icon" href="favicon.ico">'  # by JupyterLite's script it comes late, after /favicon.ico
 SPEC = {"display_name": "Python (Pyodide)", "language": "python", "name": "python"}
 
 
@@ -57,7 +58,8 @@ def add(to: Path, notebooks: Path, cache: Path, weights: str, is_offline: bool) 
             cwd=source,
         )
     share_cache(to / "lab" / "service-worker.js")
-    link(to / "index.html")
+    insert(to / "lab" / "lab" / "index.html", ICON, before="</head>")
+    insert(to / "index.html", LINK, before="  </header>\n")
 
 
 OVERRIDES: dict[str, Any] = {
@@ -112,9 +114,9 @@ def share_cache(worker: Path) -> None:
     write(worker, (HERE / "shared_cache.js").read_bytes() + worker.read_bytes())
 
 
-def link(page: Path) -> None:
-    """Link the lab from the plain page."""
+def insert(page: Path, what: str, before: str) -> None:
+    """Insert text into a page, before a text that stands there once."""
     text = page.read_text(encoding="utf-8")
-    if text.count("  </header>\n") != 1:
-        raise SystemExit(f"{page} has not one header: there is no place for the link to JupyterLab")
-    write(page, text.replace("  </header>\n", f"{LINK}  </header>\n").encode())
+    if text.count(before) != 1:
+        raise SystemExit(f"{page} has {text.count(before)} times {before.strip()}: expected one")
+    write(page, text.replace(before, what + before).encode())

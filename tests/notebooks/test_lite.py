@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def laboratory() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(LITE / "page"))
         module = loaded(LITE / "page" / "laboratory.py")
-        module.load()
+        module.about()
         yield module
     products.use(None)
 
@@ -87,14 +88,35 @@ def test_every_layer_that_is_offered_runs_as_it_is_shown(laboratory: ModuleType)
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("def gelu(x):\n    return x +\n", "SyntaxError"),
+        ("def gelu(x):\n    return x +\n", "line 2: SyntaxError: invalid syntax"),
+        ("def gelu(x):\n    return x[..., 1:]\n", "gelu returned an array of shape"),
         ("def gelu(x):\n    return x / undefined\n", "line 2: NameError: name 'undefined' is not defined"),
         ("x = 1\n", "the code defines no layer: name the function gelu"),
     ],
 )
 def test_wrong_code_gets_a_sentence_with_its_line(laboratory: ModuleType, code: str, expected: str) -> None:
     result = asked(laboratory, "transcribe", np.zeros(16000, np.float32), code, lambda _: None)
-    assert expected in result["error"]
+    assert result["error"].startswith(expected)
+    assert "\n" not in result["error"]
+
+
+def test_the_model_before_is_let_go_before_another_is_read(laboratory: ModuleType, tmp_path: Path) -> None:
+    def of_one_tensor(model: npwhisper.Whisper) -> weakref.ref[np.ndarray]:
+        return weakref.ref(model.weights["decoder.token_embedding.weight"])
+
+    before, here = of_one_tensor(laboratory.model()), []
+    path = tmp_path / "own.safetensors"
+    shutil.copy(LITE.parents[1] / "weights" / "tiny.en.safetensors", path)
+    with pytest.MonkeyPatch.context() as patch:
+        read = npwhisper.load_model
+        patch.setattr(npwhisper, "load_model", lambda path: here.append(before()) or read(path))
+        assert asked(laboratory, "load", path)["value"].startswith("<Whisper: 4 + 4 layers of 384")
+    assert here == [None]
+    own = of_one_tensor(laboratory.model())
+    path.write_text("no weights")
+    assert asked(laboratory, "load", path)["error"].startswith("own.safetensors: this is no checkpoint")
+    assert own() is None
+    assert asked(laboratory, "about")["value"] == repr(laboratory.default_model())
 
 
 def test_cells_of_an_assignment_run_one_after_another(laboratory: ModuleType) -> None:
@@ -108,6 +130,14 @@ def test_cells_of_an_assignment_run_one_after_another(laboratory: ModuleType) ->
     assert json.loads(asked(laboratory, "run_cell", "a1_layers", f"{wrong}check(softmax)")["value"])["passed"] is False
     broken = json.loads(asked(laboratory, "run_cell", "a1_layers", "x = 1\nx / 0")["value"])
     assert broken == {"text": "line 2: ZeroDivisionError: division by zero", "passed": False}
+
+
+def test_a_cell_loads_the_embedded_model_that_is_in_memory(laboratory: ModuleType) -> None:
+    source = "import npwhisper\nown = npwhisper.load_model()\nnpwhisper.load_model('nothing')"
+    said = json.loads(asked(laboratory, "run_cell", "a3_cache", source)["value"])
+    assert laboratory._spaces["a3_cache"]["own"] is laboratory.default_model()
+    assert "no model is called 'nothing'" in said["text"]
+    assert npwhisper.load_model() is not laboratory.default_model()
 
 
 @pytest.mark.parametrize("lies", ["rows", "columns"])
@@ -184,6 +214,26 @@ def test_a_folder_with_other_things_in_it_is_left_alone(build: ModuleType, tmp_p
     with pytest.raises(SystemExit, match="is not empty and was not made by this command: give another folder"):
         build.build(tmp_path, tmp_path / "cache")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_every_file_of_the_page_is_kept_for_a_visit_without_a_network() -> None:
+    kept = re.search(r"const PAGE = \[(.*?)\]", (LITE / "page" / "sw.js").read_text(), re.DOTALL)
+    assert kept
+    names = set(re.findall(r'"(.*?)"', kept[1]))
+    there = {path.name for path in (LITE / "page").iterdir() if path.suffix in (".html", ".css", ".js")}
+    assert names == there - {"index.html", "sw.js"} | {"./"}
+
+
+def test_text_is_inserted_into_a_page_at_one_place_only(tmp_path: Path) -> None:
+    import lab
+
+    page = tmp_path / "index.html"
+    page.write_text("<head></head>")
+    lab.insert(page, "<b>", before="</head>")
+    assert page.read_text() == "<head><b></head>"
+    page.write_text("<head></head></head>")
+    with pytest.raises(SystemExit, match=r"has 2 times </head>: expected one"):
+        lab.insert(page, "<b>", before="</head>")
 
 
 def test_the_page_asks_no_other_server_for_anything() -> None:

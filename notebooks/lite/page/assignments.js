@@ -7,14 +7,16 @@ export const NAMES = {
   a5_audio: "5 · Audio and alignment",
 };
 
+export const FILES = Object.keys(NAMES).map((name) => `assignments/${name}.ipynb`);
+
 let notebook = null, name = "", editors = [];
 
 const textOf = (cell) => [cell.source].flat().join("");
 const isTask = (cell) => cell.cell_type === "code" && textOf(cell).includes("raise NotImplementedError");
 const key = () => `npwhisper ${name}`;
 
-/** Show an assignment, with what was written before in this browser. */
-export async function show(chosen, place) {
+/** Show an assignment, with what was written before in this browser; `busily` runs what Python needs time for. */
+export async function show(chosen, place, busily) {
   name = chosen;
   notebook = await (await fetch(`assignments/${name}.ipynb`)).json();
   const written = JSON.parse(localStorage.getItem(key()) ?? "{}");
@@ -22,7 +24,7 @@ export async function show(chosen, place) {
   editors = [];
   notebook.cells.forEach((cell, i) => {
     if (cell.metadata.tags?.includes("install")) return;
-    place.append(cell.cell_type === "code" ? editor(cell, i, written[i]) : prose(cell));
+    place.append(cell.cell_type === "code" ? editor(cell, i, written[i], busily) : prose(cell));
   });
 }
 
@@ -37,7 +39,7 @@ function prose(cell) {
   return text;
 }
 
-function editor(cell, i, written) {
+function editor(cell, i, written, busily) {
   const box = document.createElement("div"), code = document.createElement("textarea");
   const button = document.createElement("button"), result = document.createElement("pre");
   code.value = written ?? textOf(cell);
@@ -49,7 +51,7 @@ function editor(cell, i, written) {
   button.type = "button";
   result.hidden = true;
   const own = { i, cell, code, result, passed: null };
-  button.onclick = () => run(own);
+  button.onclick = () => busily(() => run(own));
   editors.push(own);
   box.append(code, button, result);
   return box;
@@ -63,10 +65,15 @@ function keep() {
 async function run(own) {
   for (const earlier of editors) {
     if (earlier === own) break;
-    if (!earlier.hasRun && !isTask(earlier.cell)) await runOne(earlier);
+    if (!earlier.hasRun && !isUnwritten(earlier)) await runOne(earlier);
   }
   return runOne(own);
 }
+
+const isUnwritten = ({ cell, code }) => isTask(cell) && code.value === textOf(cell);
+
+/** Python has started again: no cell has run there. */
+export const forgetRuns = () => editors.forEach((own) => { own.hasRun = false; });
 
 async function runOne(own) {
   const { text, passed } = await ask("cell", { assignment: name, source: own.code.value });

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import gc
 import inspect
 import io
 import json
@@ -40,11 +41,28 @@ class PageError(ValueError):
     """What a person at the page did that cannot be done."""
 
 
-def load(path=None):
-    """Load a checkpoint, by default the embedded one, and say what it is."""
+def load(path):
+    """Load a checkpoint in the place of the model before, and say what it is.
+
+    Two models take twice the memory: the one before goes first. If the new one cannot be read, the embedded one is
+    loaded when it is needed again.
+    """
     global _model
-    _model = default_model() if path is None else npwhisper.load_model(path)
+    _model = None
+    default_model.cache_clear()
+    gc.collect()
+    _model = npwhisper.load_model(path)
     return repr(_model)
+
+
+def model():
+    """The checkpoint that was opened, or else the embedded one."""
+    return _model or default_model()
+
+
+def about():
+    """What the model is."""
+    return repr(model())
 
 
 def attach(multiply):
@@ -145,7 +163,7 @@ def transcribe(samples, code, tell):
     """Transcribe, telling every segment as it comes; returns figures, as JSON."""
     start, tokens = time.perf_counter(), []
     with swapped(code) as calls:
-        stream = _model.iter_segments(samples)
+        stream = model().iter_segments(samples)
         for segment in stream:
             tokens += segment["tokens"]
             tell(json.dumps({key: segment[key] for key in ("start", "end", "text", "tokens")}))
@@ -159,7 +177,7 @@ def glass(samples, code):
     """The glass box of a transcription: one page of HTML."""
     with tempfile.TemporaryDirectory() as folder, swapped(code):
         path = Path(folder, "glass.html")
-        npwhisper.glass(samples, path, _model, title="your sound")
+        npwhisper.glass(samples, path, model(), title="your sound")
         return path.read_text(encoding="utf-8")
 
 
@@ -168,13 +186,26 @@ def run_cell(assignment, source):
     space = _spaces.setdefault(assignment, {"__name__": "__main__"})
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), one_model():
             value = evaluate(source, space)
     except BaseException as error:
         return json.dumps({"text": said.getvalue() + explain(error), "passed": False})
     passed = getattr(value, "passed", None)
     shown = said.getvalue() + ("" if value is None else str(value))
     return json.dumps({"text": shown, "passed": passed})
+
+
+@contextlib.contextmanager
+def one_model():
+    """While a cell runs, `npwhisper.load_model()` is the embedded model that is in memory: each takes 150 MB."""
+    read = npwhisper.load_model
+    npwhisper.load_model = lambda *args, **options: (
+        read(*args, **options) if args or options else default_model()
+    )
+    try:
+        yield
+    finally:
+        npwhisper.load_model = read
 
 
 def evaluate(source, space):
@@ -186,10 +217,13 @@ def evaluate(source, space):
 
 
 def explain(error):
-    """An error in a few lines: its place in the person's code, and what it says."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE]
-    place = f"line {frames[-1].lineno}: " if frames else ""
-    return f"{place}{type(error).__name__}: {error}"
+    """An error in a line: its place in the person's code, and what it says; our own errors are sentences already."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE]
+    if isinstance(error, SyntaxError) and error.filename == FILE:
+        lines, error = [error.lineno], type(error)(error.msg)
+    place = f"line {lines[-1]}: " if lines else ""
+    is_ours = isinstance(error, PageError) or type(error).__module__.startswith("npwhisper.")
+    return f"{place}{error}" if is_ours else f"{place}{type(error).__name__}: {error}"
 
 
 def answer(function, *args):

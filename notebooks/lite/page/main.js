@@ -1,12 +1,14 @@
 // The page: a sound becomes text, a layer is changed, words that changed are marked.
 import * as assignments from "./assignments.js";
-import { ask, listen } from "./python.js";
+import { ask, begin } from "./python.js";
 import * as sound from "./sound.js";
 import { compared, split } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const state = { samples: null, isReady: false, isBusy: false, first: null, sources: {}, recorder: null };
+
+const EMBEDDED = "tiny.en, which comes with the page";
 
 window.laboratory = state; // for the curious, at the console
 
@@ -33,10 +35,11 @@ async function keepFiles() {
 }
 
 async function start() {
-  await keepFiles();
+  state.isReady = false;
+  at("loading").hidden = false;
   const { sizes } = await (await fetch("files.json")).json();
   const total = Object.entries(sizes).filter(([name]) => !/example|scipy|product\.c|\.m?js$/.test(name)).reduce((sum, [, n]) => sum + n, 0);
-  listen((message) => tell(message, total));
+  begin((message) => tell(message, total));
   const { about, sources, products } = await ask("start", { files: Object.keys(sizes) });
   state.sources = sources;
   showProducts(products);
@@ -46,6 +49,8 @@ async function start() {
   at("loading").hidden = true;
   state.isReady = true;
   update();
+  const later = [...Object.keys(sizes), ...assignments.FILES];
+  navigator.serviceWorker?.controller?.postMessage(later); // what may be wanted without a network
 }
 
 function tell(message, total) {
@@ -67,12 +72,14 @@ function update() {
   for (const id of ["transcribe", "run-changed", "glass"]) at(id).disabled = !can || !state.samples;
   at("measure").disabled = !can || at("products").hidden;
   at("products").disabled = !can;
+  at("checkpoint").disabled = !can;
   for (const id of ["check-all", "hand-in"]) at(id).disabled = !can || !at("assignment").value;
-  at("state").className = `muted${state.isBusy ? " busy" : ""}`;
+  at("busy").hidden = !state.isBusy;
 }
 
-/** Do something that Python needs time for; `where` tells what is going on. */
+/** Do something that Python needs time for, one thing at a time; `what` tells what is going on. */
 async function busily(what, work) {
+  if (!state.isReady || state.isBusy) return null;
   state.isBusy = true;
   at("state").textContent = what;
   at("problem").hidden = true;
@@ -85,10 +92,15 @@ async function busily(what, work) {
     return null;
   } finally {
     state.isBusy = false;
-    at("state").textContent = "";
     update();
   }
 }
+
+/** Python computes in one go and hears nothing meanwhile: what stops it is a new one. */
+at("stop").onclick = () => {
+  assignments.forgetRuns();
+  start().catch((error) => fail(error.message));
+};
 
 /* 1 · the sound */
 async function take(blob, about) {
@@ -208,7 +220,7 @@ at("glass").onclick = () => busily("Building the glass box", async () => {
 /* 5 · assignments */
 at("assignment").append(...Object.entries(assignments.NAMES).map(([file, title]) => new Option(title, file)));
 at("assignment").onchange = async ({ target }) => {
-  if (target.value) await assignments.show(target.value, at("tasks"));
+  if (target.value) await assignments.show(target.value, at("tasks"), (work) => busily("Running your code", work));
   update();
 };
 at("check-all").onclick = () => busily("Checking", async () => {
@@ -256,8 +268,10 @@ document.querySelector("details:has(#source)").ontoggle = async () => {
 /* the machine */
 at("checkpoint").onchange = ({ target }) => busily("Opening the checkpoint", async () => {
   const files = [...target.files];
+  target.value = ""; // so that the same file can be chosen again
+  at("model").textContent = EMBEDDED;
   at("model").textContent = `${files.map((file) => file.name).join(", ")}: ${await ask("open", { files })}`;
   state.first = null;
 });
 
-start().catch((error) => fail(error.message));
+keepFiles().then(start).catch((error) => fail(error.message));

@@ -1,7 +1,6 @@
 // The page's side of the worker: every question is a promise.
-const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let last = 0;
+let last = 0, worker;
 
 /** Ask the worker; `onSegment` gets what comes before the answer. */
 export function ask(question, message = {}, onSegment = () => {}) {
@@ -11,8 +10,12 @@ export function ask(question, message = {}, onSegment = () => {}) {
   });
 }
 
-/** Call `told(message)` for what the worker says unasked. */
-export function listen(told) {
+/** Start the worker, or start it again whatever it does; `told(message)` is called for what it says unasked. */
+export function begin(told) {
+  worker?.terminate();
+  for (const { reject } of waiting.values()) reject(new Error("Stopped. Python starts again, as when the page was opened."));
+  waiting.clear();
+  worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data }) => {
     const asked = waiting.get(data.id);
     if (!asked) return told(data);

@@ -14,10 +14,17 @@ export async function decoded(bytes) {
 
 export const seconds = (samples) => samples.length / RATE;
 
+const REFUSED = {
+  NotAllowedError: "the microphone was refused: allow it for this page in the browser, or choose a file.",
+  NotFoundError: "there is no microphone: connect one, or choose a file.",
+};
+
 /** Record from the microphone; the result has `stop()`, which gives a Blob. */
 export async function recording() {
-  if (!navigator.mediaDevices) throw new Error("this page may not use the microphone: open it from localhost or by https");
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+  if (!navigator.mediaDevices) throw new Error("this page may not use the microphone: open it from localhost or by https.");
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } }).catch((error) => {
+    throw new Error(REFUSED[error.name] ?? error.message);
+  });
   const recorder = new MediaRecorder(stream);
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);

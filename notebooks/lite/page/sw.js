@@ -1,9 +1,15 @@
 // Keeps every file of the page: the second visit loads nothing, and works offline. A new build has another version.
 const CACHE = "npwhisper VERSION_OF_THE_BUILD";
 
-self.addEventListener("install", () => self.skipWaiting());
+const PAGE = [
+  "./", "style.css", "main.js", "python.js", "sound.js", "words.js", "assignments.js", "prose.js", "worker.js", "kernel.js",
+]; // a first visit has loaded these before there was a worker to keep them
+
+self.addEventListener("install", (event) => event.waitUntil(keepAll(PAGE).then(() => self.skipWaiting())));
 
 self.addEventListener("activate", (event) => event.waitUntil(start()));
+
+self.addEventListener("message", (event) => event.waitUntil(keepAll(event.data)));
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
@@ -30,6 +36,12 @@ async function answer(event) {
     if (kept) return kept;
     throw error;
   }
+}
+
+/** Load what is not kept yet; what cannot be loaded or kept now is loaded when it is needed. */
+async function keepAll(names) {
+  const cache = await caches.open(CACHE);
+  for (const name of names) if (!(await cache.match(name))) await cache.add(name).catch(() => {});
 }
 
 /** The worker lives until the file is kept; a full disk is no reason to fail. */

@@ -4,9 +4,9 @@ import { loadPyodide } from "./static/pyodide/pyodide.mjs";
 
 const PACKAGES = ["numpy", "tiktoken", "tqdm", "npwhisper"];
 const FOR_CELLS = ["scipy"]; // 14 MB that only assignments need: the browser resamples
-const EMBEDDED = "tiny.en.safetensors";
+const WEIGHTS = new URL("static/weights/tiny.en.safetensors", location.href).href;
 const KERNEL = "static/kernel/product.wasm";
-let python, laboratory;
+let python, laboratory, embedded;
 
 /** Count the bytes of everything that is fetched, as they come. */
 function countFetches(tell) {
@@ -25,15 +25,16 @@ async function start(files) {
   const stage = (what) => postMessage({ tell: "stage", what });
   stage("Loading Python and NumPy");
   kernel.watchForMemory();
-  python = await loadPyodide({ indexURL: new URL("static/pyodide/", location.href).href });
+  python = await loadPyodide({ indexURL: new URL("static/pyodide/", location.href).href, env: { NPWHISPER_EMBEDDED_URL: WEIGHTS } });
   await python.loadPackage(PACKAGES, { messageCallback: () => {} });
   stage("Loading the model");
-  await placeEmbedded();
+  embedded = `${python.runPython("import npwhisper; npwhisper.__path__[0]")}/assets/tiny.en.safetensors`;
+  const weights = await fetch(WEIGHTS);
+  await place(embedded, weights.body, Number(weights.headers.get("Content-Length")));
   stage("Starting");
   for (const name of ["kernel.py", "laboratory.py"]) python.FS.writeFile(name, await (await fetch(name)).text());
   laboratory = python.pyimport("laboratory");
-  const about = ask("load");
-  removeEmbedded();
+  const about = ask("about");
   stage("Comparing the kernel with NumPy");
   return { about, sources: ask("sources"), products: await attach(files.includes(KERNEL)) };
 }
@@ -48,31 +49,29 @@ async function attach(isBuilt) {
   }
 }
 
-/** The folder of the installed package where it looks for its embedded model. */
-const assets = () => `${python.runPython("import npwhisper; npwhisper.__path__[0]")}/assets/${EMBEDDED}`;
-
-/** Write the weights into Python's file system piece by piece: they are in memory once. */
-async function placeEmbedded() {
-  const response = await fetch(`static/weights/${EMBEDDED}`);
-  const size = Number(response.headers.get("Content-Length"));
-  const file = python.FS.open(assets(), "w+");
-  if (size) python.FS.truncate(assets(), size);
+/** Write a stream into Python's file system piece by piece: it is in memory once. */
+async function place(path, stream, size) {
+  const file = python.FS.open(path, "w+");
+  if (size) python.FS.truncate(path, size);
   let at = 0;
-  for await (const piece of pieces(response)) at += python.FS.write(file, piece, 0, piece.length, at);
+  for await (const piece of pieces(stream)) at += python.FS.write(file, piece, 0, piece.length, at);
   python.FS.close(file);
 }
 
-async function* pieces(response) {
-  const reader = response.body.getReader();
+async function* pieces(stream) {
+  const reader = stream.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
 }
 
-/** The float32 weights are in memory now: the file is not needed any more. */
-const removeEmbedded = () => python.FS.unlink(assets());
+/** Its float32 weights are in memory: the file goes, and is fetched from the browser's cache if Python wants it again. */
+function removeEmbedded() {
+  if (python.FS.analyzePath(embedded).exists) python.FS.unlink(embedded);
+}
 
 /** Call a function of laboratory.py. */
 function ask(name, ...args) {
   const { value, error } = JSON.parse(laboratory.answer(name, ...args));
+  removeEmbedded();
   if (error) throw new Error(error);
   return value;
 }
@@ -93,11 +92,14 @@ const memory = () => ({ python: python._module.HEAPU8.length });
 
 /** Own checkpoint: one file, or the files of a folder. */
 async function open(files) {
-  const folder = "/checkpoint";
+  const folder = "/checkpoint", paths = files.map((file) => `${folder}/${file.name}`);
   python.FS.mkdirTree(folder);
-  for (const name of python.FS.readdir(folder).filter((n) => n[0] !== ".")) python.FS.unlink(`${folder}/${name}`);
-  for (const file of files) python.FS.writeFile(`${folder}/${file.name}`, new Uint8Array(await file.arrayBuffer()));
-  return ask("load", files.length === 1 ? `${folder}/${files[0].name}` : folder);
+  try {
+    for (const [i, file] of files.entries()) await place(paths[i], file.stream(), file.size);
+    return ask("load", files.length === 1 ? paths[0] : folder);
+  } finally {
+    for (const path of paths.filter((path) => python.FS.analyzePath(path).exists)) python.FS.unlink(path);
+  }
 }
 
 const answers = {
