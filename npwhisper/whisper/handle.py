@@ -380,7 +380,7 @@ def align(
     Raises
     ------
     AlignmentError
-        If the audio is longer than 30 s, or the text longer than the model can read at once.
+        As there: the audio or the text is too long.
 
     Examples
     --------

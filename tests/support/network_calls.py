@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cases
 import naive
 
 from npwhisper import model
-from npwhisper.model import layers
 from npwhisper.model.cache import BlockCache, KeyValues
 from npwhisper.tracing.scope import Scope, nest
 from npwhisper.tracing.seam import Array
@@ -26,20 +26,27 @@ def block_cache(w: Scope, features: Array) -> BlockCache:
     return model.start_cache(features, {"blocks": {"0": w}}, cases.H, cases.SMALL.n_text_ctx).blocks[0]
 
 
+def of_layers(home: Any) -> dict[str, Call]:
+    """The modules that ours and the loops compute alike; `home` holds the functions."""
+    return {
+        "encoder.conv1": lambda x, w, _: home.conv1d(x, w),
+        "encoder.conv2": lambda x, w, _: home.conv1d(x, w, stride=2),
+        "encoder.ln_post": lambda x, w, _: home.layer_norm(x, w),
+        "encoder.blocks.1.attn.query": lambda x, w, _: home.linear(x, w),
+        "encoder.blocks.1.attn.key": lambda x, w, _: home.linear(x, w),
+        "encoder.blocks.1.attn": lambda x, w, _: home.self_attention(x, w, HEADS["encoder"]),
+        "encoder.blocks.1.mlp.0": lambda x, w, _: home.linear(x, w),
+        "encoder.blocks.1.mlp.1": lambda x, w, _: home.gelu(x),
+        "encoder.blocks.1.mlp.2": lambda x, w, _: home.linear(x, w),
+        "encoder.blocks.1.mlp": lambda x, w, _: home.mlp(x, w),
+        "encoder.blocks.1": lambda x, w, _: home.encoder_block(x, w, HEADS["encoder"]),
+        "encoder": lambda x, w, _: home.encoder(x, w, HEADS["encoder"]),
+        "decoder.token_embedding": lambda x, w, _: home.embedding(x, w),
+    }
+
+
 OURS: dict[str, Call] = {
-    "encoder.conv1": lambda x, w, _: layers.conv1d(x, w),
-    "encoder.conv2": lambda x, w, _: layers.conv1d(x, w, stride=2),
-    "encoder.ln_post": lambda x, w, _: layers.layer_norm(x, w),
-    "encoder.blocks.1.attn.query": lambda x, w, _: layers.linear(x, w),
-    "encoder.blocks.1.attn.key": lambda x, w, _: layers.linear(x, w),
-    "encoder.blocks.1.attn": lambda x, w, _: model.self_attention(x, w, HEADS["encoder"]),
-    "encoder.blocks.1.mlp.0": lambda x, w, _: layers.linear(x, w),
-    "encoder.blocks.1.mlp.1": lambda x, w, _: layers.gelu(x),
-    "encoder.blocks.1.mlp.2": lambda x, w, _: layers.linear(x, w),
-    "encoder.blocks.1.mlp": lambda x, w, _: model.mlp(x, w),
-    "encoder.blocks.1": lambda x, w, _: model.encoder_block(x, w, HEADS["encoder"]),
-    "encoder": lambda x, w, _: model.encoder(x, w, HEADS["encoder"]),
-    "decoder.token_embedding": lambda x, w, _: layers.embedding(x, w),
+    **of_layers(model),
     "decoder.blocks.2.attn": lambda x, w, _: model.self_attention(x, w, cases.H, room()),
     "decoder.blocks.2.cross_attn": lambda x, w, features: model.cross_attention(
         x, w, cases.H, block_cache(Scope() | {"cross_attn": w}, features).audio
@@ -50,19 +57,7 @@ OURS: dict[str, Call] = {
     ),
 }
 NAIVE: dict[str, Call] = {
-    "encoder.conv1": lambda x, w, _: naive.conv1d(x, w),
-    "encoder.conv2": lambda x, w, _: naive.conv1d(x, w, stride=2),
-    "encoder.ln_post": lambda x, w, _: naive.layer_norm(x, w),
-    "encoder.blocks.1.attn.query": lambda x, w, _: naive.linear(x, w),
-    "encoder.blocks.1.attn.key": lambda x, w, _: naive.linear(x, w),
-    "encoder.blocks.1.attn": lambda x, w, _: naive.self_attention(x, w, HEADS["encoder"]),
-    "encoder.blocks.1.mlp.0": lambda x, w, _: naive.linear(x, w),
-    "encoder.blocks.1.mlp.1": lambda x, w, _: naive.gelu(x),
-    "encoder.blocks.1.mlp.2": lambda x, w, _: naive.linear(x, w),
-    "encoder.blocks.1.mlp": lambda x, w, _: naive.mlp(x, w),
-    "encoder.blocks.1": lambda x, w, _: naive.encoder_block(x, w, HEADS["encoder"]),
-    "encoder": lambda x, w, _: naive.encoder(x, w, HEADS["encoder"]),
-    "decoder.token_embedding": lambda x, w, _: naive.embedding(x, w),
+    **of_layers(naive),
     "decoder.blocks.2.attn": lambda x, w, _: naive.self_attention(x, w, cases.H, causal=True),
     "decoder.blocks.2.cross_attn": lambda x, w, features: naive.cross_attention(x, w, cases.H, features),
     "decoder.blocks.2": lambda x, w, features: naive.decoder_block(x, w, cases.H, features),
