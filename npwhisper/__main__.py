@@ -1,8 +1,8 @@
 """The command line: ``npwhisper AUDIO...`` transcribes; `COMMANDS` lists what else the first word can be.
 
 Flags and defaults are those of openai-whisper's ``whisper`` command, except that the model is the embedded one unless
-another is named, and that a file that fails makes the exit status 1. Until the output files are written, finished
-windows are kept in ``NAME.journal`` beside them.
+another is named, and that the exit status is 1 if a file fails. Until the output files are written, finished windows
+are kept in ``NAME.journal`` beside them.
 """
 
 from __future__ import annotations
@@ -202,12 +202,12 @@ def _write_part(journal: Path, outputs: Outputs, recording: str, keep: bool) -> 
 
 
 def _names_one(arguments: Sequence[str]) -> bool:
-    """Whether the first word is a command, and not a file of that name that is there."""
+    """Whether the first word is a command, and no file has that name."""
     return bool(arguments) and arguments[0] in COMMANDS and not os.path.isfile(arguments[0])
 
 
 def _command(arguments: Sequence[str], module: str) -> int:
-    """Run another command; what is wrong is told in one line."""
+    """Run another command; an error is printed as one line."""
     try:
         return int(import_module(f"npwhisper.{module}").run(arguments))
     except EXPECTED as error:

@@ -32,7 +32,8 @@ INSIDE = {  # parts of a run, which need a model at work or a file that is broke
 
 
 def own(function: Any) -> Any:
-    return inspect.unwrap(function)
+    """What is decorated; of the module that can be called, which another test may have imported, the function."""
+    return inspect.unwrap(function.__call__ if inspect.ismodule(function) else function)
 
 
 def public() -> dict[str, Any]:

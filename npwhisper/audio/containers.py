@@ -1,4 +1,4 @@
-"""How long a recording must be by the headers of its container, where ffmpeg does not compare.
+"""How long a recording should be by the headers of its container, where ffmpeg does not compare.
 
 The formats: Microsoft's Advanced Systems Format, revision 1.2, 3.2 and 5; RIFF; RealMedia.
 """
@@ -18,7 +18,7 @@ REAL = (b".RMF", b"PROP", b"MDPR", b"CONT", b"DATA")  # the chunks up to the end
 
 
 def announcement(source: str | bytes, seconds: float, told: float) -> tuple[float, str | None]:
-    """The seconds that a container announces, and its damage, if `seconds` were read; ffmpeg has `told` a length."""
+    """The seconds that a container announces, and its damage; `seconds` were read, `told` is ffmpeg's length."""
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
         data = Reader(stream)
         expected, damage = _end(data)
@@ -29,7 +29,7 @@ def announcement(source: str | bytes, seconds: float, told: float) -> tuple[floa
 
 
 def _end(data: Reader) -> tuple[int | None, str | None]:
-    """The place where the sound must end, 0 if that is not known, None if no length in the file holds; and damage."""
+    """Where the sound should end (0 if that is unknown, None if the lengths are placeholders), and the damage."""
     head = data.at(0, 16)
     if head == ASF:
         return _asf(data)
@@ -54,7 +54,7 @@ def _asf(data: Reader) -> tuple[int, str | None]:
 
 
 def _riff(data: Reader) -> int | None:
-    """One part follows another, each with its size; a program that writes to a pipe leaves sizes and lengths open."""
+    """Parts follow each other, each with its size; a program that writes to a pipe leaves sizes and lengths open."""
     at = 0
     while data.at(at, 4) == b"RIFF":
         size = int.from_bytes(data.at(at + 4, 4), "little")
@@ -65,7 +65,7 @@ def _riff(data: Reader) -> int | None:
 
 
 def _real(data: Reader) -> int | None:
-    """One chunk follows another, each with its size, which is open if it was written to a pipe."""
+    """Chunks follow each other, each with its size, which is left open in a file from a pipe."""
     at = 0
     while data.at(at, 4) in REAL:
         size = int.from_bytes(data.at(at + 4, 4), "big")

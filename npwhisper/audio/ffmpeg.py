@@ -64,7 +64,7 @@ def ffmpeg_channels(source: str | bytes, complaint: str, chosen: Chosen) -> int:
 
 @contextlib.contextmanager
 def _command(source: str | bytes, complaint: str, chosen: Chosen, output: list[str]) -> Iterator[list[str]]:
-    """The command that decodes a source; one that is bytes is a file meanwhile."""
+    """The command that decodes a source; bytes are in a temporary file meanwhile."""
     import shutil
     import tempfile
 
@@ -79,7 +79,7 @@ def _command(source: str | bytes, complaint: str, chosen: Chosen, output: list[s
 
 
 def _run(command: list[str], source: str | bytes, sr: int, complaint: str, chosen: Chosen) -> Iterator[bytes]:
-    """What ffmpeg writes, in pieces of whole samples; AudioError if that is nothing, a warning if it found damage."""
+    """What ffmpeg writes, in pieces of whole samples; AudioError if it writes nothing, a warning if it found damage."""
     import tempfile
 
     n_bytes = 0
@@ -103,7 +103,7 @@ def _told(messages: IO[bytes]) -> str:
 
 @contextlib.contextmanager
 def _started(command: list[str], messages: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program; however we leave, it has ended."""
+    """Run a program, which is killed when the block is left, in whatever way."""
     import subprocess
 
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)
@@ -146,7 +146,7 @@ def _killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[
 
 @functools.cache
 def _parent_death() -> list[str]:
-    """A prefix for a command with which Linux kills it when we are killed: setpriv, of util-linux, if it is there."""
+    """A prefix that makes Linux kill a command when we are killed: setpriv, of util-linux, if it is installed."""
     import shutil
     import subprocess
 

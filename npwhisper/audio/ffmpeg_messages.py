@@ -1,4 +1,4 @@
-"""What ffmpeg tells of a recording while it decodes: its sound tracks, its length, and what is damaged."""
+"""What ffmpeg reports about a recording while it decodes: its sound tracks, its length, and what is damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRACK = r"Stream #(\d+:\d+)(?:\[\w+\])?(?:\((\w+)\))?: Audio: (.*)"
 
 
 class Track(NamedTuple):
-    """A sound track: ffmpeg's number of the stream, the language if the file tells one, and the channel layout."""
+    """A sound track: ffmpeg's number of the stream, the language if the file names one, and the channel layout."""
 
     stream: str
     language: str
@@ -49,7 +49,7 @@ def _layout(description: str) -> str:
 
 
 def chosen_track(told: str) -> int:
-    """The number of the sound track that ffmpeg decodes: the one it was told, or the one that it takes for the best."""
+    """The number of the sound track that ffmpeg decodes: the one asked for, or the one that it considers the best."""
     mapped = re.search(r"Stream #(\d+:\d+) -> #0:0", told)
     streams = [track.stream for track in tracks(told)]
     return streams.index(mapped[1]) if mapped and mapped[1] in streams else 0
@@ -81,7 +81,7 @@ def _check_channel(track: Track, chosen: Chosen) -> None:
 
 
 def damage(told: str, status: int) -> str | None:
-    """What ffmpeg says of damage, in its own words, or None."""
+    """What ffmpeg says about damage, in its own words, or None."""
     lines = re.findall(r"^(?:\[[^]]*\] )*\[(?:error|fatal|warning)\] (.*)", told, re.MULTILINE)
     found = [line for line in lines if re.search(DAMAGE, line, re.IGNORECASE)]
     reason = found[0] if found else f"exit status {status}" if status else None
@@ -97,7 +97,7 @@ def refusal(told: str) -> str:
 
 
 def length(told: str) -> float:
-    """How many seconds the container tells of; 0 where ffmpeg guesses, or other tracks may be longer than this one."""
+    """The seconds that the container announces; 0 where ffmpeg guesses, or where other tracks may be longer."""
     found = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", told)
     is_alone = len(tracks(told)) == 1 and not re.search(r"Stream #.*: Video:", told)
     if not found or "Estimating duration" in told or not is_alone:

@@ -35,8 +35,8 @@ def load_audio(
     """Read sound as mono float32 samples between -1 and 1.
 
     Wav, flac, ogg, mp3 and the rest of libsndfile's formats need nothing else installed; what it cannot read (m4a,
-    aac, mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Stereo is averaged; of surround sound the centre,
-    where speech is, counts most and the channel of low effects nothing, as with ffmpeg. The channels of an array are
+    aac, mp4, webm) is given to ``ffmpeg`` if that is on the PATH. Stereo is averaged; in surround sound the centre,
+    where speech is, counts most and the low-frequency channel not at all, as with ffmpeg. The channels of an array are
     averaged, because an array does not name them.
 
     Parameters
@@ -49,11 +49,11 @@ def load_audio(
     sr : int
         Samples per second of the result.
     channel : str or int, optional
-        One channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on. Where two speakers
-        were recorded on one channel each, transcribe both apart (``transcribe(..., channels="separate")``).
+        Only this channel: "left", "right", "centre" (of surround sound), or its number from 0 on. Where two speakers
+        were recorded on one channel each, transcribe them separately (``transcribe(..., channels="separate")``).
     audio_track : int, optional
         Of a container with several sound tracks (languages, comments, one microphone each), its number from 0 on. By
-        default the one that ffmpeg takes for the best, with a warning that names all of them.
+        default the one that ffmpeg considers the best, with a warning that lists all of them.
     max_duration : float, optional
         Refuse a file that lasts longer, in seconds; nothing beyond is read. A small file can claim many hours.
 

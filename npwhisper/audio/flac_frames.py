@@ -1,6 +1,7 @@
 """Which frames of a FLAC file are missing: libsndfile puts silence in place of some, and says nothing.
 
-Every frame tells its place in the recording, so a place that nothing follows on is a gap. The format: RFC 9639, 9.1.
+Every frame states its place in the recording, so where the next one does not continue, there is a gap. The format:
+RFC 9639, 9.1.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The parts of a recording that are decoded one after another: libsndfile
-reads one, up to the end that it assumes.
+"""The parts of a recording that are decoded one after another: libsndfile reads one, up to the end that it assumes.
 
 Most files are one link. Joined MP3 files and chained Ogg streams are several; a WAV file whose recorder crashed is one
 with a repaired header.

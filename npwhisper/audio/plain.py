@@ -29,7 +29,7 @@ def plain_blocks(source: str | bytes, sr: int, channel: Channel = None) -> Block
 
 
 def plain_channels(source: str | bytes) -> int:
-    """How many channels a file has."""
+    """The number of channels of a file."""
     return next((piece.shape[1] for piece in _sound(source).pieces), 0)
 
 

@@ -73,8 +73,7 @@ def low_pass(rate: int, sr: int, up: int) -> Array:
 def _overlapping(blocks: Blocks, size: int, margin: int) -> Iterator[tuple[Array, int]]:
     """Cut a stream into pieces of `size` samples with `margin` more on both sides, mirrored at both ends.
 
-    The first sample is the mirror at the start; at the end the mirror follows the last sample, which
-    is therefore repeated.
+    At the start the mirror is the first sample; at the end it follows the last sample, which is therefore repeated.
     Yields each piece and how many of its samples, after the first margin, are its own.
     """
     held, mirrored = np.empty(0, np.float32), False

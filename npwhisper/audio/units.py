@@ -18,7 +18,7 @@ N_SAMPLES_PER_TOKEN = HOP_LENGTH * 2  # the encoder's second convolution has str
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
 TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN  # 50: one audio position, or one timestamp step, is 20 ms
 
-READ_BLOCK = 1 << 18  # samples handled at a time: a long file never stands in memory with all its channels
+READ_BLOCK = 1 << 18  # samples handled at a time: so that a long file is never in memory with all its channels
 SLOWEST, FASTEST = 1_000, 768_000  # sampling rates accepted, in Hz
 
 Blocks: TypeAlias = Iterator[Array]

@@ -37,7 +37,7 @@ class Sound(NamedTuple):
 
 
 def wav_links(data: Reader) -> list[Link]:
-    """The file with a data size that means "to the end", if its own tells nothing; else none."""
+    """The file with a data size that means "to the end", if its own says nothing; else none."""
     if data.at(0, 4) not in (b"RIFF", b"RF64") or data.at(8, 4) != b"WAVE":
         return []
     at, about, long = 12, bytes(16), 0

@@ -42,7 +42,7 @@ class Checkpoint:
         Flat state dict, torch's names and shapes. Arrays keep the dtype of the file (bfloat16, which NumPy lacks, is
         widened to float32), are read-only and, where the file allows it, memory-mapped.
     alignment_heads
-        (layer, head) pairs for word timestamps, or None when the file does not tell.
+        (layer, head) pairs for word timestamps, or None if the file does not state them.
     metadata
         Whatever else a file of ours carried.
     """

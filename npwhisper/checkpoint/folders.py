@@ -24,7 +24,7 @@ CONTENTS = {  # what lies in a folder that cannot be opened -> what it is, and w
 
 
 def require_openable(folder: Path) -> None:
-    """Raise a `CheckpointError` that tells what a folder without a model is, and what to do."""
+    """Raise a `CheckpointError` that says what a folder without a model is, and what to do."""
     if (folder / "adapter_config.json").exists():
         base = _base_model(folder)
         raise CheckpointError(
@@ -42,7 +42,7 @@ def require_openable(folder: Path) -> None:
 
 
 def advice(folder: Path) -> str:
-    """What the files of a folder without readable weights tell, or an empty text."""
+    """What the files of a folder without readable weights are, or an empty text."""
     return next((text for pattern, text in CONTENTS.items() if next(folder.glob(pattern), None)), "")
 
 

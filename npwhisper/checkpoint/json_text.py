@@ -1,4 +1,4 @@
-"""JSON of strangers: as `json.loads`, but never deeper than it is safe to read."""
+"""JSON from untrusted files: as `json.loads`, but never nested deeper than is safe to read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Arrays that lie in a file: nothing is read before it is used, and nothing past the file's end can be named.
+"""Arrays that lie in a file: nothing is read before it is used, and nothing past the end of the file can be reached.
 
 `map_file` shows a whole file as one read-only array of bytes. Every reader of this package cuts its arrays out of that
 one with `cut`, where every offset and count is checked. Pages that were used once can be given back to the system, so
-that converting a file never holds the file and its copy in memory together.
+that a file and its converted copy are never both in memory.
 """
 
 from __future__ import annotations

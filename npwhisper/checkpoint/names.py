@@ -1,8 +1,7 @@
 """Torch's names for Whisper's weights, from the many ways they are spelled in the wild.
 
 Training code puts prefixes before the names (`module.`, `model.`, `_orig_mod.`); Hugging Face renamed the parts. Here
-they become openai-whisper's again. Where a file does not state
-the sizes, they are inferred from the shapes.
+they become openai-whisper's again. Where a file does not state the sizes, they are inferred from the shapes.
 Source: the table in transformers' `convert_openai_to_hf.py`, reversed.
 """
 

@@ -44,13 +44,13 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     ----------
     path
         A `.safetensors` file; a PyTorch file (`.pt`, `.bin`, `.ckpt`, zip or legacy form); a whisper.cpp
-        `ggml-*.bin`; a folder as transformers' `save_pretrained` writes it; or CTranslate2's, which
-        faster-whisper keeps; MLX's.
+        `ggml-*.bin`; or a folder: as transformers' `save_pretrained` writes it, CTranslate2's (which faster-whisper
+        uses), or MLX's.
 
     Returns
     -------
     Checkpoint
-        Dims (inferred when the file tells none), flat weights (memory-mapped where the file allows), alignment
+        Dims (inferred when the file states none), flat weights (memory-mapped where the file allows), alignment
         heads, metadata.
 
     Raises

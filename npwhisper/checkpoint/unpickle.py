@@ -8,7 +8,7 @@ functions that exist for it are those of `torch_globals`: ours, each of which ma
 Why that is safe: nothing is imported by name (a name outside the table raises, with the name); REDUCE calls an entry
 of the table and nothing else; BUILD, which would set attributes or call `__setstate__`, throws its state away; NEWOBJ,
 INST, OBJ and the extension registry do not exist. No step takes longer for a larger value, the number of steps and the
-length of the program are bounded, and dict keys are only texts and integers (hashing nested tuples can take for ever).
+length of the program are bounded, and dict keys are only texts and integers (hashing nested tuples can take forever).
 
 Why not `pickle.Unpickler` with a `find_class` of our own: it bounds which names exist, but neither steps nor memory,
 and its BUILD still sets attributes and calls ``__setstate__``.

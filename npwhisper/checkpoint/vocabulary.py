@@ -1,9 +1,8 @@
 """How many rows of the token embedding are Whisper's.
 
 Fine-tunes append tokens to the vocabulary, or pad it to a round number. Whisper's control tokens keep their ids, but
-their number can then no longer be told from the number of rows: 51866 rows are the vocabulary of large-v3, or that of
-base and one token more. The settings of a
-Hugging Face folder say which; without them, the number of mel bins does.
+the number of rows no longer says how many there are: 51866 rows are the vocabulary of large-v3, or that of base and one
+token more. The settings of a Hugging Face folder say which; without them, the number of mel bins does.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Work in blocks: pieces that stay in a processor's cache, shared among threads.
 
 Almost everything in Whisper treats every position alike, so it can be computed for a few hundred positions at a time.
-The decorators here say which part of a function is independent; how large the blocks are stands in this file.
+The decorators here say which parts of a function are independent, and how large the blocks are.
 
     positionwise   f(x, ...), every row of x by itself
     by_heads       attention, every head and every query by itself
     reproducible   a whole computation, whose bits depend on nothing that runs beside it
 
 While layers are traced, replaced or profiled, functions made of layers run whole and in the caller's thread; single
-layers keep their cuts, so that not a bit of the result changes.
+layers are cut as ever, so that not a bit of the result changes.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def in_blocks(
 ) -> Callable[[Callable[P, Array]], Callable[P, Array]]:
     """Compute ``f(x, ...)`` for `rows` rows of x at a time, or for as many places along `axis` of x and of the result.
 
-    Rows are all axes of x but the last: a function of (..., D) sees (rows, D). Of a `composite` function layers may be
-    watched, so then it runs whole; `elementwise` work is cut into larger pieces for many threads.
+    Rows are all axes of x but the last: a function of (..., D) sees (rows, D). A `composite` function runs whole while
+    its layers are watched; `elementwise` work is cut into larger pieces for many threads.
     """
 
     def decorate(function: Any) -> Any:

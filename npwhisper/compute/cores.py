@@ -1,4 +1,4 @@
-"""Who computes: the calling thread, our pool, or BLAS's own threads. The rules over rows, size and threads are here.
+"""Who computes: the calling thread, our pool, or BLAS's own threads. The rules, by rows, size and threads, are here.
 
 Measured on 16 Intel cores (Sapphire Rapids, OpenBLAS), tiny and small:
 

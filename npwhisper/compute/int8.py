@@ -1,4 +1,4 @@
-"""Matrices of 8 bits: a quarter of the memory of float32.
+"""8-bit matrices: a quarter of the memory of float32.
 
 Every row of a matrix (one output of a layer, one token of the vocabulary) is kept as integers from -127 to 127 and one
 scale, a 127th of the row's largest magnitude: ``row = scale * integers``, to within half a scale. NumPy multiplies
@@ -18,7 +18,7 @@ BLOCK = 1 << 20  # weights packed at a time
 
 
 class Int8Matrix:
-    """A matrix (D_out, D_in) of 8-bit integers and a scale for every row; it can be cut and converted like an array.
+    """A matrix (D_out, D_in) of 8-bit integers and a scale for every row; it can be sliced and converted like an array.
 
     >>> matrix = Int8Matrix.pack(np.array([[1, -2], [0.5, 127]], np.float32))
     >>> matrix.integers.tolist(), matrix[1:].shape

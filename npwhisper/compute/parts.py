@@ -1,6 +1,6 @@
 """Rows of one batch that have different memories: each part of the rows is computed with its own value.
 
-The windows of a batch are at different places of their texts, and each has its own audio. The products with the
+The windows of a batch are at different positions in their texts, and each has its own audio. The products with the
 weights, which they share, are computed for all rows at once; attention is computed part by part.
 """
 

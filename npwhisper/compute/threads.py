@@ -1,7 +1,7 @@
 """Threads: how many compute, our pool of them, and those of the library under NumPy's products (BLAS).
 
-NumPy computes without Python's lock, so threads really run at once. While ours run, BLAS is held to one thread, or its
-threads would compete with ours for the same cores.
+NumPy releases Python's lock while it computes, so threads really run in parallel. While ours run, BLAS is limited to
+one thread, or its threads would compete with ours for the same cores.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def processors() -> int:
 
 @functools.cache
 def _quota(folder: str = "/sys/fs/cgroup") -> int:
-    """The processors that the control group grants, rounded up; very many if it sets no limit."""
+    """The processors that the control group grants, rounded up; a very large number if it sets no limit."""
     try:
         quota, period = Path(folder, "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -191,7 +191,7 @@ def _pool(n: int, pid: int) -> ThreadPoolExecutor:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of returning it to Linux, which clears each page that is wanted again.
+    """Let glibc keep freed memory instead of returning it to Linux, which clears each page before it is used again.
 
     Freeing one large array, never touched, raises glibc's limit for the process: the encoder takes 8 to 12 % less time.
     """

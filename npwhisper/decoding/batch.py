@@ -1,9 +1,9 @@
 """Decoding several windows side by side: each at its own position of its own text, all in one run of the network.
 
 A `WindowDecoder` is one window between its features and its result: it says which tokens the network reads next, and
-takes the logits. `run_once` gives a run to all windows. Those that read as many tokens share it: the weights are read
-once for all of them. While layers are traced, swapped or profiled, every window has a run of its own, so that names and
-shapes are those of one window.
+takes the logits. `run_once` runs the network for all windows. Windows that read the same number of tokens share a run,
+in which the weights are read once. While layers are traced, swapped or profiled, every window has a run of its own, so
+that names and shapes are those of one window.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class WindowDecoder:
         return self.search.tokens[:, self.cache.length :]
 
     def take(self, logits: Array) -> None:
-        """Go on with the logits at the positions `at`: (rows, len(at), V)."""
+        """Continue with the logits at the positions `at`: (rows, len(at), V)."""
         if self.language is None:
             self._take_language(logits[:, 0])
             return
@@ -111,7 +111,7 @@ class WindowDecoder:
             self._start_search()
 
     def _under_rules(self, logits: Array, sampled: Array) -> Array:
-        """Log-probabilities of what the rules allow; where they allow nothing, the text ends.
+        """Log-probabilities of the tokens that the rules allow; where they allow none, the text ends.
 
         (B, V), (B, T) -> (B, V)
         """
@@ -131,7 +131,7 @@ class WindowDecoder:
         )
 
     def result(self) -> DecodingResult:
-        """What was found."""
+        """The text that was found, with its scores."""
         return self.task.result(self)
 
 
@@ -143,7 +143,7 @@ def language_probabilities(task: DecodingTask, logits: Array) -> list[dict[str, 
 
 
 def run_once(model: Network, windows: Sequence[WindowDecoder]) -> None:
-    """Run the network once for every window that is not done: those that read as many tokens do it together."""
+    """Run the network once for every window that is not done; those that read the same number of tokens share a run."""
     waiting = [window for window in windows if not window.done]
     if is_handled():
         for window in waiting:

@@ -36,7 +36,7 @@ THRESHOLDS = (
 KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a string")}
 
 EVERY_WINDOW = "auto-window"
-"""As `language` of a transcription: detect it anew in every window, for speakers who change it."""
+"""As the `language` of a transcription: detect it in every window, for speakers who switch languages."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class DecodingOptions:
     language : str, optional
         A code ("de") or an English name ("German"); None detects it.
     temperature : float
-        0 takes the best token, above it draws from softmax(logits / temperature).
+        0 takes the likeliest token; above 0, tokens are drawn from softmax(logits / temperature).
     sample_len : int, optional
         The largest number of tokens; by default half the text context (224).
     best_of : int, optional
@@ -58,28 +58,28 @@ class DecodingOptions:
     beam_size : int, optional
         Number of beams of a beam search (temperature 0 only).
     patience : float, optional
-        The beam search ends with ``round(beam_size * patience)`` ended hypotheses (default 1).
+        The beam search ends with ``round(beam_size * patience)`` finished hypotheses (default 1).
     length_penalty : float, optional
         Exponent between 0 and 1 of Google's length penalty; None divides by the length.
     prompt, prefix : str or sequence of int, optional
         Text before this window; text with which this window starts (it is not repeated in the result).
     suppress_tokens : str or iterable of int, optional
-        Token ids (or a comma-separated list) that are never produced; -1 stands for all signs that are not spoken.
+        Token ids (or a comma-separated list) that are never produced; -1 stands for all symbols that are not spoken.
         None or an empty list suppresses nothing, not even control tokens.
     suppress_blank : bool
-        Whether a window may not start with a space or with its end.
+        Forbid a window to begin with a space or with the end-of-text token.
     without_timestamps : bool
-        Whether to produce text only.
+        Produce text only.
     max_initial_timestamp : float, optional
         The first timestamp is at most this many seconds; None or 0 is no limit.
     fp16 : bool
         Accepted for compatibility: everything is computed in float32.
     seed : int, optional
-        Makes sampling repeatable; every window of a batch draws as it would alone.
+        Makes sampling reproducible; every window of a batch draws as it would alone.
     repetition_penalty : float
         Divide positive (multiply negative) logits of text tokens already produced by this; 1 changes nothing.
     no_repeat_ngram_size : int
-        Forbid to repeat any n-gram of this many text tokens; 0 changes nothing.
+        Forbid any n-gram of this many text tokens to be repeated; 0 changes nothing.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def _named_in(problem: str, options: Any) -> str:
 
 
 def _check_kinds(options: Any) -> None:
-    """Raise TypeError for an option that is no number or text where one is wanted."""
+    """Raise TypeError for an option that is not the number or the text that it should be."""
     for field in fields(options):
         kind, *others = str(field.type).split(" | ")
         value = getattr(options, field.name)
@@ -190,64 +190,64 @@ class TranscribeOptions:
     Parameters
     ----------
     temperature : float or sequence of float
-        Temperatures to try, until one gives a sound text.
+        Temperatures to try until a text passes the two thresholds below.
     compression_ratio_threshold : float, optional
-        A text that zlib compresses more than this is a loop, and unsound.
+        A text that zlib shortens by more than this factor is repetitive, and is decoded again.
     logprob_threshold : float, optional
-        A text with a lower mean log-probability is unsound.
+        A text with a lower mean log-probability is unreliable, and is decoded again.
     no_speech_threshold : float, optional
-        A window whose no-speech probability is higher, and whose text is unsound, is silence.
+        A window with a higher no-speech probability and an unreliable text is silence.
     condition_on_previous_text : bool
-        Whether each window is told the text before it.
+        Whether each window gets the text before it as its prompt.
     initial_prompt : str, optional
-        Text that the first window is told came before it: names, spelling, style.
+        The prompt of the first window, as if it had been said before: names, spelling, style.
     carry_initial_prompt : bool
-        Tell every window.
+        Give it to every window.
     hotwords : str, optional
-        Words that every window is told, before all else.
+        Words to expect, at the beginning of every window's prompt.
     word_timestamps : bool
         Whether each segment gets ``words`` with start, end and probability.
     spread_words : bool
-        Give words that last no time a duration, of a pause beside them or of a neighbour (needs `word_timestamps`).
+        Give words without duration some of a pause beside them, or of a neighbour's time (needs `word_timestamps`).
     prepend_punctuations, append_punctuations : str
-        Signs that join the next and the previous word.
+        Punctuation that is joined to the next and to the previous word.
     clip_timestamps : str or sequence of float
         Seconds ``start,end,start,end,...`` of the parts to transcribe; the last end may be missing.
     hallucination_silence_threshold : float, optional
         Skip silences longer than this many seconds around text that looks hallucinated (needs `word_timestamps`).
     vad : bool
-        Transcribe only the parts in which somebody speaks (see `npwhisper.transcription.voice`); times stay those of
-        the recording.
+        Transcribe only the parts with speech (see `npwhisper.transcription.voice`); times are still those of the
+        recording.
     robust : bool
-        Guard against hallucinations. By keyword it stands for the options `ROBUST`, unless they are given too: `vad`,
-        no memory of the text before, and no repetition of ten tokens. With `vad` or `robust`, each segment has
+        Guard against hallucinations. As a keyword it stands for the options in `ROBUST`, unless they are given too:
+        `vad`, no conditioning on the text before, no ten tokens twice. With `vad` or `robust`, each segment has
         ``flags``: why it may be a hallucination.
     batch_size : int, optional
         Decode this many windows at once. The recording is cut where nobody speaks, every 30 seconds at the latest, and
-        no cut is told the text before it. None decodes one window after the other, as openai-whisper does.
+        no piece is conditioned on the text before it. None decodes one window after the other, as openai-whisper does.
     channels : str
-        "mix" adds the channels of the recording; "separate" transcribes each apart, for recordings with one speaker on
-        each. Segments then come in the order of time, each with its ``channel`` (from 0 on) and ``language``.
+        "mix" adds the channels of the recording; "separate" transcribes each by itself, for recordings with one speaker
+        on each. Segments then come in order of time, each with its ``channel`` (from 0 on) and ``language``.
     channel : str or int, optional
-        Transcribe one channel alone: "left", "right", "centre" (of surround sound), or its number from 0 on.
+        Transcribe only one channel: "left", "right", "centre" (of surround sound), or its number from 0 on.
     audio_track : int, optional
-        Of a container with several sound tracks, the number of the one to read, from 0 on.
+        The sound track to read from a container with several, a number from 0 on.
     max_duration : float, optional
         Refuse a recording that lasts longer, in seconds: a small file can claim many hours.
     language_detection_segments : int
-        In how many windows the language is detected, if it is not given; the likeliest on average counts.
+        The number of windows in which the language is detected if it is not given; the likeliest on average is taken.
     language_detection_threshold : float, optional
-        A window whose language is at least this probable decides alone.
+        A window with a language at least this probable decides alone.
     journal : path, optional
-        Write every finished window there at once, so that a killed run can be resumed. One run at a time writes a
+        Write every finished window there at once, so that an interrupted run can be resumed. One run at a time writes a
         journal; see `npwhisper.transcription.journal`.
     resume : bool
-        Go on from the journal, if there is one: its segments come first.
+        Continue from the journal, if there is one: its segments come first.
     num_threads : int, optional
         How many threads compute this transcription; by default what `set_num_threads` was given, or one for each
         processor, at most OMP_NUM_THREADS.
     progress : callable, optional
-        Called after each window with the seconds done and the seconds in all.
+        Called after each window with the seconds done and the total.
     on_decision : callable, optional
         Called after each window with its `Decision`.
     decoding : DecodingOptions
@@ -340,7 +340,7 @@ class TranscribeOptions:
         return self.vad or self.robust
 
     def identity(self) -> dict[str, Any]:
-        """What decides about the result: all options but callbacks, threads and the journal itself."""
+        """What determines the result: all options but callbacks, threads and the journal itself."""
         others = ("decoding", "progress", "on_decision", "journal", "resume", "num_threads", "max_duration")
         return {**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}, **vars(self.decoding)}
 

@@ -1,8 +1,8 @@
 """Search: which continuation of some tokens is the most likely one?
 
 Nothing here knows of neural networks. A search is given ``step(tokens, parents)``, which returns the log-probabilities
-of the next token for every row of `tokens`. Between two calls rows may have been doubled or reordered: ``parents[i]``
-tells which row of the previous call row i continues (None on the first call). That is all a KV cache needs to follow.
+of the next token for every row of `tokens`. Between two calls rows may be copied or reordered: row i continues row
+``parents[i]`` of the previous call (None on the first call). That is all a KV cache needs to follow.
 Forbidden tokens have log-probability -inf; every row must allow at least one token.
 """
 
@@ -30,7 +30,7 @@ class Hypothesis(NamedTuple):
 
 
 class Search(Protocol):
-    """One window's search: what it has so far, one step, what it found."""
+    """The search of one window: its tokens so far, one step, its results."""
 
     tokens: Array  # (rows, T)
     closed: bool

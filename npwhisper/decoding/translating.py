@@ -1,4 +1,4 @@
-"""Which models can translate to English, and a word to those who ask it of another."""
+"""Which models can translate to English, and a warning for the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TURBO = (32, 4)  # layers of encoder and decoder
 
 
 def warn_of_translation(model: Network, task: str) -> None:
-    """Warn if `task` is "translate" and the model was not trained for it; the text is what the model makes of it."""
+    """Warn if `task` is "translate" and the model was not trained for it."""
     advice = "translate with a multilingual model that learned to, such as 'medium' or 'large-v3'"
     if task == "translate" and not model.is_multilingual:
         message = f"an English-only model transcribes, whatever the task: {advice}"

@@ -32,16 +32,16 @@ from npwhisper.tracing.seam import Array
 
 @dataclass(frozen=True)
 class DecodingResult:
-    """What one window gave.
+    """The result of one window.
 
     Attributes
     ----------
     audio_features : array, shape (1500, D)
     language : str
-        As given, or the code of the detected one.
+        As given, or the code of the one that was detected.
     language_probs : dict of str to float, or None if the language was given
     tokens : list of int
-        With timestamps, without the end.
+        Including timestamps, without the end-of-text token.
     text : str
     avg_logprob : float
         Mean log-probability of the tokens and the end, in nats.
@@ -49,7 +49,7 @@ class DecodingResult:
         Probability that nothing is spoken; NaN if only the language was asked for.
     temperature : float
     compression_ratio : float
-        Of the text, by zlib: above 2.4 it is likely a loop.
+        Of the text, by zlib: above 2.4 the text is likely a loop.
     alternatives : list of (text, avg_logprob)
         All hypotheses of a beam search or of ``best_of``, from the chosen one to the worst.
     """
@@ -281,7 +281,7 @@ class DecodingTask:
         return min(self.sample_len, context - n_given + 1)
 
     def result(self, window: WindowDecoder) -> DecodingResult:
-        """What a window that is done has found."""
+        """The result of a window that is done."""
         if self.options.task == "lang_id":
             return DecodingResult(window.features, str(window.language), window.language_probs)
         ranked = self._ranked(window.search.hypotheses())
@@ -355,7 +355,7 @@ def decode(
     Returns
     -------
     DecodingResult, or a list of B of them
-        The windows of a batch give what each would give alone, with beams and samples too.
+        The windows of a batch have the results that each would have alone, with beams and samples too.
 
     Raises
     ------

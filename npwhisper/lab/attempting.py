@@ -1,4 +1,4 @@
-"""What a function makes of a case, without a word on whether that is right.
+"""What a function returns for a case, without a judgement on whether that is right.
 
 `check` judges an attempt in the same process. Grading makes it in a worker process, which never has the expected
 values, and judges it in its own.
@@ -23,7 +23,7 @@ MISSING = "nothing"
 
 
 class Attempt(NamedTuple):
-    """What came of two calls with the same arguments.
+    """The outcome of two calls with the same arguments.
 
     `kind` is "array" if `result` and `again` are arrays of numbers, or else names the type that was returned.
     `arguments` are those of the first call afterwards. `error` and `mistake` are sentences, if the function raised.

@@ -1,4 +1,4 @@
-"""Is my function right, and if not, what did I do? Compared with what torch makes of the same arguments.
+"""Is my function right, and if not, what did I do wrong? Compared with torch's results for the same arguments.
 
 `check(my_layer_norm)` tries every case of `layer_norm` and says which fail, by how much and where. Then it looks for a
 known mistake (`mistakes.py`) that gives the same wrong result.
@@ -27,7 +27,7 @@ class CheckError(ValueError):
 
 
 class Outcome(NamedTuple):
-    """What became of one case: its name, what is wrong (nothing if it is right), and the likely mistake if known."""
+    """The outcome of one case: its name, what is wrong (empty if it is right), and the likely mistake if known."""
 
     label: str
     problem: str = ""
@@ -60,7 +60,7 @@ class CheckResult:
 
     @property
     def is_unwritten(self) -> bool:
-        """Whether the function is as it was handed out."""
+        """Whether the function is still unwritten, as it was handed out."""
         return all(outcome.problem == UNWRITTEN for outcome in self.outcomes)
 
     def assert_passed(self) -> None:
@@ -102,9 +102,9 @@ def check(function: Function, name: str | None = None, seed: int = 0) -> CheckRe
     function : callable
         With the arguments of the package's function of that name.
     name : str, optional
-        Which one it is; by default its own name, in which more may stand (``my_layer_norm``).
+        Which one it is; by default its own name, which may contain more (``my_layer_norm``).
     seed : int, optional
-        Of the cases that are made afresh, beside those that come with the package.
+        For the random cases that are added to those in the package.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def all_cases(name: str, seed: int) -> list[Case]:
 
 
 def judge(cases: Sequence[Case], attempts: Sequence[Attempt]) -> CheckResult:
-    """Hold what a function made of each case against what is expected, and name the likely mistakes."""
+    """Compare what a function returned for each case with what is expected, and name the likely mistakes."""
     with np.errstate(all="ignore"):
         outcomes = [_outcome(case, tried) for case, tried in zip(cases, attempts, strict=True)]
         return CheckResult(cases[0].layer, _explain(outcomes, cases, [tried.result for tried in attempts]))

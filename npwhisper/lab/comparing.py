@@ -1,8 +1,8 @@
 """Layer by layer beside torch: which is the first that differs?
 
-`trace` records what npwhisper computes, `capture_torch` what a model of openai-whisper or transformers computes, under
-the same names. `compare` walks both in the order of execution; a layer is finished before the block around it, so the
-first difference is the innermost.
+`trace` records what npwhisper computes, and `capture_torch` what a model of openai-whisper or transformers computes,
+under the same names. `compare` walks both in the order of execution; a layer is finished before the block around it, so
+the first difference is the innermost.
 
 The names are those of openai-whisper's modules, with one exception: ``mlp.1``, a module without weights, is called
 ``mlp.gelu`` here. What torch has no module for is recorded too (captured from torch it is either an intermediate that
@@ -78,8 +78,8 @@ def capture_torch(model: Any, *patterns: str) -> Iterator[Activations]:
 
     Notes
     -----
-    openai-whisper's fused attention, which hides the scores, is switched off meanwhile. With transformers, softmax
-    is recorded if the model was made with ``attn_implementation="eager"``.
+    openai-whisper's fused attention, which hides the scores, is switched off inside the block. With transformers,
+    softmax is recorded if the model was made with ``attn_implementation="eager"``.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def in_float64(model: Any) -> Any:
 
 
 def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None], acts: Activations) -> Iterator[Any]:
-    """Watch a module: what it gives, and what can be told from that."""
+    """Watch a module: keep its output, and what follows from it."""
     from torch.nn.functional import gelu
 
     def before(module: Any, inputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The functions of this package that a student may write again: what each is worth, and how to try it.
+"""The functions of this package that a student can rewrite: what each is worth, and how to try it.
 
 The cases were computed by torch, openai-whisper and transformers (``tests/golden/make_check_cases.py``) and are
 shipped with the package, so that nobody needs torch to be graded.
@@ -85,7 +85,7 @@ EXERCISES = {
 
 
 class Case(NamedTuple):
-    """One set of arguments for a function, and what torch makes of it."""
+    """One set of arguments for a function, and torch's result for it."""
 
     layer: str
     label: str

@@ -1,4 +1,4 @@
-"""What is wrong with a result, in the words of its task: numbers, a mask of 0 and -inf, hypotheses."""
+"""What is wrong with a result, in the terms of its task: numbers, a mask of 0 and -inf, hypotheses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention: every position looks at others and collects what it finds (Vaswani et al. 2017, section 3.2).
+"""Attention: every position looks at others and gathers what it finds (Vaswani et al. 2017, section 3.2).
 
 `attend` is the formula, for queries, keys and values in heads; `self_attention` and `cross_attention` project them.
 """

@@ -76,7 +76,7 @@ def _join(mark: WordTiming, word: WordTiming, before: bool) -> None:
 
 
 def median_duration(alignment: Sequence[WordTiming]) -> float:
-    """The median duration of the words that last at all, in seconds, and at most 0.7; 0 without any.
+    """The median duration of the words that have one, in seconds, and at most 0.7; 0 if none has.
 
     >>> median_duration([WordTiming(" a", [1], 1.0, 1.5, 1.0), WordTiming(" b", [2], 1.5, 1.5, 1.0)])
     0.5
@@ -86,7 +86,7 @@ def median_duration(alignment: Sequence[WordTiming]) -> float:
 
 
 def shorten_sentence_ends(alignment: Sequence[WordTiming], longest: float) -> None:
-    """Take the pause between two sentences away from the mark, or from the word after it, that was given it.
+    """Give back the pause between two sentences, of which the mark, or the word after it, was given too much.
 
     >>> words = [WordTiming(".", [1], 1.0, 1.5, 1.0), WordTiming(" So", [2], 1.5, 4.0, 1.0)]
     >>> shorten_sentence_ends(words, longest=0.8)

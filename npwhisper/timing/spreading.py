@@ -1,4 +1,4 @@
-"""A duration for words that last no time, on request: players of subtitles and karaoke skip such words.
+"""On request, a duration for words without one, which players of subtitles and karaoke skip.
 
 The alignment works in steps of 20 ms, and a short word may get none of them. Whisper's times stay as they are unless
 `spread_words` is asked for.
@@ -17,7 +17,7 @@ SPREAD = 0.2  # seconds that a word is given at most where nobody speaks before 
 def spread(words: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The words of a segment with a duration for each: ``word start end probability``, times in seconds.
 
-    A word that lasts no time gets some of the pause after it, or before it; where there is none, it shares the time of
+    A word without duration gets some of the pause after it, or before it; where there is none, it shares the time of
     the next word, or of the last one, in equal parts. All other words keep their times.
 
     >>> words = [("a", 0.0, 1.0), ("b", 1.0, 1.0), ("c", 1.0, 2.0), ("d", 2.5, 2.5)]

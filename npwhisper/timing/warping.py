@@ -3,8 +3,8 @@
 Every frame is made comparable (`standardise`), outliers go (`median_filter`), the heads are averaged (`token_map`), and
 dynamic time warping finds the cheapest monotone path through tokens and frames (`dtw`).
 
-Source: openai-whisper's ``timing.py``, whose ties these functions break alike. Frames that tell nothing count as 0, not
-as NaN.
+Source: openai-whisper's ``timing.py``; ties are broken in the same way. Frames that are the same for all tokens count
+as 0, not as NaN.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def dtw_cost(x: Array) -> Array:
 
     A cell needs its three neighbours above and to the left, so all cells with the same i + j can be computed at once:
     one row of `diagonals`. Sums are float64, and where the ways from above and from the corner are equal the one from
-    the left is taken even if it is dearer, as upstream has it: the filter makes runs of equal values, so ties matter.
+    the left is taken even if it costs more, as upstream does: the filter makes runs of equal values, so ties matter.
 
     >>> dtw_cost(np.array([[1, 9, 9], [9, 1, 2]]))
     array([[ 1., 10., 19.],

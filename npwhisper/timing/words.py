@@ -189,7 +189,7 @@ def _take_words(timings: Iterator[WordTiming], n_tokens: int, offset: float) -> 
 
 
 def shorten_after_pause(words: list[Segment], last_speech: float, median: float) -> None:
-    """Take a pause before a segment away from its first words, if they are too long to be true.
+    """Take a pause before a segment away from its first words, if they are implausibly long.
 
     >>> words = [{"word": " So", "start": 1.0, "end": 4.0}]
     >>> shorten_after_pause(words, last_speech=1.0, median=0.5)

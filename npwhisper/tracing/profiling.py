@@ -1,4 +1,4 @@
-"""Where the time goes: calls, seconds, arithmetic and memory traffic of each layer, beside what the machine can do.
+"""Where the time goes: calls, seconds, arithmetic and memory traffic of each layer, against what the machine can do.
 
 A layer can be no faster than its multiplications allow (the speed of a large matrix product, sgemm) and no faster than
 its arrays can be read and written (the speed of a large copy). The larger of the two times is its floor; the floor
@@ -167,8 +167,8 @@ def profile(*patterns: str) -> Iterator[Profile]:
     Yields
     ------
     Profile
-        A mapping from names to `Cost` (calls, seconds, flops, bytes); ``print(p)`` shows it beside what the machine
-        could do.
+        A mapping from names to `Cost` (calls, seconds, flops, bytes); ``print(p)`` compares it with what the machine
+        can do.
 
     Notes
     -----
@@ -200,7 +200,7 @@ def profile(*patterns: str) -> Iterator[Profile]:
 
 
 def _measure(result: Profile, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Make one call, and book its cost under its name and to the call around it."""
+    """Make one call, and add its cost to its name and to the call around it."""
     inside = Cost()
     token = _around.set(inside)
     begin = time.perf_counter()

@@ -103,7 +103,7 @@ def _handled(frame: _Frame, label: str, function: Function, args: tuple[Any, ...
 def handling(handler: Handler, replaces: bool = False) -> Iterator[None]:
     """Install a handler for the calls made inside the `with` block, in this thread or task only.
 
-    A thread that was given a copy of this context (`contextvars.copy_context`) takes part until the block is left.
+    A thread that was given a copy of this context (`contextvars.copy_context`) is included until the block is left.
 
     >>> names = []
     >>> with handling(lambda name, function: names.append(name) or function):

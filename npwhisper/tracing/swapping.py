@@ -1,4 +1,4 @@
-"""Putting your own function in the place of a layer, everywhere or at one place, while a `with` block lasts.
+"""Putting your own function in the place of a layer, everywhere or in one place, while a `with` block lasts.
 
 What is replaced is the call, not the function: the network asks for `layer_norm` and gets yours. A replacement that
 calls the layer it replaces gets the original. Inside it other layers are traced and replaced as ever.
@@ -65,13 +65,13 @@ def swap(
     Raises
     ------
     SwapError
-        If there is no such layer, if a replacement does not take the arguments that the layer takes or does not return
-        an array, if a shape that it returned made the block fail, or if a dotted name has met no call when it ends.
+        If there is no such layer, if a replacement does not take the layer's arguments or does not return an array, if
+        a shape that it returned made the block fail, or if no call had the dotted name when the block ends.
 
     Notes
     -----
-    Only this thread or task is concerned, and a thread that was given a copy of its context; leaving the block ends
-    the replacement in all of them.
+    Only this thread or task is affected, and threads that were given a copy of its context; leaving the block ends the
+    replacement in all of them.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def describe(function: Function) -> str:
 
 
 def _guarded(name: str, layer: Function, function: Function, calls: Calls) -> Function:
-    """The replacement, with sentences for calls it does not take and for results that are none."""
+    """The replacement, with messages for calls that it does not take and for results that are not arrays."""
 
     @functools.wraps(layer)
     def replaced(*args: Any, **kwargs: Any) -> Any:

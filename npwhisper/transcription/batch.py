@@ -1,8 +1,8 @@
 """Many windows at once: a recording is cut where nobody speaks, and the cuts are transcribed side by side.
 
-Each cut is a `Passage` of its own, told nothing of the text before it, so its result is what it would be alone. A cut
-that is finished makes room for the next one, and segments come in the order of the recording. At most `batch_size` cuts
-are under way: this bounds the memory.
+Each cut is a `Passage` of its own, not conditioned on the text before it, so its result is what it would be alone. A
+finished cut makes room for the next one, and segments come in the order of the recording. At most `batch_size` cuts are
+under way, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class BatchedTranscription(Transcription):
 
     @cached_property
     def _n_done(self) -> int:
-        """How many cuts have been given."""
+        """How many cuts are finished and passed on."""
         return 0 if self.journal.state is None else int(self.journal.state["clip"])
 
     @cached_property
@@ -99,7 +99,7 @@ class BatchedTranscription(Transcription):
         }
 
     def passages(self) -> Iterator[Passage]:
-        """One for each cut that was not given before, made when it is asked for."""
+        """One for each cut that is still to be done, made when it is asked for."""
         for i in range(self._n_done, len(self.cuts)):
             seed = self.options.decoding.seed
             seeds = np.random.default_rng(None if seed is None else [seed, i])

@@ -53,7 +53,7 @@ def read_journal(path: Path) -> Journal:
     Raises
     ------
     JournalError
-        If the file is something else.
+        If the file is not a journal of this version.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def _is_window(entry: Any, number: int) -> bool:
 
 
 def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journal:
-    """Begin a journal, or check that the one there is of the same run and cut off what is torn.
+    """Begin a journal, or check that an existing one is of the same run and cut off an incomplete last line.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def start_journal(path: Path, header: Mapping[str, Any], resume: bool) -> Journa
         )
     changed = differences(old.header, new)
     if changed:
-        raise JournalError(f"{name} is of a run with another {', '.join(changed)}: give the same, or delete it")
+        raise JournalError(f"{name} is of a run with another {', '.join(changed)}: use the same, or delete it")
     with open(path, "r+b") as file:
         file.truncate(old.size)
     return old

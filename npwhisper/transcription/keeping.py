@@ -48,7 +48,7 @@ class Keeper:
         return start_journal(self._path, header, self._resume)
 
     def add(self, segments: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
-        """Write a finished window down."""
+        """Write a finished window to the journal."""
         if self._path is None:
             return
         if self._lock is not None:

@@ -1,8 +1,8 @@
 """Transcribing a recording of any length, one window of 30 seconds after the other.
 
-`Transcription` is an iterator of segments: it decodes the next window only when its segments are asked for. What is
-done with a window stands in `passage`, why it was done in `Transcription.decisions`. With a journal, each window is on
-the disk before its segments are given, and `Transcription.state` is all that is needed to resume.
+`Transcription` is an iterator of segments: it decodes the next window only when its segments are asked for. `passage`
+holds the rules for a window; `Transcription.decisions` says which of them applied. With a journal, each window is on
+the disk before its segments are passed on, and `Transcription.state` is all that is needed to resume.
 
 Source: openai-whisper's ``transcribe.py``; Radford et al. 2022, section 4.5.
 """
@@ -97,7 +97,7 @@ class Transcription(Iterator[Segment]):
             raise
 
     def close(self) -> None:
-        """End here: no more segments come, and the journal is free for another run."""
+        """Stop: no more segments come, and the journal is free for another run."""
         self._segments = iter(())
         self._keeper.close()
 
@@ -301,7 +301,7 @@ class Transcription(Iterator[Segment]):
             return segments
 
     def _recorded(self, segments: list[Segment]) -> list[Segment]:
-        """Number the segments of a window, and write them down before they are given."""
+        """Number the segments of a window, and write them to the journal before they are passed on."""
         if self.options.spread_words:
             segments = [{**segment, "words": spread(segment["words"])} for segment in segments]
         segments = [{"id": i, **self._keeper.tags, **segment} for i, segment in enumerate(segments, self._n_segments)]

@@ -1,7 +1,7 @@
-"""The channels of a recording, each transcribed apart: telephone calls, interviews with one microphone each.
+"""The channels of a recording, each transcribed by itself: telephone calls, interviews with one microphone each.
 
-Every channel is a `Transcription` of its own, with its own language and its own prompt. Their segments come in the
-order of time: the next window of a channel is decoded when its segments are the earliest that are wanted.
+Every channel is a `Transcription` of its own, with its own language and its own prompt. Their segments come in order of
+time: the next window of a channel is decoded when its segments are the next ones needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_CHANNELS = 16
 
 
 class SeparateChannels(Iterator[Segment]):
-    """The segments of all channels, in the order of time.
+    """The segments of all channels, in order of time.
 
     Each segment has its ``channel``, a number from 0 on, and its ``language``. The attributes are those of
     `Transcription`, for all channels together.
@@ -78,7 +78,7 @@ class SeparateChannels(Iterator[Segment]):
                 warnings.warn(f"{both}: they are transcribed twice; choose one (channel)", AudioWarning, stacklevel=2)
 
     def close(self) -> None:
-        """End here: no more segments come, and the journal is free for another run."""
+        """Stop: no more segments come, and the journal is free for another run."""
         for stream in self.streams:
             stream.close()
         self._keeper.close()
@@ -150,7 +150,7 @@ class SeparateChannels(Iterator[Segment]):
             raise JournalError(f"the journal {self._keeper.name} is damaged: start again without it") from error
 
     def add(self, channel: int, segments: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
-        """Write a finished window of a channel down."""
+        """Write a finished window of a channel to the journal."""
         self._states[str(channel)] = dict(state)
         self._n_entries += 1
         whole = {"windows": self._n_entries, "language": self.language, "channels": self._states}
@@ -172,7 +172,7 @@ class ChannelKeeper(Keeper):
         return self._whole.journal_of(self._channel)
 
     def add(self, segments: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
-        """Write a finished window down."""
+        """Write a finished window to the journal."""
         if self.keeps:
             self._whole.add(self._channel, segments, state)
 

@@ -1,7 +1,7 @@
 """Several recordings: with `batch_size`, the cuts of all of them fill one batch, so that short ones waste no room.
 
-Every recording gives what it gives alone with the same `batch_size`. Recordings are opened when there is room for their
-first cut; so only those that are under way are in memory.
+Every recording has the result that it would have alone with the same `batch_size`. Recordings are opened when there is
+room for their first cut, so only those under way are in memory.
 """
 
 from __future__ import annotations

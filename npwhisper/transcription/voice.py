@@ -6,8 +6,8 @@ do the bands of the spectrum rise and fall? What all bands do together (a gust, 
 turns) does not count, which is also why no level of noise has to be known. Where the colour changes most of the time,
 somebody speaks.
 
-This is ours, not Whisper's: `vad=True` transcribes only these parts, since over the others Whisper likes to imagine
-text. It errs towards speech: quick music passes, and so does whatever else keeps changing.
+This is ours, not Whisper's: `vad=True` transcribes only these parts, since Whisper tends to hallucinate text in the
+others. It errs towards speech: fast music passes, and so does whatever else keeps changing.
 """
 
 from __future__ import annotations

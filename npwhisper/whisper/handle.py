@@ -33,7 +33,7 @@ BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
 
 
 class Whisper(TorchNames, Network):
-    """A Whisper model: its `dims`, its `weights` and all that it can do.
+    """A Whisper model: its `dims`, its `weights` and everything it can do.
 
     Make one with `load_model`. It holds no state: the same object can be used for any number of recordings, and by
     several threads at once.
@@ -184,8 +184,8 @@ def load_model(
     download_root : str, optional
         Where official models are kept; by default ``~/.cache/whisper``, as openai-whisper does.
     in_memory : bool
-        Copy float32 weights into memory. Otherwise they stay mapped in their file, which must then not be changed while
-        the model is used; every process that uses the file shares its memory.
+        Copy float32 weights into memory. Otherwise they stay mapped in their file, which must not be changed while the
+        model is in use; every process that uses the file shares its memory.
     weights : str
         "float32", or "int8" for matrices of 8-bit integers with a scale for every row: a quarter of the memory, nearly
         the same text, and somewhat slower, because NumPy has to unpack them before it can multiply.

@@ -1,4 +1,4 @@
-"""What recordings the words of a command line stand for: files, folders and patterns."""
+"""Which recordings the arguments of a command line stand for: files, folders and patterns."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from npwhisper.decoding.flags import Help, add_channel, add_detection
 from npwhisper.whisper.inputs import expanded
 from npwhisper.whisper.messages import failure
 
-FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one recording; the others go on
+FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one recording, which do not stop the others
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _one(model: Any, name: str, top: int, options: dict[str, Any]) -> int:
-    """Print the line of one recording; a failure is one line, too."""
+    """Print the line of one recording, or of its failure."""
     try:
         _, probs = model.detect_language(sys.stdin.buffer if name == "-" else name, **options)
     except FAILURES as error:

@@ -1,4 +1,4 @@
-"""What the command line says of a failure: one line."""
+"""How the command line reports a failure: as one line."""
 
 from __future__ import annotations
 

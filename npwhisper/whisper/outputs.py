@@ -23,9 +23,9 @@ class Outputs(NamedTuple):
     form : str
         One of `FORMATS`, "all" of them, or "none".
     folder : str or None
-        Where they go; None is beside each recording.
+        Where they go; None means beside each recording.
     with_language : bool
-        Whether names tell the language: ``talk.de.srt``.
+        Whether file names contain the language: ``talk.de.srt``.
     subtitles : mapping
         Options of the subtitles, as for `npwhisper.utils.get_writer`.
 

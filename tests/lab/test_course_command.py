@@ -111,7 +111,7 @@ def test_a_first_hour_of_wrong_turns_is_told_in_the_students_words(folder: Path)
         "Ann Lee": "missing", "Zoë Groß": "right", "bob": "wrong", "cid": "missing", "dora": "wrong"
     }  # fmt: skip
     assert told["Ann Lee"]["report"] == "Ann Lee.py has no function 'embedding': did you mean embeding?"
-    assert told["bob"]["report"].startswith("embedding (cell 1) is no Python: '(' was never closed")
+    assert told["bob"]["report"].startswith("embedding (cell 1) is not Python: '(' was never closed")
     assert "Perhaps a return is missing" in told["dora"]["report"]
     assert "It printed:\n  | (" in told["dora"]["report"]
     notes = next(student["notes"] for student in found if student["student"] == "cid")

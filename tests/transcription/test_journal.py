@@ -141,7 +141,7 @@ def test_without_windows_a_journal_begins_anew(path: Path, resume: bool) -> None
 )
 def test_another_run_is_told_apart(path: Path, change: dict[str, Any], told: str) -> None:
     whole = written(path)
-    with pytest.raises(JournalError, match=f"of a run with another {told}: give the same, or delete it"):
+    with pytest.raises(JournalError, match=f"of a run with another {told}: use the same, or delete it"):
         start_journal(path, {**HEADER, **change}, resume=True)
     assert path.read_bytes() == whole
     assert differences(HEADER, HEADER) == []
@@ -247,7 +247,7 @@ def test_silent_windows_are_written_too(path: Path) -> None:
 )
 def test_another_recording_or_option_is_refused(path: Path, change: dict[str, Any], told: str) -> None:
     next(stream(path))
-    with pytest.raises(JournalError, match=f"of a run with another {told}: give the same"):
+    with pytest.raises(JournalError, match=f"of a run with another {told}: use the same"):
         stream(path, resume=True, **change)
     with pytest.raises(JournalError, match="or delete it"):
         stream(path)

@@ -99,7 +99,7 @@ def test_a_stopped_run_continues_to_the_same_result(talk: Path, tmp_path: Path) 
         stream.close()
         assert read_journal(path).state is not None
     assert apart(talk, journal=path, resume=True) == expected
-    with pytest.raises(JournalError, match=r"is of a run with another .*audio.*channels: give the same, or delete it"):
+    with pytest.raises(JournalError, match=r"is of a run with another .*audio.*channels: use the same, or delete it"):
         talker(MULTILINGUAL).transcribe(talk, journal=path, resume=True, **FAST)
 
 

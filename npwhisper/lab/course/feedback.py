@@ -97,8 +97,8 @@ def _shown(line: str) -> str:
 
 
 def _explanation(file: str) -> str:
-    kept = "each in its line" if file.lower().endswith(".py") else "from whatever cell"
-    return f"<p>The tasks and what they need, {kept}. Lines in the reports are these.</p>"
+    kept = "on their own lines" if file.lower().endswith(".py") else "from all cells"
+    return f"<p>The tasks and what they need, {kept}. Line numbers in the reports refer to these lines.</p>"
 
 
 def _listed(left_out: Sequence[str]) -> str:

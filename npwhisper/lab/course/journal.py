@@ -1,7 +1,7 @@
-"""What is graded already, a line for each submission: an interrupted run goes on where it stopped.
+"""What is already graded, a line for each submission, so that an interrupted run resumes where it stopped.
 
-The journal stands beside the tables while a class is graded, and is removed when they are written. Marks count again if
-files, options and version are the same; of a line that is torn, the submission is graded anew.
+The journal lies beside the tables while a class is graded, and is removed when they are written. Marks are used again
+if files, options and version are the same; a submission whose line is incomplete is graded again.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Mark(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What one submission got, and what is to be said about it."""
+    """What one submission got, and the notes on it."""
 
     student: str
     number: str = ""
@@ -111,7 +111,7 @@ def seed_for(identity: str, options: Options) -> int:
 
 
 def mark(request: Mapping[str, Any], options: Options) -> Marks:
-    """Grade one submission; what goes wrong with it is a note."""
+    """Grade one submission; problems with it become notes."""
     began, known = time.monotonic(), {key: request[key] for key in ("student", "number", "is_late")}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # the user whose rights the worker takes must be able to read it

@@ -1,4 +1,4 @@
-"""Grades many submissions, several at a time, each in a process of its own."""
+"""Grade many submissions, several at a time, each in a process of its own."""
 
 from __future__ import annotations
 

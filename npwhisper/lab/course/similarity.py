@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def fingerprints(code: str) -> dict[str, dict[str, int]]:
-    """Of every function that is long enough, the subtrees as hashes with their sizes; of what is no Python, nothing."""
+    """The subtrees of every function that is long enough, as hashes with their sizes; none if this is not Python."""
     try:
         tree = ast.parse(code)
         found = {

@@ -1,6 +1,6 @@
 """Which files are whose: folders and zips as learning platforms export them, one folder or one file for each student.
 
-Nothing is unpacked under a name that stands in an archive, links are not followed, and sizes are held against limits.
+Nothing is unpacked under a name from an archive, links are not followed, and sizes are limited.
 """
 
 from __future__ import annotations

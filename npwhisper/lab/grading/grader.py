@@ -40,7 +40,7 @@ MEMORY = 2**31  # bytes that a task may use, beside what Python and NumPy have
 
 
 class Verdict(NamedTuple):
-    """What became of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why.
+    """The outcome of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why.
 
     `right` of `cases` cases are right, where they were tried to the end.
     """
@@ -81,7 +81,7 @@ class Grader:
     ) -> None:
         self.path, self.seconds = path, seconds
         self.name = path.name  # as it was handed in
-        self.broken: Mapping[str, str] = {}  # why the code of a task is no Python
+        self.broken: Mapping[str, str] = {}  # why the code of a task is not Python
         self.start = START_SECONDS if start is None else start
         self.seed = seed_of(path) if seed is None else seed
         self.limits = Limits(self.start + 2 * seconds, memory, user, is_sandboxed)
@@ -94,7 +94,7 @@ class Grader:
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that the file tries; all of them if it is no Python."""
+        """The tasks that the file tries; all of them if it is not Python."""
         return self.source.tasks if self._is_python() else list(EXERCISES)
 
     def _is_python(self) -> bool:
@@ -157,12 +157,12 @@ class Grader:
     def _answered(self, worker: Worker, task: str, cases: list[Case]) -> Verdict:
         told = worker.receive(self.seconds)
         if isinstance(told, WireError):
-            return Verdict("crashed", f"{task} sent something else than its results: {told}")
+            return Verdict("crashed", f"{task} sent something other than its results: {told}")
         if isinstance(told, dict):
             try:
                 return _judged(task, cases, told)
             except Exception as error:  # whatever a forged answer makes of the comparison
-                return Verdict("crashed", f"{task} sent something else than its results: {type(error).__name__}")
+                return Verdict("crashed", f"{task} sent something other than its results: {type(error).__name__}")
         if worker.has_ended():
             return Verdict("crashed", f"{task} ended the whole process{worker.reason()}")
         return Verdict("too slow", f"{task} did not end within {self.seconds:g} s: is there an endless loop?")

@@ -1,7 +1,7 @@
 """What a task may not do while it runs: a second look at what `rules` reads from the source.
 
-Two hooks of the interpreter, in the worker alone. Both can be got round by somebody who wants to (a C function called
-through ctypes, for one); `.github/SECURITY.md` says what that means.
+Two hooks of the interpreter, in the worker alone. Both can be circumvented by somebody who wants to (with a C function
+called through ctypes, for one); `.github/SECURITY.md` says what that means.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Guard:
         self.is_hooking = False
 
     def refuse_events(self) -> None:
-        """Refuse, from here to the end of the process, to start others, to use the network, to read the cases."""
+        """From here to the end of the process, refuse to start others, to use the network, and to read the cases."""
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             if event == "open" and SHIPPED in str(arguments[0]) and not _is_checking(sys._getframe(1)):

@@ -1,8 +1,8 @@
 """What the tasks of a notebook or a Python file need, taken out of it as a Python file. Nothing is executed.
 
 Kept are the functions that are tasks, and whatever they name, wherever it stands: helpers, constants, tables that are
-filled in a loop or by a call, imports. Kept, too, is what changes another module, so that the grader refuses it. Left
-out, and said, is the rest: calls of `check`, plots, last cells, what is no Python.
+filled in a loop or by a call, imports. What changes another module is kept too, so that the grader refuses it. The rest
+is left out, and reported: calls of `check`, plots, last cells, what is not Python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from npwhisper.lab.grading.source import Names, Patches, Source, bound, statemen
 from npwhisper.tracing.spelling import similar
 
 JUDGES = ("npwhisper", "numpy", "builtins")  # modules that whoever cheats would change
-PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are no Python
+PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are not Python
 
 
 class NotebookError(ValueError):
@@ -41,7 +41,7 @@ def is_notebook(name: str, text: str) -> bool:
 
 
 class Part(NamedTuple):
-    """A statement at the top level of a cell, as it is written from this line on; without a node it is no Python."""
+    """A statement at the top level of a cell, as it is written from this line on; without a node it is not Python."""
 
     cell: int
     line: int
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """The code that was kept, a sentence for everything that was not, and for every task that is no Python."""
+    """The code that was kept, a sentence for everything that was not, and for every task that is not Python."""
 
     code: str
     left_out: list[str]
@@ -91,13 +91,13 @@ def _sorted(parts: Sequence[Part], tasks: Collection[str]) -> tuple[list[Part], 
 
 
 def _broken(left_out: Sequence[Part], unit: str) -> dict[str, str]:
-    """The tasks whose code is no Python, each with the reason."""
+    """The tasks whose code is not Python, each with the reason."""
     found = dict[str, str]()
     for part in left_out:
         match = re.search(r"^(?:async\s+)?def\s+(\w+)", part.text, re.MULTILINE)
         if part.node is None and match and match[1] in EXERCISES:
             place = f"line {part.line}" if unit == "line" else f"cell {part.cell}"
-            found[match[1]] = f"{match[1]} ({place}) is no Python: {_reason(part.text)}"
+            found[match[1]] = f"{match[1]} ({place}) is not Python: {_reason(part.text)}"
     return found
 
 
@@ -135,7 +135,7 @@ def _code(cell: Any) -> str:
 
 
 def _parts(number: int, code: str, line: int = 1) -> list[Part]:
-    """The statements of a cell. Of one that is no Python, those that are, read piece by piece."""
+    """The statements of a cell; if it is not Python as a whole, those that are, read piece by piece."""
     code = code.replace("\r\n", "\n").replace("\0", "")
     if code.startswith("%%"):
         first, _, rest = code.partition("\n")
@@ -149,7 +149,7 @@ def _parts(number: int, code: str, line: int = 1) -> list[Part]:
 
 
 def _pieced(number: int, code: str, line: int) -> list[Part]:
-    """The parts of code that is no Python as a whole."""
+    """The parts of code that is not Python as a whole."""
     pieces, found = _pieces(code), list[Part]()
     if len(pieces) == 1:
         return [Part(number, line, code, None)] if code.strip() else []
@@ -271,7 +271,7 @@ def _shown(part: Part) -> str:
     """The first line of what was left out."""
     lines = [line.strip() for line in part.text.split("\n") if line.strip()]
     more = " ..." if len(lines) > 1 else ""
-    return f"{lines[0] if lines else ''}{more}{'' if part.node else '  (no Python)'}"[:100]
+    return f"{lines[0] if lines else ''}{more}{'' if part.node else '  (not Python)'}"[:100]
 
 
 def write(path: Path) -> tuple[Path, list[str]]:

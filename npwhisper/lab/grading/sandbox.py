@@ -29,12 +29,12 @@ class SandboxError(RuntimeError):
 
 
 def check_sandbox() -> None:
-    """Start nothing in a sandbox, and see whether that works.
+    """Try to start a sandbox.
 
     Raises
     ------
     SandboxError
-        If bubblewrap is not installed, or the system lets it do nothing.
+        If bubblewrap is not installed, or the system does not allow it.
     """
     if shutil.which("bwrap") is None:
         raise SandboxError("a sandbox needs bubblewrap, which only Linux has: install the package bubblewrap")

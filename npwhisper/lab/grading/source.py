@@ -290,7 +290,7 @@ def _builtins() -> frozenset[str]:
 
 
 def read(path: Path) -> Source:
-    """Read a file; of one that is no Python nothing is found here, and its import will say why."""
+    """Read a file; one that is not Python has no names here, and its import will say why."""
     try:
         return Source(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,6 +1,6 @@
 """Values as bytes: one JSON header, then the arrays as they stand in memory. Reading them executes nothing.
 
-What a worker sends is a stranger's: every size is held against the bytes that came, only numbers are arrays, and what
+What a worker sends is untrusted: every size is checked against the bytes received, only numbers become arrays, and what
 does not fit raises `WireError`.
 """
 

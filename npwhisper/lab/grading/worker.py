@@ -1,4 +1,4 @@
-"""The process in which a student's function runs: it gets the inputs of one task, and never what is expected.
+"""The process in which a student's function runs: it gets the inputs of one task, never the expected results.
 
 It ends with its task, so that nothing one function does (`np.seterr`, a thread, a patched module) reaches another.
 """

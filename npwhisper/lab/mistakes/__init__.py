@@ -1,4 +1,4 @@
-"""Mistakes that many make, each as the function that makes it.
+"""Common mistakes, each as a function that makes it.
 
 `check` compares a wrong result with those of these functions: where one agrees, its sentence says what went wrong.
 Blocks and stacks are also tried with every mistake of the layers that they are made of, put there by `swap`.

@@ -27,7 +27,7 @@ def _row(segment: Mapping[str, Any]) -> str:
 
 
 def _text(segment: Mapping[str, Any]) -> str:
-    """The text; if the words have times, each tells its own when it is pointed at, and the doubtful are underlined."""
+    """The text; words with times show them in a tooltip, and doubtful ones are underlined."""
     if not segment.get("words"):
         return escape(segment["text"].strip())
     return "".join(_word(word) for word in segment["words"])

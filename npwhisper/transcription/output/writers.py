@@ -5,14 +5,14 @@ named after the recording. Times of words, where a result has them, decide where
 The texts are those of openai-whisper's ``utils.py`` with these differences:
 
 * segments without text give no empty line or cue, and segments with and without words may be mixed;
-* ``-->``, with any number of hyphens, becomes ``->`` in every subtitle, since it would end the line of times, and so
-  do empty lines, which would end the subtitle;
-* every cue lasts at least a millisecond, since players skip others; words that last no time are underlined together
+* ``-->``, with any number of hyphens, becomes ``->`` in every subtitle, since players would take it for a line of
+  times; empty lines, which would end the subtitle, are removed;
+* every cue lasts at least a millisecond, since players skip others; words without duration are underlined together
   with the next word;
 * segments of separate channels are marked, ``[channel 0]``, and share no subtitle; tables get a fourth column;
 * json is readable UTF-8 instead of ASCII escapes, takes NumPy's numbers and arrays, and writes NaN as null;
 * the folder is made if need be, files appear whole or not at all, lines end in ``\\n`` everywhere, and an unknown
-  format or option is an error instead of being passed over.
+  format or option is an error instead of being ignored.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def cues(
 ) -> Iterator[Cue]:
     """Cut a result into the cues of a subtitle file.
 
-    Without word times every segment is one cue and the options have no effect, of which a warning tells.
+    Without word times every segment is one cue and the options have no effect; a warning says so.
 
     Parameters
     ----------

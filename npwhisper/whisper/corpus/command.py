@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _summed_up(entries: Sequence[Entry], total: int, manifest: str) -> int:
-    """Print the failures and the numbers; 1 if a recording failed or was not begun."""
+    """Print the failures and the counts; 1 if a recording failed or was not begun."""
     failed = [entry for entry in entries if entry["status"] == "failed"]
     for entry in failed:
         print(failure(entry["error"], repr(entry["path"])), file=sys.stderr)

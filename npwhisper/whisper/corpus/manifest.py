@@ -121,7 +121,7 @@ class Manifest:
 
 
 def identity(path: str | os.PathLike[str]) -> Entry:
-    """What tells one version of a file from another: size in bytes, time of the last change, checksum."""
+    """What distinguishes one version of a file from another: size in bytes, time of the last change, checksum."""
     status = os.stat(path)
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)

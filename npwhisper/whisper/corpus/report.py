@@ -1,4 +1,4 @@
-"""What became of a corpus, read from its manifest."""
+"""The results of a corpus, summarised from its manifest."""
 
 from __future__ import annotations
 

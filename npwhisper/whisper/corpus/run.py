@@ -1,4 +1,4 @@
-"""Transcribing a corpus: what is left to do, given to processes, and written down as it comes back.
+"""Transcribing a corpus: what is left to do is given to processes, and each result is recorded as it comes back.
 
 joblib distributes the work, so that its backends decide where it is done: processes of this machine by default, a Dask
 or Ray cluster inside ``joblib.parallel_config(backend=...)``.
@@ -69,8 +69,8 @@ def transcribe_corpus(
     weights_cache : path, optional
         Where the shared float32 weights are kept; ``~/.cache/npwhisper`` by default.
     num_threads : int
-        Threads of each process. With one, scores do not depend on `n_jobs`, to the last bit; with more, a job that is
-        left alone at the end is faster.
+        Threads of each process. With one, scores do not depend on `n_jobs`, to the last bit; with more, the last jobs
+        are faster.
     subtitles : mapping, optional
         Options of the writers: ``max_line_width``, ``highlight_words``, ...
     planned : function, optional
@@ -159,7 +159,7 @@ def _check(options: dict[str, Any], num_threads: int) -> None:
 
 
 def _settings(weights: Path, formats: tuple[str, ...], options: TranscribeOptions, subtitles: Mapping[str, Any]) -> str:
-    """A checksum of all that decides about a transcript, apart from the recording."""
+    """A checksum of everything that determines a transcript, apart from the recording."""
     text = json.dumps([weights.stem, formats, options.identity(), subtitles], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -245,7 +245,7 @@ def _failed(recording: Recording, job: Job, reason: str) -> Entry:
 
 
 def _until(stop: threading.Event, todo: Sequence[Recording], given: list[Recording]) -> Iterator[Recording]:
-    """Give out recordings until somebody stops the run, and write down which were given."""
+    """Give out recordings until the run is stopped, and note which were given."""
     for recording in todo:
         if stop.is_set():
             return

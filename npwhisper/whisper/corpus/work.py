@@ -1,4 +1,4 @@
-"""What one process does: transcribe a recording, write its transcripts, and report what came of it.
+"""What one process does: transcribe a recording, write its transcripts, and report the outcome.
 
 A recording that cannot be transcribed fails alone: its error becomes a sentence of the manifest.
 """

@@ -58,7 +58,7 @@ def test_a_pickle_sent_in_place_of_the_answer_is_not_opened(tmp_path: Path) -> N
     """
     linear, softmax = ran(HUNT + textwrap.dedent(attack) + SOFTMAX, "linear", "softmax")
     assert linear.status == "crashed"
-    assert linear.report.startswith("linear sent something else than its results")
+    assert linear.report.startswith("linear sent something other than its results")
     assert not owned.exists()
     assert softmax.status == "right"
 

@@ -81,8 +81,8 @@ def test_magics_and_cells_that_are_no_python_cost_only_themselves(tmp_path: Path
     scores, linear = names(found, "scores", "linear")
     assert scores(0, 0) == 15  # type: ignore[operator]
     assert linear(0, 0) == "\n%not a magic\n"  # type: ignore[operator]
-    assert "cell 1: %%bash ...  (no Python)" in found.left_out
-    assert "cell 4: this is no python  (no Python)" in found.left_out
+    assert "cell 1: %%bash ...  (not Python)" in found.left_out
+    assert "cell 4: this is no python  (not Python)" in found.left_out
 
 
 def test_the_last_definition_counts_and_futures_come_first(tmp_path: Path) -> None:

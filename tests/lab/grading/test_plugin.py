@@ -148,7 +148,7 @@ def test_of_a_notebook_a_cell_that_fails_costs_its_own_task(tmp_path: Path, name
     assert re.search(r"^ +embedding +1/1  right", output, re.MULTILINE), output
     assert re.search(r"^ +gelu +0/2  refused +line \d+: it uses torch: a1 is written with NumPy", output, re.MULTILINE)
     assert re.search(
-        r"^ +linear +0/1  wrong +linear \(cell 2\) is no Python: '\(' was never closed", output, re.MULTILINE
+        r"^ +linear +0/1  wrong +linear \(cell 2\) is not Python: '\(' was never closed", output, re.MULTILINE
     )
     assert f"{name} has no function 'softmax'" in output
     assert "total: 1 of 14 points" in output
