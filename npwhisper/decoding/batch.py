@@ -56,8 +56,7 @@ class WindowDecoder:
             self._start_search()
 
     def _start_cache(self) -> Cache:
-        """The keys and values of the audio, without the memory that the encoder and their making leave behind."""
-        return_freed_memory()
+        """The keys and values of the audio, without the memory that their making leaves behind."""
         cache = self.model.start_cache(self.features[None])
         return_freed_memory()
         return cache

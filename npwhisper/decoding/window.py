@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from npwhisper.checkpoint.mapped import require_unchanged
+from npwhisper.compute.memory import return_freed_memory
+from npwhisper.compute.threads import get_num_threads
 from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
@@ -178,7 +180,10 @@ def encode(model: Network, mel: Array) -> Array:
         return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
     if not is_finite(mel):
         raise ValueError("the spectrogram holds NaN or infinity: check the audio that it was made from")
+    if get_num_threads() == 1:  # other processes may need the memory of the window before; costs tiny.en 2 % of a window
+        return_freed_memory()
     features = model.embed_audio(mel)
+    return_freed_memory()
     if not is_finite(features):
         raise ValueError(not_finite_message(model.weights, lambda: model.embed_audio(mel)))
     return features

@@ -183,17 +183,20 @@ def kill(folder: Path, talks: Path, given: argparse.Namespace) -> None:
 def memory(folder: Path, talks: Path, given: argparse.Namespace) -> None:
     """The largest sum of the proportional set sizes of all processes of a run, once the shared weights are made."""
     shared_weights(given.model, folder / "cache")
-    peaks = {}
-    for jobs in (1, 4):
-        process = subprocess.Popen(command(talks, folder / f"{jobs} jobs", given.model, jobs), start_new_session=True)
-        peak = [0.0]
-        watcher = threading.Thread(target=watch, args=(process, peak))
-        watcher.start()
-        process.wait()
-        watcher.join()
-        peaks[jobs] = peak[0]
-        print(f"{jobs} jobs: {peak[0]:.0f} MB of proportional memory", flush=True)
-    print(f"4 jobs / 1 job: {peaks[4] / peaks[1]:.2f}", flush=True)
+    one, four = (peak_of(folder, talks, given.model, jobs) for jobs in (1, 4))
+    print(f"4 jobs / 1 job: {four / one:.2f}", flush=True)
+
+
+def peak_of(folder: Path, talks: Path, model: str, jobs: int) -> float:
+    """MB of a run with so many jobs."""
+    process = subprocess.Popen(command(talks, folder / f"{jobs} jobs", model, jobs), start_new_session=True)
+    peak = [0.0]
+    watcher = threading.Thread(target=watch, args=(process, peak))
+    watcher.start()
+    process.wait()
+    watcher.join()
+    print(f"{jobs} jobs: {peak[0]:.0f} MB of proportional memory", flush=True)
+    return peak[0]
 
 
 def watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:

@@ -17,7 +17,7 @@ from npwhisper.decoding.flags import (
     temperatures,
 )
 from npwhisper.transcription.output.writers import FORMATS
-from npwhisper.whisper.corpus.forking import share_memory
+from npwhisper.whisper.corpus.forking import sharing_memory
 from npwhisper.whisper.corpus.manifest import Entry
 from npwhisper.whisper.corpus.run import transcribe_corpus
 from npwhisper.whisper.messages import failure
@@ -51,8 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     options |= {"n_jobs": options.pop("jobs"), "num_threads": options.pop("threads")}
     options["subtitles"] = {name: value for name in SUBTITLES if (value := options.pop(name))}
     options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
-    share_memory(model)
-    with _Bar(verbose) as bar:
+    with sharing_memory(), _Bar(verbose) as bar:
         entries = transcribe_corpus(inputs, folder, model, planned=bar.start, progress=bar.add, **options)
     return _summed_up(entries, bar.total, f"{folder}/manifest.jsonl")
 

@@ -1,27 +1,57 @@
-"""Processes that are forked from one which has loaded everything, and so share its memory (Linux)."""
+"""Processes that are forked from this one when it has loaded everything, and so share its memory (Linux)."""
 
 from __future__ import annotations
 
-import os
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-VOCABULARY = "NPWHISPER_VOCABULARY"  # the environment variable that names the one to load
+import numpy as np
+
+from npwhisper.audio import SAMPLE_RATE, log_mel_spectrogram
+from npwhisper.compute.memory import return_freed_memory
+from npwhisper.compute.threads import blas_libraries, using_threads
+from npwhisper.whisper.corpus.sharing import open_shared
+
+_is_on: ContextVar[bool] = ContextVar("npwhisper_forks", default=False)
 
 
-def share_memory(model: str) -> None:
-    """Let joblib's processes on this machine begin as copies of one that has imported `loaded`.
+@contextmanager
+def sharing_memory() -> Iterator[None]:
+    """Let joblib fork its processes on this machine, unless another backend is configured inside the block.
 
-    The setting belongs to the whole process, so only the command line makes it. Elsewhere than on Linux, where forked
-    processes are not safe with the system's libraries, every process imports for itself. Which vocabulary `model` needs
-    is guessed from its name; a wrong guess costs memory, since processes then load the right one.
+    Elsewhere than on Linux, where forked processes are not safe with the system's libraries, every process imports for
+    itself. In a program with threads of its own they are not safe either, so only the command line forks.
     """
     if not sys.platform.startswith("linux"):
+        yield
         return
-    import multiprocessing
+    from joblib import parallel_config
 
-    from joblib.externals.loky.backend import context
+    from npwhisper.whisper.corpus.forked import ForkedProcesses
 
-    if context.get_start_method() is None:
-        os.environ[VOCABULARY] = "gpt2" if ".en" in os.path.basename(model) else "multilingual"
-        multiprocessing.set_forkserver_preload(["npwhisper.__main__", "npwhisper.whisper.corpus.loaded"])
-        context.set_start_method("forkserver")
+    token = _is_on.set(True)
+    try:
+        with parallel_config(backend=ForkedProcesses()):
+            yield
+    finally:
+        _is_on.reset(token)
+
+
+def load_before_forking(weights: str) -> None:
+    """Load what every process needs, if processes are to be forked: then it is in memory once."""
+    if not _is_on.get():
+        return
+    import numpy.random  # noqa: F401
+    import soundfile  # noqa: F401
+
+    model = open_shared(weights)
+    _ = model.tokenizer.non_speech_tokens, model.scope
+    with using_threads(1):
+        log_mel_spectrogram(np.zeros(SAMPLE_RATE, np.float32), model.dims.n_mels)  # loads the Fourier transform
+    blas_libraries()
+    gc.collect()
+    gc.freeze()  # the collector writes into what it looks at, which would copy the pages
+    return_freed_memory()

@@ -23,6 +23,7 @@ from npwhisper.decoding.options import EVERY_WINDOW, TranscribeOptions
 from npwhisper.tokenizer import check_language
 from npwhisper.transcription.output.writers import FORMATS
 from npwhisper.whisper import Whisper
+from npwhisper.whisper.corpus.forking import load_before_forking
 from npwhisper.whisper.corpus.lock import locked
 from npwhisper.whisper.corpus.manifest import Entry, Manifest, identity
 from npwhisper.whisper.corpus.recordings import CorpusError, Recording, find_recordings
@@ -115,6 +116,8 @@ def transcribe_corpus(
         todo, n_jobs = _left_to_do(recordings, manifest, job, retry_failed), _number_of_jobs(n_jobs)
         if planned is not None:
             planned(len(todo), len(recordings))
+        if todo and n_jobs > 1:
+            load_before_forking(job.weights)
         try:
             for entry in _entries(todo, job, n_jobs):
                 manifest.add(entry)

@@ -71,6 +71,15 @@ def test_processes_forked_from_one_give_the_same_files(talks: Path, tmp_path: Pa
     assert outputs(tmp_path / "one") == outputs(tmp_path / "two") != {}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; processes are forked on Linux only")
+def test_four_jobs_need_little_more_memory_than_one() -> None:
+    """Random weights of base's size; proportional set sizes, which count a page of four processes as a quarter each."""
+    command = [sys.executable, "tests/benchmarks/corpus.py", "memory", "--model", "random-base"]
+    told = subprocess.check_output([*command, "--count", "8", "--seconds", "20"], cwd=ROOT, text=True)
+    assert float(told.split()[-1]) <= 1.6, told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import multiprocessing
@@ -23,6 +24,7 @@ import talkers
 
 import npwhisper
 from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus.forking import sharing_memory
 from npwhisper.whisper.corpus.lock import locked
 from npwhisper.whisper.corpus.manifest import Manifest, read_manifest
 from npwhisper.whisper.corpus.recordings import CorpusError, find_recordings
@@ -208,11 +210,13 @@ def test_a_full_disk_leaves_a_valid_manifest(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
+@pytest.mark.parametrize("processes", [sharing_memory, contextlib.nullcontext])
 def test_a_worker_that_dies_costs_only_its_recording(
-    talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
+    processes: Any, talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("npwhisper.whisper.corpus.run.transcribe_recording", dies_on_b)
-    entries = {entry["name"]: entry for entry in run(talks, tmp_path / "out", model, n_jobs=2)}
+    with processes():
+        entries = {entry["name"]: entry for entry in run(talks, tmp_path / "out", model, n_jobs=2)}
     assert entries.pop("b")["error"].startswith("the process transcribing it died twice")
     assert [entry["status"] for entry in entries.values()] == ["done", "failed", "done", "done"]
 
@@ -226,15 +230,19 @@ def dies_on_b(recording: Any, job: Any) -> Any:
 
 
 SCRIPT = """
-    import sys, talkers
+    import contextlib, talkers
+    from npwhisper.whisper.corpus.forking import sharing_memory
     from npwhisper.whisper.corpus.run import transcribe_corpus
-    transcribe_corpus({talks!r}, {out!r}, talkers.talker(talkers.ENGLISH), n_jobs=2, weights_cache={cache!r},
-                      temperature=0, sample_len=20, progress=lambda entry: print(entry["name"], flush=True))
+    with {processes}():
+        transcribe_corpus({talks!r}, {out!r}, talkers.talker(talkers.ENGLISH), n_jobs=2, weights_cache={cache!r},
+                          temperature=0, sample_len=20, progress=lambda entry: print(entry["name"], flush=True))
 """
+PROCESSES = ["sharing_memory", "contextlib.nullcontext"]  # forked ones, loky's
 
 
-def start(talks: Path, out: Path) -> subprocess.Popen[str]:
-    code = textwrap.dedent(SCRIPT).format(talks=str(talks), out=str(out), cache=str(out.parent / "cache"))
+def start(talks: Path, out: Path, processes: str) -> subprocess.Popen[str]:
+    given = {"talks": str(talks), "out": str(out), "cache": str(out.parent / "cache"), "processes": processes}
+    code = textwrap.dedent(SCRIPT).format_map(given)
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
@@ -243,13 +251,14 @@ def start(talks: Path, out: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
+@pytest.mark.parametrize("processes", PROCESSES)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_goes_on_where_it_ended(
-    talks: Path, tmp_path: Path, model: npwhisper.Whisper, end: signal.Signals
+    talks: Path, tmp_path: Path, model: npwhisper.Whisper, end: signal.Signals, processes: str
 ) -> None:
     run(talks, tmp_path / "whole", model, n_jobs=1)
     out = tmp_path / "stopped"
-    process = start(talks, out)
+    process = start(talks, out, processes)
     assert process.stdout is not None
     process.stdout.readline()
     os.killpg(process.pid, end)  # as Ctrl-C in a terminal does: every process of the run
@@ -259,6 +268,27 @@ def test_a_run_that_is_stopped_goes_on_where_it_ended(
     run(talks, out, model, n_jobs=1)
     assert outputs(out) == outputs(tmp_path / "whole")
     assert without_times(out) == without_times(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; processes are forked on Linux only")
+def test_forked_processes_end_with_their_parent(talks: Path, tmp_path: Path) -> None:
+    process = start(talks, tmp_path / "out", "sharing_memory")
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert len(_session(process.pid)) > 2  # the parent, the fork server, and who works
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_for(lambda: not _session(process.pid))
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = list[int]()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
+            found += [int(status.parent.name)] * (int(session) == leader and state != "Z")
+    return found
 
 
 def _is_locked(folder: Path) -> bool:
