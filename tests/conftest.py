@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from pathlib import Path
 
 import cases
 import pytest
 from hypothesis import settings
+from talkers import ENGLISH, talker
 
 import npwhisper
+from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.compute.threads import processors
 from npwhisper.model import Network
 
@@ -30,10 +34,24 @@ def pytest_xdist_setupnodes() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests and their modules, which live until the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def model() -> npwhisper.Whisper:
     """The embedded model, whatever its dimensions are and whatever it hears."""
     return npwhisper.load_model()
+
+
+@pytest.fixture(scope="session")
+def talker_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small network of random weights: for what does not depend on what is said."""
+    model, path = talker(ENGLISH), tmp_path_factory.mktemp("model") / "talker.safetensors"
+    write_checkpoint(path, Checkpoint(vars(model.dims), dict(model.weights), model.alignment_heads), "float32")
+    return path
 
 
 @pytest.fixture(scope="session")

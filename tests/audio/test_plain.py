@@ -119,17 +119,21 @@ def in_a_browser(code: str, *arguments: str) -> str:
     return run.stdout.strip()
 
 
-def test_a_browser_has_no_libsndfile_no_threadpoolctl_and_no_threads() -> None:
+@pytest.mark.parametrize("is_embedded", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_browser_has_no_libsndfile_no_threadpoolctl_and_no_threads(talker_file: Path, is_embedded: bool) -> None:
     code = """
 npwhisper.set_num_threads(4)
-print(npwhisper.transcribe(npwhisper.example(), word_timestamps=True)["text"])
+model = sys.argv[1] if len(sys.argv) > 1 else None
+print(npwhisper.transcribe(npwhisper.example(), model, word_timestamps=True, temperature=0)["text"])
 assert threading.active_count() == 1, threading.enumerate()
 try:
     npwhisper.load_model("base.en", download_root=".")
 except npwhisper.DownloadError as error:
     assert "as in a browser" in str(error), error
 """
-    assert in_a_browser(code) == npwhisper.transcribe(npwhisper.example())["text"].strip()
+    model = () if is_embedded else (str(talker_file),)
+    expected = npwhisper.transcribe(npwhisper.example(), *model, word_timestamps=True, temperature=0)
+    assert in_a_browser(code, *model) == expected["text"].strip()
 
 
 @pytest.mark.slow

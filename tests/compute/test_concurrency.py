@@ -54,8 +54,8 @@ def test_eight_threads_hear_what_one_hears() -> None:
     alone = [heard(i) for i in range(4)]
     assert len(set(alone)) == 4
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(heard, range(16)))
-    assert together == alone * 4
+        together = list(pool.map(heard, range(8)))
+    assert together == alone * 2
 
 
 def test_a_failing_thread_disturbs_no_other() -> None:
@@ -96,7 +96,7 @@ def test_sampling_is_as_random_as_its_seed() -> None:
     assert len({drawn(None) for _ in range(4)}) > 1
 
 
-@pytest.mark.parametrize("n_threads", ["1", "2"])
+@pytest.mark.parametrize("n_threads", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_another_process_gives_the_same_bits(n_threads: str) -> None:
     code = (
         "import hashlib, cases, numpy as np; from talkers import *;"

@@ -103,10 +103,9 @@ def test_a_model_takes_a_quarter_of_the_memory(model: Whisper, small: Whisper) -
     assert fingerprint(small.weights) != fingerprint(model.weights)
 
 
-def test_it_writes_the_same_text(model: Whisper, small: Whisper) -> None:
-    path = cases.recordings()["jfk"]
-    first, second = (m.transcribe(path, temperature=0.0)["text"] for m in (model, small))
-    assert first == second
+def test_it_writes_the_same_text(small: Whisper) -> None:
+    expected = cases.reference("transcription.json")["results"]["jfk"]["text"]  # by float32 weights
+    assert small.transcribe(cases.recordings()["jfk"], temperature=0.0)["text"] == expected
 
 
 @pytest.mark.slow
@@ -120,6 +119,7 @@ def test_it_writes_nearly_the_same_text(model: Whisper, small: Whisper) -> None:
     assert min(ratios) > 0.8
 
 
+@pytest.mark.slow
 def test_the_network_stays_close(model: Whisper, small: Whisper) -> None:
     mel, tokens = random(1, model.dims.n_mels, 3000), np.array([[1, 2, 3]])
     want, got = model(mel, tokens), small(mel, tokens)
@@ -149,8 +149,9 @@ def test_other_kinds_are_refused() -> None:
         npwhisper.load_model(weights="int4")
 
 
-def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(npwhisper.example()), "--output_dir", str(tmp_path), "--output_format", "txt", "--weights"]
+def test_the_command_line_has_it(tmp_path: Path, talker_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ["--model", str(talker_file), "--temperature_increment_on_fallback", "None"]
+    arguments = [str(npwhisper.example()), *quick, "-o", str(tmp_path), "--output_format", "txt", "--weights"]
     assert main([*arguments, "int8"]) == 0
     assert (tmp_path / "example.txt").read_text(encoding="utf-8").strip()
     with pytest.raises(SystemExit) as refused:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -22,7 +23,7 @@ from npwhisper.compute import products
 from npwhisper.compute import threads as pool
 from npwhisper.compute.parallel import blocked, get_num_threads, limit_blas, set_num_threads
 from npwhisper.compute.products import inner
-from npwhisper.model import mlp
+from npwhisper.model import Network, mlp
 from npwhisper.model.attention import attend, causal_mask
 from npwhisper.model.layers import conv1d, gelu, layer_norm, linear
 from npwhisper.tracing.seam import Array, trace
@@ -73,19 +74,25 @@ def test_blocks_equal_the_whole(name: str, n: int) -> None:
     assert_layer_equal(CALLS[name](), whole)
 
 
+@pytest.fixture(scope="module", params=["narrow", pytest.param("embedded", marks=pytest.mark.slow)])
+def network(request: pytest.FixtureRequest, model: Whisper) -> Network:
+    """Of 1500 positions, whose work is shared: one narrow and random, and the embedded one."""
+    return model if request.param == "embedded" else cases.network(cases.LARGE_V3_NARROW)
+
+
 @pytest.mark.parametrize("n", THREADS)
-def test_the_same_threads_give_the_same_bits(n: int, model: Whisper) -> None:
+def test_the_same_threads_give_the_same_bits(n: int, network: Network) -> None:
     set_num_threads(n)
-    mel, tokens = random(1, model.dims.n_mels, 3000), np.array([[1, 2, 3]])
-    first, second = (model(mel, tokens) for _ in range(2))
+    mel, tokens = random(1, network.dims.n_mels, 3000), np.array([[1, 2, 3]])
+    first, second = (network(mel, tokens) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_network_in_blocks_equals_the_whole(model: Whisper) -> None:
-    mel, tokens = random(2, model.dims.n_mels, 3000), np.array([[1, 2, 3], [4, 5, 6]])
+def test_a_network_in_blocks_equals_the_whole(network: Network) -> None:
+    mel, tokens = random(2, network.dims.n_mels, 3000), np.array([[1, 2, 3], [4, 5, 6]])
     with trace():
-        whole = model(mel, tokens)
-    assert_stack_equal(model(mel, tokens), whole)
+        whole = network(mel, tokens)
+    assert_stack_equal(network(mel, tokens), whole)
 
 
 def record_blocks(rows: int = 64, **options: Any) -> tuple[Callable[[Array], Array], list[tuple[int, int]]]:

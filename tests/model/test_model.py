@@ -26,7 +26,7 @@ def test_a_stack_equals_torch_and_its_definition(path: str) -> None:
     assert_stack_equal(called(OURS, path, seed=1), called(NAIVE, path, seed=1))
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", [pytest.param("tiny", marks=pytest.mark.slow), "large-v3"])
 def test_networks_of_official_dimensions_equal_torch(name: str) -> None:
     """tiny as it is; the 128 mels and 51866 tokens of large-v3 at a reduced depth and width."""
     dims, torch = LARGE[name], cases.reference("networks.npz")
@@ -65,6 +65,7 @@ def test_a_batch_of_windows_is_so_many_single_windows(tiny_random: Network) -> N
         assert_stack_equal(together[i : i + 1], tiny_random(mel[i], tokens[i]))
 
 
+@pytest.mark.slow
 def test_a_batch_of_windows_of_the_embedded_model(model: npwhisper.Whisper) -> None:
     mel = cases.random_mel(model.dims, batch=2)
     tokens = cases.random_tokens("tokens", 2, cases.T, n_vocab=model.dims.n_vocab)

@@ -71,6 +71,7 @@ def test_solved_by_the_package_it_recognises_speech(path: Path, capsys: pytest.C
     assert words(names["npwhisper"].transcribe(names["npwhisper"].example())["text"]) in words(printed)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_was_handed_in_is_graded(tmp_path: Path) -> None:
     """From a folder with nothing but the hand-out, through collect.py, to points."""
     notebook = json.loads((NOTEBOOKS / "assignments" / "a1_layers.ipynb").read_text(encoding="utf-8"))

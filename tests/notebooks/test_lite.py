@@ -166,6 +166,7 @@ def test_a_kernel_that_is_wrong_anywhere_is_turned_off(laboratory: ModuleType) -
     assert laboratory._kernel is None
 
 
+@pytest.mark.slow
 def test_the_kernel_gives_the_same_tokens_and_can_be_switched_off(laboratory: ModuleType, multiply: Any) -> None:
     calls: list[int] = []
     said = json.loads(asked(laboratory, "attach", lambda *args: (calls.append(args[4]), multiply(*args))[1])["value"])

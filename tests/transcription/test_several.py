@@ -85,6 +85,6 @@ def test_what_is_a_list_of_recordings(recordings: list[Array]) -> None:
 
 def test_the_function_takes_them_too_and_prints(capsys: pytest.CaptureFixture[str]) -> None:
     paths = [npwhisper.example()] * 2
-    first, second = npwhisper.transcribe(paths, batch_size=2, verbose=True, temperature=0)
+    first, second = npwhisper.transcribe(paths, talker(ENGLISH), batch_size=2, verbose=True, temperature=0)
     assert first["text"] == second["text"]
     assert capsys.readouterr().out.count("example") == 2

@@ -885,7 +885,9 @@ def test_a_seed_repeats_a_transcription() -> None:
 FROZEN = cases.reference("transcription.json")["results"]
 
 
-@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize(
+    "name", [name if name == "jfk" else pytest.param(name, marks=pytest.mark.slow) for name in FROZEN]
+)
 def test_real_speech_is_written_down_as_by_openai_whisper(model: npwhisper.Whisper, name: str) -> None:
     recording = cases.speech_signals()[name]
     found, expected = model.transcribe(recording, temperature=0.0), FROZEN[name]
@@ -903,9 +905,10 @@ def test_real_speech_is_written_down_as_by_openai_whisper(model: npwhisper.Whisp
 def test_what_the_caller_lets_raise_does_not_raise_here(model: npwhisper.Whisper) -> None:
     faint = np.full(16000, 1e-40, np.float32)
     with np.errstate(all="raise"):
-        faint_text = model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4)["text"]
+        faint_text = model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4, seed=2)["text"]
         mel = npwhisper.log_mel_spectrogram(faint, model.dims.n_mels, padding=29 * 16000)
-        assert model.decode(mel, temperature=1e-300, sample_len=3).temperature == 1e-300
+        assert model.decode(mel, temperature=1e-300, sample_len=3, seed=2).temperature == 1e-300
         assert len(model.align(faint, "Ask not")) == 2
         assert np.geterr()["under"] == "raise"
-    assert model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4)["text"] == faint_text
+    again = model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4, seed=2)
+    assert again["text"] == faint_text

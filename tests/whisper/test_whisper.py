@@ -9,7 +9,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
-from talkers import talker
+from talkers import ENGLISH, talker
 
 import npwhisper
 from npwhisper.model import Network
@@ -75,10 +75,11 @@ def test_an_unknown_option_is_refused(model: npwhisper.Whisper) -> None:
             call(SPEECH, beam_sise=5)
 
 
-def test_functions_and_methods_are_the_same(model: npwhisper.Whisper, capsys: pytest.CaptureFixture[str]) -> None:
+def test_functions_and_methods_are_the_same(talker_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = talker(ENGLISH)
     expected = model.transcribe(SPEECH, **SHORT)
     assert sorted(expected) == ["language", "segments", "text"]
-    assert npwhisper.transcribe(SPEECH, "tiny.en", fp16=False, **SHORT) == expected
+    assert npwhisper.transcribe(SPEECH, talker_file, fp16=False, **SHORT) == expected
     stream = npwhisper.iter_segments(SPEECH, model, **SHORT)
     assert list(stream) == expected["segments"]
     assert (stream.text, stream.language) == (expected["text"], expected["language"])
@@ -89,7 +90,8 @@ def test_the_default_model_is_loaded_once() -> None:
     assert default_model() is default_model()
 
 
-def test_decode_and_detect_language_hear_one_window(model: npwhisper.Whisper) -> None:
+def test_decode_and_detect_language_hear_one_window() -> None:
+    model = talker(ENGLISH)
     mel = npwhisper.log_mel_spectrogram(npwhisper.load_audio(SPEECH), model.dims.n_mels)
     mel = npwhisper.pad_or_trim(mel, 2 * model.dims.n_audio_ctx)
     method, function = model.decode(mel, sample_len=6), npwhisper.decode(model, mel, sample_len=6)
@@ -118,8 +120,8 @@ def test_an_english_model_detects_no_language_in_a_recording() -> None:
         talker().detect_language("missing.wav")
 
 
-def test_verbose_prints_each_segment(model: npwhisper.Whisper, capsys: pytest.CaptureFixture[str]) -> None:
-    segments = model.transcribe(SPEECH, verbose=True, **SHORT)["segments"]
+def test_verbose_prints_each_segment(capsys: pytest.CaptureFixture[str]) -> None:
+    segments = talker(ENGLISH).transcribe(SPEECH, verbose=True, **SHORT)["segments"]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("]")[1].strip() for line in lines] == [segment["text"].strip() for segment in segments]
     assert all(line.startswith("[00:") for line in lines)

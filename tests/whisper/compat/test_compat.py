@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from talkers import ENGLISH, talker
 
 import npwhisper
 from npwhisper.whisper.compat.moved import NEW_PLACES
@@ -97,12 +98,24 @@ def test_star_imports_give_the_public_names() -> None:
     assert fresh("from npwhisper.layers import *; print(linear.__name__, attend.__name__)") == "linear attend"
 
 
-@pytest.mark.parametrize("module", ["audio", "decoding", "model", "timing", "tokenizer", "utils", "normalizers"])
+MODULES = ["audio", "decoding", "model", "timing", "tokenizer", "utils", "normalizers"]
+
+
+@pytest.mark.parametrize("module", [pytest.param(name, marks=pytest.mark.slow) for name in MODULES[:-1]] + MODULES[-1:])
 def test_modules_are_there_without_an_import(module: str) -> None:
     assert fresh(f"import npwhisper as whisper; print(whisper.{module}.__name__)")
 
 
 @pytest.mark.parametrize("module", UPSTREAMS_NAMES)
+def test_upstreams_names_are_there(module: str) -> None:
+    for name in UPSTREAMS_NAMES[module].split():
+        assert hasattr(import_module(f"npwhisper.{module}"), name), name
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name if name == "transcribe" else pytest.param(name, marks=pytest.mark.slow) for name in UPSTREAMS_NAMES],
+)
 def test_upstreams_names_are_there_in_a_fresh_process(module: str) -> None:
     """Found as attributes after ``import npwhisper`` alone, and by ``from npwhisper.MODULE import NAME``."""
     names = UPSTREAMS_NAMES[module].split()
@@ -200,8 +213,10 @@ def test_logit_filters_change_logits_in_place() -> None:
     assert MaximumLikelihoodRanker(None).rank([[[1, 2], [3]]], [[-1.0, -3.0]]) == [0]
 
 
-def test_upstreams_order_of_arguments(model: npwhisper.Whisper) -> None:
-    assert npwhisper.transcribe(model, npwhisper.example()) == npwhisper.transcribe(npwhisper.example(), model)
+def test_upstreams_order_of_arguments() -> None:
+    model, quick = talker(ENGLISH), {"temperature": 0, "sample_len": 6}
+    expected = npwhisper.transcribe(npwhisper.example(), model, **quick)
+    assert npwhisper.transcribe(model, npwhisper.example(), **quick) == expected
 
 
 def test_helpers_of_utils() -> None:

@@ -10,24 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import talkers
 from test_corpus import outputs, talks  # noqa: F401 (a fixture)
 
 from npwhisper.__main__ import main
-from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.whisper.corpus import run
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def talker_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = talkers.talker(talkers.ENGLISH)
-    path = tmp_path_factory.mktemp("model") / "talker.safetensors"
-    write_checkpoint(path, Checkpoint(vars(model.dims), dict(model.weights), model.alignment_heads), "float32")
-    return path
 
 
 def corpus(talks: Path, out: Path, model: Path, *more: str) -> int:  # noqa: F811
