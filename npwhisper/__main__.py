@@ -113,25 +113,35 @@ def _add_output(group: Any) -> None:
 
 def _transcribe(arguments: Sequence[str]) -> int:
     options = parsed(parser(), arguments)
-    subtitles = {name: options.pop(name) for name in SUBTITLES}
+    outputs = _outputs(options)
     if threads := options.pop("threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # read when NumPy is first imported
         options["num_threads"] = threads
-    names, form, folder = (options.pop(name) for name in ("audio", "output_format", "output_dir"))
-    beside, with_language = options.pop("beside"), options.pop("language_in_name")
-    outputs = Outputs(form, None if beside else folder, with_language, subtitles)
     try:
         options["temperature"] = temperatures(options["temperature"], options.pop("temperature_increment_on_fallback"))
-        recordings = expanded(names)
+        recordings = expanded(options.pop("audio"))
         outputs.settle(recordings)
         kind, name = options.pop("weights"), options.pop("model")
         model = npwhisper.load_model(name, options.pop("device"), options.pop("model_dir"), weights=kind)
         options["language"] = _language(options["language"], model)
     except EXPECTED as error:
-        path = getattr(error, "filename", None)
-        print(failure(error, repr(path) if path else ""), file=sys.stderr)
-        return 1
+        return _reported(error)
     return max([_one_file(name, model, outputs, options, len(recordings) > 1) for name in recordings])
+
+
+def _outputs(options: dict[str, Any]) -> Outputs:
+    """Take the options that concern the output files out of the others."""
+    subtitles = {name: options.pop(name) for name in SUBTITLES}
+    folder = None if options.pop("beside") else options["output_dir"]
+    del options["output_dir"]
+    return Outputs(options.pop("output_format"), folder, options.pop("language_in_name"), subtitles)
+
+
+def _reported(error: Exception) -> int:
+    """Print an error as one line; -> the exit status."""
+    path = getattr(error, "filename", None)
+    print(failure(error, repr(path) if path else ""), file=sys.stderr)
+    return 1
 
 
 def _language(language: str | None, model: npwhisper.Whisper) -> str | None:
@@ -211,9 +221,7 @@ def _command(arguments: Sequence[str], module: str) -> int:
     try:
         return int(import_module(f"npwhisper.{module}").run(arguments))
     except EXPECTED as error:
-        path = getattr(error, "filename", None)
-        print(failure(error, repr(path) if path else ""), file=sys.stderr)
-        return 1
+        return _reported(error)
 
 
 if __name__ == "__main__":

@@ -167,8 +167,7 @@ def _outcome(case: Case, tried: Attempt) -> Outcome:
 
 def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
     """What is wrong, the worst first, each with the likely mistake if it is plain."""
-    expected, result = case.expected, tried.result
-    if result is None:
+    if tried.result is None:
         missing = ("it returns None", "a return is missing")
         yield missing if tried.kind == MISSING else (f"it returns a {tried.kind}, not an array", "")
         return
@@ -176,16 +175,21 @@ def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
     if changed:
         hint = "an operation in place (x += ..., out=x) on an argument: work on a new array"
         yield f"it changes its argument {' and '.join(changed)}", hint
-    if result.shape != expected.shape:
-        yield shapes(case, result), ""
-        return
+    if tried.result.shape != case.expected.shape:
+        yield shapes(case, tried.result), ""
+    else:
+        yield from _wrong_values(case, tried.result, tried.again)
+
+
+def _wrong_values(case: Case, result: Array, again: Array | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with a result of the right shape: its values, their type, or that they differ the next time."""
     wrong = _wrong(case, result)
     if wrong.any():
         yield difference(case, result, wrong), ""
-    elif expected.dtype == np.float32 and result.dtype != np.float32:
+    elif case.expected.dtype == np.float32 and result.dtype != np.float32:
         hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
         yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
-    elif tried.again is None or not np.array_equal(result, tried.again, equal_nan=True):
+    elif again is None or not np.array_equal(result, again, equal_nan=True):
         yield "a second, identical call gives another result", "state is kept from one call to the next"
 
 

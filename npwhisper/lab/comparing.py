@@ -34,6 +34,8 @@ from npwhisper.tracing.tables import html_table, text_table
 Source: TypeAlias = Activations | Mapping[str, Array | Sequence[Array]] | str | os.PathLike[str]
 """What was recorded: by `trace` or `capture_torch`, as a mapping from names, or in a file of `save_activations`."""
 
+Keep: TypeAlias = Callable[[str, Any], None]  # record a torch tensor under a name
+
 TOLERANCE = 1e-4  # of the largest value
 HEADER = ["layer", "calls", "shape", "largest error", "of the largest", ""]
 
@@ -135,33 +137,44 @@ def in_float64(model: Any) -> Any:
     return double
 
 
-def _hooks(name: str, module: Any, parent: Any, keep: Callable[[str, Any], None], acts: Activations) -> Iterator[Any]:
-    """Watch a module: keep its output, and what follows from it."""
-    from torch.nn.functional import gelu
-
-    def before(module: Any, inputs: Any) -> None:
-        acts.begin(name)
-        if name.endswith("attn.out"):
-            x, n_head = inputs[0], getattr(parent, "n_head", None) or parent.num_heads
-            keep(f"{name.removesuffix('out')}attend", x.unflatten(-1, (n_head, -1)).transpose(1, 2))
-
-    def after(module: Any, inputs: Any, output: Any) -> None:
-        extra = None if hasattr(output, "detach") else output[1] if len(output) > 1 else None
-        output = output if hasattr(output, "detach") else output[0]
-        if name.endswith("attn") and extra is not None:
-            _keep_weights(name, module, extra, keep)
-        keep(name, output)
-        if name.startswith("encoder.conv"):
-            keep("encoder.gelu", gelu(output))
-        if name == "decoder":
-            keep("decoder.logits", output)
-
+def _hooks(name: str, module: Any, parent: Any, keep: Keep, acts: Activations) -> Iterator[Any]:
+    """Watch a module that `trace` has a name for."""
     if name:
-        yield module.register_forward_pre_hook(before)
-        yield module.register_forward_hook(after)
+        watch = _Watch(name, parent, keep, acts)
+        yield module.register_forward_pre_hook(watch.before)
+        yield module.register_forward_hook(watch.after)
 
 
-def _keep_weights(name: str, module: Any, extra: Any, keep: Callable[[str, Any], None]) -> None:
+class _Watch:
+    """Keeps the output of one module, and what follows from it."""
+
+    def __init__(self, name: str, parent: Any, keep: Keep, acts: Activations) -> None:
+        self.name, self.parent, self.keep, self.acts = name, parent, keep, acts
+
+    def before(self, module: Any, inputs: Any) -> None:
+        """The output projection is given what the heads attended to."""
+        self.acts.begin(self.name)
+        if self.name.endswith("attn.out"):
+            x, n_head = inputs[0], getattr(self.parent, "n_head", None) or self.parent.num_heads
+            self.keep(f"{self.name.removesuffix('out')}attend", x.unflatten(-1, (n_head, -1)).transpose(1, 2))
+
+    def after(self, module: Any, inputs: Any, output: Any) -> None:
+        """An output may come with more: attention gives its scores or weights."""
+        from torch.nn.functional import gelu
+
+        name, extra = self.name, None
+        if not hasattr(output, "detach"):
+            output, extra = output[0], output[1] if len(output) > 1 else None
+        if name.endswith("attn") and extra is not None:
+            _keep_weights(name, module, extra, self.keep)
+        self.keep(name, output)
+        if name.startswith("encoder.conv"):
+            self.keep("encoder.gelu", gelu(output))
+        if name == "decoder":
+            self.keep("decoder.logits", output)
+
+
+def _keep_weights(name: str, module: Any, extra: Any, keep: Keep) -> None:
     """Keep what attention gives beside its output: the weights in transformers, the scores in openai-whisper."""
     from torch.nn.functional import softmax
 

@@ -211,9 +211,8 @@ def _measure(result: Profile, name: str, function: Function, args: tuple[Any, ..
         _around.reset(token)
     cost = Cost(1, seconds, seconds - inside.seconds, inside.flops, inside.bytes)
     flops = FLOPS.get(function.__name__)
-    if flops is not None:
-        cost.flops += flops(value, *args, **kwargs)
-    if flops is not None or not inside.calls:
+    cost.flops += flops(value, *args, **kwargs) if flops else 0
+    if flops or not inside.calls:
         cost.bytes += _traffic(function.__name__, value, [*args, *kwargs.values()])
     result.add(name, cost)
     if (parent := _around.get()) is not None:

@@ -36,10 +36,9 @@ def run(arguments: Sequence[str]) -> int:
         p.error(str(error))
     with tempfile.TemporaryDirectory() as work:
         submissions = find(given.submissions, Path(work), given.student or _student(given.metadata))
-        if given.gradescope and len(submissions) != 1:
-            p.error(
-                f"--gradescope is for one submission, but there are {len(submissions)}: add --student NAME if it is one"
-            )
+        n, advice = len(submissions), "add --student NAME if it is one"
+        if given.gradescope and n != 1:
+            p.error(f"--gradescope is for one submission, but there are {n}: {advice}")
         journal = Journal(_journal_path(given))
         class_marks = _graded(submissions, options, given.jobs, journal)
     pairs = _pairs(class_marks, options, given.similar)

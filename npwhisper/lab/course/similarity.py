@@ -20,6 +20,7 @@ from npwhisper.lab.exercises import EXERCISES, solution
 
 SMALLEST_FUNCTION = 40  # nodes; `return x @ w["weight"].T + w["bias"]` has about 20
 SMALLEST_TREE = 8
+UNCOUNTED = ("ctx", "annotation", "returns", "type_comment", "kind", "name", "arg")  # fields of the syntax tree
 LIBRARY = "npwhisper's own source"
 Shapes = Mapping[str, Mapping[str, int]]  # a function -> the hash of each of its subtrees and its size
 
@@ -123,9 +124,7 @@ def _walk(node: ast.AST, local: set[str], found: dict[str, int]) -> tuple[str, i
     """The hash and the size of a subtree; those that are large enough are put into `found`."""
     parts, size = [type(node).__name__], 1
     for field, value in ast.iter_fields(node):
-        if field in ("ctx", "annotation", "returns", "type_comment", "kind", "name", "arg") and not isinstance(
-            node, ast.keyword
-        ):
+        if field in UNCOUNTED and not isinstance(node, ast.keyword):
             continue
         for child in _body(value) if field == "body" else value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):

@@ -61,12 +61,16 @@ class Guard:
 
         def hook(frame: FrameType, event: str, argument: Any) -> None:
             if event == "call" and frame.f_code.co_filename.startswith(PACKAGE) and _is_entry(frame, call.__code__):
-                name = _called(frame)
-                if not may_call(self.task, name) and not name.startswith("__"):
-                    self.refuse(refusal(self.task, name), frame)
+                self._judge(frame)
 
         call.__wrapped__ = function  # type: ignore[attr-defined]
         return call
+
+    def _judge(self, frame: FrameType) -> None:
+        """Refuse a call of npwhisper that the task may not make."""
+        name = _called(frame)
+        if not may_call(self.task, name) and not name.startswith("__"):
+            self.refuse(refusal(self.task, name), frame)
 
     def refuse(self, sentence: str, frame: FrameType | None) -> None:
         """Remember the line of the student's file from which this comes, and stop it."""
