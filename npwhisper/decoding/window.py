@@ -180,7 +180,7 @@ def encode(model: Network, mel: Array) -> Array:
         return np.asarray(mel, dtype=np.float32).reshape(-1, *shape)
     if not is_finite(mel):
         raise ValueError("the spectrogram holds NaN or infinity: check the audio that it was made from")
-    if get_num_threads() == 1:  # other processes may need the memory of the window before; costs tiny.en 2 % of a window
+    if get_num_threads() == 1:  # other processes may need what the window before has freed; 2 % of tiny.en's time
         return_freed_memory()
     features = model.embed_audio(mel)
     return_freed_memory()

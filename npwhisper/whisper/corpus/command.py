@@ -87,7 +87,7 @@ class _Bar:
         """`todo` of `total` recordings are not done yet."""
         from tqdm import tqdm
 
-        self.total, self.bar = total, tqdm(total=todo, unit="recording", disable=not self.is_shown)
+        self.total, self.bar = total, tqdm(total=todo, unit="recording", disable=not (self.is_shown and todo))
 
     def add(self, entry: Entry) -> None:
         """Count a recording that is finished."""

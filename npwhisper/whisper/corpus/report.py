@@ -52,7 +52,7 @@ def report(entries: Iterable[Entry], most: int = 10, low: float = -1.0) -> str:
     --------
     >>> print(report([{"path": "a.wav", "status": "failed", "error": "no sound", "seconds": 0.1}]))
     1 recording: 0 done, 1 failed
-    0.00 hours of audio in 0.00 hours of computing
+    0.0 seconds of audio in 0.1 seconds of computing
     <BLANKLINE>
     failed
       a.wav: no sound
@@ -68,6 +68,9 @@ def report(entries: Iterable[Entry], most: int = 10, low: float = -1.0) -> str:
             "languages", [f"{language}: {n}" for language, n in Counter(e["language"] for e in done).most_common()]
         ),
         _section("failed", [f"{entry['path']}: {entry['error']}" for entry in failed], most),
+        _section(
+            "transcribed with a warning", [f"{e['path']}: {w}" for e in done for w in e.get("warnings", ())], most
+        ),
         _section(f"doubtful (mean log-probability below {low})", [_scored(entry) for entry in doubtful], most),
         _section("slowest (seconds per second of audio)", [f"{_slowness(e):.2f}  {e['path']}" for e in slow], most),
     ]
@@ -79,13 +82,24 @@ def _totals(entries: Sequence[Entry], done: Sequence[Entry], failed: Sequence[En
     plural = "recording" if len(entries) == 1 else "recordings"
     lines = [
         f"{len(entries)} {plural}: {len(done)} done, {len(failed)} failed",
-        f"{audio / 3600:.2f} hours of audio in {computing / 3600:.2f} hours of computing",
+        f"{_lasting(audio)} of audio in {_lasting(computing)} of computing",
     ]
     if audio and computing:
         lines[1] += f" (real-time factor {computing / audio:.3f} per process)"
     if done:
         lines.append(f"{sum(entry['words'] for entry in done)} words")
     return "\n".join(lines)
+
+
+def _lasting(seconds: float) -> str:
+    """A duration in the unit that suits it.
+
+    >>> _lasting(9.0), _lasting(90.0), _lasting(9000.0)
+    ('9.0 seconds', '1.5 minutes', '2.50 hours')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.2f} hours"
 
 
 def _section(title: str, lines: Sequence[str], most: int | None = None) -> str:
@@ -97,6 +111,10 @@ def _section(title: str, lines: Sequence[str], most: int | None = None) -> str:
 
 def _slowness(entry: Entry) -> float:
     return float(entry["seconds"] / entry["duration"])
+
+
+def _warnings(entry: Entry) -> list[str]:
+    return [f"{entry['path']}: {warning}" for warning in entry.get("warnings", ())]
 
 
 def _scored(entry: Entry) -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -27,7 +28,7 @@ from npwhisper.whisper.corpus.forking import load_before_forking
 from npwhisper.whisper.corpus.lock import locked
 from npwhisper.whisper.corpus.manifest import Entry, Manifest, identity
 from npwhisper.whisper.corpus.recordings import CorpusError, Recording, find_recordings
-from npwhisper.whisper.corpus.sharing import shared_weights
+from npwhisper.whisper.corpus.sharing import open_shared, shared_weights
 from npwhisper.whisper.corpus.work import Job, sentence, transcribe_recording
 from npwhisper.whisper.outputs import require_names
 
@@ -97,6 +98,11 @@ def transcribe_corpus(
     ImportError
         If joblib is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If a language is given to a model that knows only English, which ignores it.
+
     Examples
     --------
     >>> import tempfile
@@ -139,9 +145,24 @@ def _job(
 ) -> Job:
     """What all recordings have in common; the weights are written where every process can map them."""
     weights = shared_weights(model, weights_cache)
+    options = _that_the_model_knows(options, weights)
     settings = _settings(weights, formats, TranscribeOptions.from_keywords(**options), subtitles)
     name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
     return Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
+
+
+def _that_the_model_knows(options: dict[str, Any], weights: Path) -> dict[str, Any]:
+    """The options; a language that the model does not know is refused, or ignored if the model knows only English."""
+    language = options.get("language")
+    if language in (None, EVERY_WINDOW):
+        return options
+    model = open_shared(str(weights))
+    if model.is_multilingual:
+        check_language(str(language), model.num_languages)
+        return options
+    if check_language(str(language)) != "en":
+        warnings.warn(f"the model is English-only: language {str(language)!r} is ignored", stacklevel=4)
+    return {**options, "language": "en"}
 
 
 def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:

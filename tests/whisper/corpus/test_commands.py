@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import talkers
 from test_corpus import outputs, talks  # noqa: F401 (a fixture)
 
 from npwhisper.__main__ import main
+from npwhisper.checkpoint import Checkpoint, write_checkpoint
 from npwhisper.whisper.corpus import run
+from npwhisper.whisper.corpus.manifest import read_manifest
 
 pytest.importorskip("joblib", reason="pip install npwhisper[corpus]")
 
@@ -42,13 +45,39 @@ def test_a_corpus_from_the_command_line(
     assert "year/c.srt" in outputs(out)
 
     before = outputs(out)
-    assert corpus(talks, out, talker_file, "--output_format", "srt", "tsv", "--verbose", "False") == 1
+    assert corpus(talks, out, talker_file, "--output_format", "srt", "tsv") == 1
+    assert capsys.readouterr().err.count("recording/s") == 0  # nothing is left to do
+    assert corpus(talks, out, talker_file, "--output_format", "srt", "tsv", "--verbose", "False", "--best_of", "2") == 1
     assert capsys.readouterr().err.count("recording/s") == 0
     assert outputs(out) == before
 
     assert main(["report", str(out), "--export", str(tmp_path / "table.csv")]) == 0
     assert capsys.readouterr().out.startswith("5 recordings: 4 done, 1 failed")
     assert len((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()) >= 6
+
+
+@pytest.mark.filterwarnings("always:the model is English-only")
+def test_an_english_model_ignores_another_language(
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    talker_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert corpus(talks / "a.wav", tmp_path / "out", talker_file, "--language", "de") == 0
+    assert "npwhisper: the model is English-only: language 'de' is ignored" in capsys.readouterr().err
+    assert [entry["language"] for entry in read_manifest(tmp_path / "out" / "manifest.jsonl").values()] == ["en"]
+
+
+def test_a_language_that_the_vocabulary_lacks_ends_the_run(
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, path = talkers.talker(talkers.MULTILINGUAL), tmp_path / "talker.safetensors"
+    write_checkpoint(path, Checkpoint(vars(model.dims), dict(model.weights), model.alignment_heads), "float32")
+    assert corpus(talks, tmp_path / "out", path, "--language", "yue") == 1
+    assert "yue" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")

@@ -22,7 +22,7 @@ ENTRIES = [
     done("good"),
     done("slow", seconds=90.0),
     done("doubtful", avg_logprob=-1.5, language="cy"),
-    done("silent", words=0, avg_logprob=None),
+    done("silent", words=0, avg_logprob=None, warnings=["the end is missing"]),
     {"path": "x.wav", "name": "x", "status": "failed", "seconds": 0.0, "error": "no sound"},
 ]
 
@@ -30,7 +30,7 @@ ENTRIES = [
 def test_the_report_names_what_deserves_a_look() -> None:
     assert report(ENTRIES, most=1).splitlines() == [
         "5 recordings: 4 done, 1 failed",
-        "0.07 hours of audio in 0.03 hours of computing (real-time factor 0.450 per process)",
+        "4.0 minutes of audio in 1.8 minutes of computing (real-time factor 0.450 per process)",
         "300 words",
         "",
         "languages",
@@ -39,6 +39,9 @@ def test_the_report_names_what_deserves_a_look() -> None:
         "",
         "failed",
         "  x.wav: no sound",
+        "",
+        "transcribed with a warning",
+        "  silent.wav: the end is missing",
         "",
         "doubtful (mean log-probability below -1.0)",
         "  -1.50  doubtful.wav",
