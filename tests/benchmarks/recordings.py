@@ -1,10 +1,11 @@
 """How many seconds are read of every kind of recording, whole, joined and truncated, beside ffmpeg's number.
 
     python tests/benchmarks/recordings.py
+    python tests/benchmarks/recordings.py --each
 
-Prints one line for each file and makes the exit status 1 if a rule is broken: a whole file gives no warning and is read
-to within one frame of ffmpeg's count; one that is cut gives a warning, unless its sizes are open and it ends with a
-whole sample.
+Prints one line for each kind, or for each file, and makes the exit status 1 if a rule is broken: a whole file gives no
+warning and is read to within one frame of ffmpeg's count; one that is cut gives a warning, unless its sizes are open
+and it ends with a whole sample.
 Needs ffmpeg, lame and sox.
 """
 
@@ -124,11 +125,27 @@ def row(kind: str, data: bytes, right: float, whole: bool) -> Row:
     return Row(kind, read, right, warned, fault)
 
 
+def each(rows: list[Row]) -> str:
+    """A line for each file."""
+    head = f"| {'file':34} | read | right | warning | |\n|---|---|---|---|---|"
+    told = [f"{r.kind:34} | {r.read:.2f} | {r.right:.2f} | {'yes' if r.warned else 'no'} | {r.fault}" for r in rows]
+    return "\n".join([head, *(f"| {line} |" for line in told)])
+
+
+def summary(rows: list[Row]) -> str:
+    """A line for each kind: what is read of it whole, and of how many that were cut there is a warning."""
+    lines = ["| kind | read | right | cut: warning | between two samples |", "|---|---|---|---|---|"]
+    for whole in (r for r in rows if ", cut at" not in r.kind):
+        cut = [r for r in rows if r.kind.startswith(f"{whole.kind}, cut at")]
+        counts = sum(r.warned for r in cut), sum(r.fault == UNKNOWABLE for r in cut)
+        told = f"{counts[0]} of {len(cut)} | {counts[1] or ''}" if cut else " | "
+        lines.append(f"| {whole.kind} | {whole.read:.2f} | {whole.right:.2f} | {told} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     rows = [row(*case) for case in matrix()]
-    print(f"| {'file':34} | read | right | warning | |\n|---|---|---|---|---|")
-    for r in rows:
-        print(f"| {r.kind:34} | {r.read:.2f} | {r.right:.2f} | {'yes' if r.warned else 'no'} | {r.fault} |")
+    print(each(rows) if "--each" in sys.argv[1:] else summary(rows))
     faults = [r for r in rows if r.fault not in ("", UNKNOWABLE)]
     print(f"{len(rows)} files, {len(faults)} faults")
     return int(bool(faults))
