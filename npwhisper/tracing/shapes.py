@@ -35,27 +35,30 @@ class Call(NamedTuple):
     result: tuple[int, ...] | None = None
 
 
-class Calls(dict[str, Call]):
-    """The last call of each replaced place, in the order in which they were made."""
+class Calls(dict[tuple[str, bool], Call]):
+    """The first and the last call (True) of each replaced place: what failed may be the second that it made wrong."""
 
     def begin(self, name: str, layer: Function, function: Function, args: Any, kwargs: Any) -> None:
         """Keep the shapes of what a replacement is given."""
-        self.pop(name, None)
-        self[name] = Call(layer, function, _shapes(args), _shapes(kwargs))
+        call = Call(layer, function, _shapes(args), _shapes(kwargs))
+        self.setdefault((name, False), call)
+        self.pop((name, True), None)
+        self[name, True] = call
 
     def end(self, name: str, value: Any) -> None:
         """Keep the shape of what it returned."""
-        if isinstance(value, np.ndarray) and name in self:
-            self[name] = self[name]._replace(result=value.shape)
+        if isinstance(value, np.ndarray) and (call := self.get((name, True))):
+            done = call._replace(result=value.shape)
+            self.update({key: done for key in ((name, False), (name, True)) if self.get(key) is call})
 
     def explain(self, error: BaseException) -> str | None:
         """The sentence for an error of NumPy's: which replacement has the wrong shape, or which one failed."""
         if type(error) not in SHAPE_ERRORS:
             return None
-        for name, call in self.items():
+        for (name, _), call in self.items():
             if call.result is not None and (wanted := _wanted(call)) not in (None, call.result):
                 return f"{_title(call)} returned an array of shape {call.result} at {name}; expected {wanted}"
-        for name, call in reversed(self.items()):
+        for (name, _), call in reversed(self.items()):
             if call.result is None and (wanted := _wanted(call)):
                 return f"{_title(call)} failed at {name}, given {_given(call)} (expected shape {wanted}): {error}"
         return None

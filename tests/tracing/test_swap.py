@@ -383,6 +383,7 @@ def shortened(x: Array, w: Weights) -> Array:
         ("decoder.blocks.1.attn.query", shortened, "shortened returned an array of shape .3, 4, 23. at PLACE; expected .3, 4, 24."),  # noqa: E501
         ("encoder.conv1", lambda x, w, stride=1: x, "<lambda> returned an array of shape .3, 7, 22. at PLACE; expected .3, 24, 22."),  # noqa: E501
         ("encoder.blocks.0.attn.softmax", lambda x: x.sum(axis=-1), "returned an array of shape .3, 3, 11. at PLACE; expected .3, 3, 11, 11."),  # noqa: E501
+        ("encoder.gelu", lambda x: x[..., :3], "returned an array of shape .3, 24, 3. at PLACE; expected .3, 24, 22."),
         ("decoder.blocks.0", lambda x, w, *_, **__: x[:, :, 1:], "shape .3, 4, 23. at PLACE; expected .3, 4, 24."),
         ("encoder.blocks.0.mlp.0", lambda x, w: x @ w["weight"], "<lambda> failed at PLACE, given .3, 11, 24., .*weight .96, 24..* .expected shape .3, 11, 96..: matmul"),  # noqa: E501
     ],
