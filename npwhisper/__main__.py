@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import npwhisper
+from npwhisper.compute import THREAD_VARIABLES
 from npwhisper.decoding.flags import (
+    FORMATS,
     SUBTITLES,
     Help,
     add_transcribing,
@@ -31,9 +33,8 @@ from npwhisper.decoding.flags import (
 from npwhisper.decoding.options import EVERY_WINDOW
 from npwhisper.whisper.inputs import expanded
 from npwhisper.whisper.messages import failure
-from npwhisper.whisper.outputs import FORMATS, STDIN, Outputs
+from npwhisper.whisper.outputs import STDIN, Outputs
 
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)  # one line, no traceback
 COMMANDS = {  # the first word of the arguments -> the module that runs it
     "autograder": "lab.course.autograder",

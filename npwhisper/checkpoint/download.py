@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -171,14 +170,15 @@ def _in_words(error: Exception) -> str:
 def _is_whole(path: Path, sha256: str) -> bool:
     if not path.is_file():
         return False
-    with open(path, "rb") as file:
-        return _sha256(file.read) == sha256
+    return sha256_of(path) == sha256
 
 
-def _sha256(read: Callable[[int], bytes]) -> str:
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, of which a megabyte is in memory at a time."""
     digest = hashlib.sha256()
-    while block := read(2**20):
-        digest.update(block)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from npwhisper.decoding.options import APPENDED, MOST_TEMPERATURES, PREPENDED, ROBUST
 
+FORMATS = ("txt", "vtt", "srt", "tsv", "json")  # of output files
 SUBTITLES = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line")  # they need word times
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMATS = ("txt", "vtt", "srt", "tsv", "json")
+from npwhisper.decoding.flags import FORMATS
+
 LONGEST_CODE = "haw"  # no code of a language has more letters
 STDIN = "stdin"  # what the outputs of a recording from standard input are called
 

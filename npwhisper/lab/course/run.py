@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from npwhisper.compute import THREAD_VARIABLES
 from npwhisper.lab.course.marking import NOT_GRADED, SECRET, Mark, Marks, Options, read_marks
 from npwhisper.lab.course.names import printable, unique_names
 from npwhisper.lab.course.submissions import Submission
@@ -62,7 +63,7 @@ def grade_one(submission: Submission, safe: str, options: Options) -> Marks:
 def _environment() -> dict[str, str]:
     """No private word, and one thread for each process: the arrays are small, and several are graded at a time."""
     paths = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    threads = dict.fromkeys(THREAD_VARIABLES, "1")
     inherited = {name: value for name, value in os.environ.items() if name != SECRET}
     return {**inherited, **threads, "PYTHONPATH": paths}
 

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from npwhisper.compute import THREAD_VARIABLES
+
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 PACKAGE = Path(__file__).parents[2]
 ALONE = ("--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv")
-KEPT = ("LANG", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PATH")
+KEPT = ("LANG", "LC_ALL", *THREAD_VARIABLES, "PATH")
 
 
 class SandboxError(RuntimeError):

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, TextIO, TypeAlias
 import numpy as np
 
 from npwhisper.checkpoint.replacing import replacing
-from npwhisper.decoding.flags import SUBTITLES
+from npwhisper.decoding import flags
 
 Result: TypeAlias = Mapping[str, Any]
 """What `transcribe` returns: ``segments``, each with ``start``, ``end``, ``text`` and perhaps ``words``."""
@@ -142,7 +142,7 @@ def cues(
     ['Ask not\\nwhat']
     """
     asked = (highlight_words, max_line_width, max_line_count, max_words_per_line)
-    _warn_without_words(result["segments"], dict(zip(SUBTITLES, asked, strict=True)))
+    _warn_without_words(result["segments"], dict(zip(flags.SUBTITLES, asked, strict=True)))
     for _, run in itertools.groupby(result["segments"], key=channel_mark):
         segments = list(run)
         if any(segment.get("words") for segment in segments):
@@ -359,7 +359,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-FORMATS: dict[str, Callable[..., str]] = {"txt": to_txt, "vtt": to_vtt, "srt": to_srt, "tsv": to_tsv, "json": to_json}
+FORMATS: dict[str, Callable[..., str]] = dict(
+    zip(flags.FORMATS, (to_txt, to_vtt, to_srt, to_tsv, to_json), strict=True)
+)
 """The function that writes each format, by the ending of its files."""
 
 
@@ -474,13 +476,7 @@ class WriteSRT(SubtitlesWriter):
     always_include_hours, decimal_marker = True, ","
 
 
-WRITERS: dict[str, type[ResultWriter]] = {
-    "txt": WriteTXT,
-    "vtt": WriteVTT,
-    "srt": WriteSRT,
-    "tsv": WriteTSV,
-    "json": WriteJSON,
-}
+WRITERS = {writer.extension: writer for writer in (WriteTXT, WriteVTT, WriteSRT, WriteTSV, WriteJSON)}
 
 
 def _merged(options: Options, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ ignored, so a manifest is valid at any moment.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from npwhisper.checkpoint.download import sha256_of
 from npwhisper.checkpoint.replacing import replacing
 from npwhisper.whisper.corpus.recordings import CorpusError, Recording
 
@@ -123,9 +123,7 @@ class Manifest:
 def identity(path: str | os.PathLike[str]) -> Entry:
     """What distinguishes one version of a file from another: size in bytes, time of the last change, checksum."""
     status = os.stat(path)
-    with open(path, "rb") as file:
-        checksum = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
-    return {"size": status.st_size, "modified": status.st_mtime_ns, "sha256": checksum.hexdigest()}
+    return {"size": status.st_size, "modified": status.st_mtime_ns, "sha256": sha256_of(path)}
 
 
 def is_unchanged(entry: Entry) -> bool:
@@ -137,13 +135,6 @@ def is_unchanged(entry: Entry) -> bool:
         return bool(status.st_mtime_ns == entry["modified"] or identity(entry["path"])["sha256"] == entry["sha256"])
     except OSError:
         return False
-
-
-def _digest(file: Any) -> Any:
-    checksum = hashlib.sha256()
-    while block := file.read(1 << 20):
-        checksum.update(block)
-    return checksum
 
 
 def _line(entry: Entry) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npwhisper.compute.threads import set_num_threads
+from npwhisper.tokenizer import UNSPACED
 from npwhisper.transcription.output.writers import FORMATS, write_text
 from npwhisper.whisper.corpus.manifest import Entry, identity
 from npwhisper.whisper.corpus.recordings import Recording
@@ -98,9 +99,7 @@ def summary(result: dict[str, Any], duration: float) -> Entry:
     weights = [len(segment["tokens"]) for segment in result["segments"]]
     scores = [segment["avg_logprob"] * n for segment, n in zip(result["segments"], weights, strict=True)]
     mean = math.fsum(scores) / sum(weights) if sum(weights) else None
-    units = (
-        result["text"].split() if result["language"] not in ("ja", "lo", "my", "th", "yue", "zh") else result["text"]
-    )
+    units = result["text"] if result["language"] in UNSPACED else result["text"].split()
     return {
         "duration": round(duration, 3),
         "language": result["language"],
