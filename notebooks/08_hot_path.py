@@ -135,6 +135,9 @@ climb("2 einsum", with_einsum, repeat=2)
 
 # %% [markdown]
 # **3. matmul.** `x @ weight.T`: as short, and the work is done by BLAS.
+#
+# (NumPy in a browser has no BLAS. There `x @ weight.T` multiplies one number after another and takes twice as
+# long as einsum, and nothing is rearranged, so that small blocks of rows cost hardly more than large ones.)
 
 
 # %%
@@ -246,12 +249,17 @@ plt.show()
 
 # %% tags=["claim"]
 # Far smaller factors than are measured, for the machine may be busy.
+has_blas = sys.platform != "emscripten"  # NumPy in a browser is built without it
 assert ladder["1 loops"] > 20 * ladder["2 einsum"]
-assert ladder["2 einsum"] > 1.5 * ladder["3 matmul"]
-assert ladder["3 matmul"] > ladder["4 erf without erf"]
-assert ladder["5 float16 (failed)"] > 10 * ladder["3 matmul"]
-assert ladder["7 blocks of 8 rows (failed)"] > 1.5 * ladder["4 erf without erf"]
-assert ladder["2 einsum"] > 2 * ladder["  the library"]
+if has_blas:
+    assert ladder["2 einsum"] > 1.5 * ladder["3 matmul"]
+    assert ladder["3 matmul"] > ladder["4 erf without erf"]
+    assert ladder["5 float16 (failed)"] > 10 * ladder["3 matmul"]
+    assert ladder["7 blocks of 8 rows (failed)"] > 1.5 * ladder["4 erf without erf"]
+    assert ladder["2 einsum"] > 2 * ladder["  the library"]
+else:
+    assert ladder["2 einsum"] < ladder["3 matmul"]
+    assert ladder["5 float16 (failed)"] > 2 * ladder["3 matmul"]
 halved = with_half_precision(x[:5], w)
 assert np.abs(halved - right[:5]).max() > 10 * np.abs(with_matmul(x[:5], w) - right[:5]).max(), (
     "less precise"
@@ -313,8 +321,9 @@ plt.show()
 assert np.allclose(attend_in_blocks(128), layers.attend(q[None], k[None], v[None])[0], atol=1e-4)
 
 # %% tags=["claim"]
-assert quickest(in_blocks, x, w, 8) > 1.3 * quickest(in_blocks, x, w, 375)
-assert quickest(attend_in_blocks, 8) > 1.2 * quickest(attend_in_blocks, 375)
+if has_blas:
+    assert quickest(in_blocks, x, w, 8) > 1.3 * quickest(in_blocks, x, w, 375)
+    assert quickest(attend_in_blocks, 8) > 1.2 * quickest(attend_in_blocks, 375)
 
 # %% [markdown]
 # ## Two threads, one lock

@@ -149,6 +149,17 @@ def memory_of_renderers(profile: Path) -> float:
     return max(sizes)
 
 
+def processor_seconds(profile: Path) -> float:
+    """The processor time that this Chromium has taken so far: other work on the machine does not lengthen it."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(profile) in family(process):
+                user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def family(process: Path) -> str:
     """The command lines of a process and of all that started it."""
     found = ""
@@ -302,6 +313,19 @@ def picture(page: Any, pictures: Path | None, name: str) -> None:
     page.set_viewport_size({"width": 1100, "height": 900})
 
 
+def cold_and_warm(folder: Path) -> dict[str, dict[str, float]]:
+    """Visit with a new profile, and again with what it kept: seconds, seconds of processors, and memory in MB."""
+    found = dict[str, dict[str, float]]()
+    with served(folder) as address, tempfile.TemporaryDirectory() as profile:
+        for name in ("cold", "warm"):
+            with browser_context(Path(profile), None) as context:
+                found[name] = visit(context.new_page(), address)
+                found[name]["processor"] = processor_seconds(Path(profile))
+                found[name]["memory"] = memory_of_renderers(Path(profile))
+                found[name]["load average"] = os.getloadavg()[0]
+    return found
+
+
 def check(folder: Path, pictures: Path | None) -> dict[str, Any]:
     """Visit twice, use everything once, and hold the results against what they should be."""
     with served(folder) as address, tempfile.TemporaryDirectory() as profile:
@@ -364,13 +388,15 @@ def faults(found: dict[str, Any]) -> list[str]:
     return [fault for fault, is_right in wanted.items() if not is_right]
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """The command line of a check that `about` describes: a site's folder, and one for pictures, which is made."""
+def arguments(about: str, **numbers: str) -> argparse.Namespace:
+    """The command line of a check that `about` describes: a site's folder, one for pictures, which is made, numbers."""
     summary, _, more = about.partition("\n\n")
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=summary, epilog=more, formatter_class=form)
     parser.add_argument("folder", type=Path, help="what build.py made")
     parser.add_argument("--pictures", type=Path, help="where screenshots are written")
+    for name, what in numbers.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=what)
     args = parser.parse_args()
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
@@ -379,7 +405,13 @@ def arguments(about: str) -> argparse.Namespace:
 
 def main() -> None:
     """The command line."""
-    args = arguments(__doc__ or "")
+    args = arguments(
+        __doc__ or "", visits="only visit N times, cold and warm, and print what it took"
+    )
+    for _ in range(args.visits or 0):
+        print(json.dumps(cold_and_warm(args.folder.resolve())), flush=True)
+    if args.visits:
+        return
     found = check(args.folder.resolve(), args.pictures)
     print(json.dumps(found, indent=1, ensure_ascii=False))
     promises = {"first": (found["cold"]["first"], FIRST), "warm": (found["warm"]["first"], WARM)}

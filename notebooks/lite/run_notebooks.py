@@ -33,10 +33,10 @@ def notebooks() -> ModuleType:
     return module
 
 
-def executed(site: Path, cells: list[str]) -> Iterator[dict[str, Any]]:
-    """Run cells in a fresh kernel; the result of each as it comes."""
+def executed(site: Path, cells: list[str], *options: str) -> Iterator[dict[str, Any]]:
+    """Run cells in a fresh kernel, with the options of cells.mjs; the result of each as it comes."""
     node = shutil.which("node") or sys.exit("node was not found: install Node 20 or newer")
-    process = subprocess.Popen([node, str(HERE / "cells.mjs"), str(site)], text=True, encoding="utf-8",
+    process = subprocess.Popen([node, str(HERE / "cells.mjs"), str(site), *options], text=True, encoding="utf-8",
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
@@ -64,12 +64,12 @@ def wishes(made: Any, text: str) -> list[tuple[str, str]]:
     return found + [(trial, "Right." if i % 3 == 2 else "") for i, trial in enumerate(trials)]
 
 
-def run(site: Path, made: Any, path: Path) -> bool:
+def run(site: Path, made: Any, path: Path, *options: str) -> bool:
     """Run one notebook; prints how many pieces of code did as they should, and what did not."""
     pieces = wishes(made, path.read_text(encoding="utf-8"))
     right, seconds = 0, 0.0
     for (source, wish), result in zip(
-        pieces, executed(site, [source for source, _ in pieces]), strict=True
+        pieces, executed(site, [source for source, _ in pieces], *options), strict=True
     ):
         wrong = complaint(source, result, wish)
         right, seconds = right + (not wrong), seconds + result["seconds"]
@@ -88,9 +88,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=form)
     parser.add_argument("site", type=Path, help="what build.py made, with JupyterLab")
     parser.add_argument("names", nargs="*", help="beginnings of names; by default all")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--simd", action="store_true", help="products by the page's kernel, several times faster"
+    )
+    args = parser.parse_intermixed_args()
+    options = ["simd"] if args.simd else []
     made = notebooks()
-    results = [run(args.site.resolve(), made, path) for path in made.sources(*args.names)]
+    results = [run(args.site.resolve(), made, path, *options) for path in made.sources(*args.names)]
     sys.exit(
         f"{results.count(False)} of {len(results)} notebooks failed" if not all(results) else 0
     )

@@ -161,7 +161,7 @@ async function transcribe(code, onSegment) {
   return { ...figures, segments, text: segments.map((s) => s.text).join("") };
 }
 
-at("transcribe").onclick = () => busily("Listening", async () => {
+at("transcribe").onclick = () => busily("Transcribing", async () => {
   at("segments").replaceChildren();
   state.first = await transcribe("", (segment) => at("segments").append(line(segment, segment.text)));
   const { seconds: took, tokens, memory } = state.first;
@@ -194,7 +194,7 @@ function named(tag, text) {
   return element;
 }
 
-at("run-changed").onclick = () => busily("Listening with your layer", async () => {
+at("run-changed").onclick = () => busily("Transcribing with your layer", async () => {
   at("changed").replaceChildren();
   at("changes").textContent = "";
   if (!state.first) state.first = await transcribe("", (segment) => at("segments").append(line(segment, segment.text)));
@@ -212,7 +212,8 @@ at("run-changed").onclick = () => busily("Listening with your layer", async () =
 at("glass").onclick = () => busily("Building the glass box", async () => {
   const html = await ask("glass", { samples: state.samples, code: "" });
   const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
-  at("glass-box").srcdoc = html;
+  const { theme } = document.documentElement.dataset; // the glass box alone would follow the system
+  at("glass-box").srcdoc = `${html}<script type="module">document.documentElement.dataset.theme = "${theme}"</script>`;
   for (const id of ["glass-tab", "glass-save"]) at(id).href = url;
   for (const id of ["glass-box", "glass-tab", "glass-save"]) at(id).hidden = false;
 });
