@@ -226,7 +226,7 @@ def test_two_processes_at_once(offer: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, *OFFICIAL["tiny"], str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(download.__file__).parents[1])}
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    assert [process.communicate(timeout=60)[0].strip() for process in both] == [str(tmp_path / "tiny.pt")] * 2
+    assert [process.communicate(timeout=300)[0].strip() for process in both] == [str(tmp_path / "tiny.pt")] * 2
     assert [process.returncode for process in both] == [0, 0]
     assert len(requests) in (1, 2)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"tiny.pt": CONTENT}

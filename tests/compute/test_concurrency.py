@@ -153,7 +153,7 @@ def test_num_threads_is_an_option_of_one_transcription() -> None:
 
 
 def test_the_threads_of_one_transcription_are_not_those_of_another_at_the_same_time() -> None:
-    both_compute = threading.Barrier(2, timeout=60)
+    both_compute = threading.Barrier(2, timeout=120)
 
     def seen_with(n_threads: int) -> set[int]:
         seen = set[int]()
@@ -211,7 +211,7 @@ threading.Thread(target=lambda: time.sleep(0.3) or print("done", gelu(x).shape))
 
 @pytest.mark.parametrize("code", [ATEXIT, THREAD], ids=["atexit", "thread"])
 def test_the_interpreters_end_loses_no_work(code: str) -> None:
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert (run.stdout, run.stderr) == ("done (400, 30)\n", "")
 
 
@@ -226,7 +226,7 @@ def busy():
 threading.Thread(target=busy, daemon=True).start()
 for i in range(40):
     if not (pid := os.fork()):
-        signal.alarm(10); gelu(x); os._exit(0)
+        signal.alarm(100); gelu(x); os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0, "a child hangs"
 os._exit(0)
 """
@@ -235,4 +235,4 @@ os._exit(0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_fork_while_another_thread_computes_does_not_hang() -> None:
     command = [sys.executable, "-W", "ignore", "-c", BUSY_FORK]
-    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == 0
+    assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 0

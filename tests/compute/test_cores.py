@@ -88,11 +88,11 @@ def test_nothing_is_lent_while_another_thread_computes() -> None:
     def other() -> None:
         with limit_blas(1):
             entered.set()
-            leave.wait(30)
+            leave.wait(120)
 
     thread = threading.Thread(target=other)
     thread.start()
-    assert entered.wait(30)
+    assert entered.wait(120)
     with limit_blas(1), threads.lend_to_blas(2):
         assert set(n_blas()) == {1}
     leave.set()

@@ -242,7 +242,7 @@ def test_another_thread_is_not_seen(tiny_random: Network) -> None:
 
 
 def test_threads_record_for_themselves(tiny_random: Network) -> None:
-    both_inside, names = threading.Barrier(2, timeout=20), {}
+    both_inside, names = threading.Barrier(2, timeout=120), {}
 
     def record(pattern: str) -> None:
         with trace(pattern) as acts:

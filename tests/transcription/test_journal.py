@@ -385,7 +385,7 @@ def test_another_process_keeps_its_journal_until_it_ends(path: Path, end: str) -
         assert process.stdout.readline() == "0\n"
         with pytest.raises(JournalError, match="another run is writing"):
             stream(path, resume=True)
-        process.kill() if end == "killed" else process.communicate(timeout=60)
+        process.kill() if end == "killed" else process.communicate(timeout=300)
         process.wait()
     assert len(list(stream(path, resume=True))) == len(list(stream(path.with_name("whole"))))
 

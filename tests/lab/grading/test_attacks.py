@@ -70,9 +70,9 @@ def test_half_a_message_costs_the_time_limit_and_no_more() -> None:
         time.sleep(1000)
     """
     began = time.monotonic()
-    linear, softmax = ran(HUNT + textwrap.dedent(attack) + SOFTMAX, "linear", "softmax", seconds=1)
+    linear, softmax = ran(HUNT + textwrap.dedent(attack) + SOFTMAX, "linear", "softmax", seconds=5)
     assert (linear.status, softmax.status) == ("too slow", "right")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 300
 
 
 def test_a_message_beyond_the_limit_is_not_read() -> None:
@@ -177,7 +177,7 @@ def test_other_processes_are_refused_and_those_started_anyway_are_ended(tmp_path
 
 
 def is_running(pid: int) -> bool:
-    for _ in range(50):
+    for _ in range(600):
         try:
             if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
                 return False

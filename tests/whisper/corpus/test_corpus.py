@@ -277,7 +277,7 @@ def test_forked_processes_end_with_their_parent(talks: Path, tmp_path: Path) -> 
     process.stdout.readline()
     assert len(_session(process.pid)) > 2  # the parent, the fork server, and who works
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     wait_for(lambda: not _session(process.pid))
 
 
