@@ -18,6 +18,20 @@ from npwhisper.model import Network
 
 collect_ignore_glob = ["golden/*", "benchmarks/*"]  # scripts, some of which need torch
 
+# Examples in docstrings that encode a window each; by default, those of `transcribe`, `decode` and `align` alone do
+EXAMPLES = {
+    "npwhisper.checkpoint.writing.write_checkpoint",
+    "npwhisper.decoding.window.DecodingTask",
+    "npwhisper.decoding.window.encode",
+    "npwhisper.lab.glass.glass",
+    "npwhisper.timing.words.add_word_timestamps",
+    "npwhisper.timing.words.find_alignment",
+    "npwhisper.transcription.run.Transcription",
+    "npwhisper.whisper.corpus.run.transcribe_corpus",
+    "npwhisper.whisper.handle.iter_segments",
+    "npwhisper.timing.words.align",
+}
+
 settings.register_profile("npwhisper", deadline=None, derandomize=True)
 settings.load_profile("npwhisper")
 
@@ -32,6 +46,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_setupnodes() -> None:
     """Give the BLAS of each worker one thread, since the workers share the processors already."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)  # before those marked are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the examples of `EXAMPLES` as slow."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name in EXAMPLES:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

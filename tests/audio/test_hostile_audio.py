@@ -31,7 +31,7 @@ from npwhisper.tracing.seam import Array
 from npwhisper.transcription.run import Transcription
 from npwhisper.whisper import load_model, transcribe
 
-SPEECH = min((load_audio(path) for path in cases.recordings().values()), key=len)
+SPEECH = load_audio(min(cases.recordings().values(), key=lambda path: path.stat().st_size))
 NOT_SOUND = r"cannot be read: libsndfile says .*ffmpeg, which reads many more formats .*is not on the PATH; install"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from talkers import ENGLISH, talker
 
 import npwhisper
 from npwhisper.model import Network
@@ -38,6 +39,11 @@ class Dtypes:
             return value
 
         return noted
+
+
+@pytest.fixture(scope="module", params=["random", pytest.param("embedded", marks=pytest.mark.slow)])
+def model(request: pytest.FixtureRequest) -> npwhisper.Whisper:
+    return npwhisper.load_model() if request.param == "embedded" else talker(ENGLISH)
 
 
 @pytest.fixture(scope="module")

@@ -59,9 +59,9 @@ def named(options: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=named)
 def test_a_window_gives_beside_another_what_it_gives_alone(recording: Array, options: dict[str, Any]) -> None:
-    alone = run(recording, 1, **options)
+    alone = run(recording, 1, **options, sample_len=7)
     assert alone["segments"]
-    assert_equal(run(recording, 2, **options), alone)
+    assert_equal(run(recording, 2, **options, sample_len=7), alone)
 
 
 @pytest.mark.slow
