@@ -220,7 +220,7 @@ class Tokenizer:
     def decode(self, token_ids: Iterable[int], errors: str = "replace") -> str:
         """The text of token ids, without timestamps; other control tokens stay visible.
 
-        Bytes that are no whole character become U+FFFD, or raise with ``errors="strict"``.
+        Bytes that do not form a whole character become U+FFFD, or raise with ``errors="strict"``.
 
         >>> get_tokenizer(False).decode([50363, 18435, 11, 995, 0, 50463, 50256])
         ' Hello, world!<|endoftext|>'
@@ -379,7 +379,7 @@ class Tokenizer:
 
 
 def _splits_a_character(left: bytes, right: bytes) -> bool:
-    """Whether a cut between two byte strings changes their text: decoded apart they read otherwise than together."""
+    """Whether a cut between two byte strings changes their text: decoded together they give another one."""
     text = _replaced(left)
     return "\ufffd" in text and text + _replaced(right) != _replaced(left + right)
 

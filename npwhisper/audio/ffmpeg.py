@@ -64,7 +64,7 @@ def ffmpeg_channels(source: str | bytes, complaint: str, chosen: Chosen) -> int:
 
 @contextlib.contextmanager
 def _command(source: str | bytes, complaint: str, chosen: Chosen, output: list[str]) -> Iterator[list[str]]:
-    """The command that decodes a source; bytes are in a temporary file meanwhile."""
+    """The command that decodes a source; inside the block, bytes are in a temporary file."""
     import shutil
     import tempfile
 

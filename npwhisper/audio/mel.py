@@ -196,7 +196,7 @@ def mel_blocks(blocks: Blocks, filters: Array, padding: int) -> Iterator[Array]:
     [(80, 3000), (80, 100)]
     """
     for samples in _windows(_centred(blocks, padding)):
-        with limit_blas(1):  # the same bits whatever other threads do meanwhile
+        with limit_blas(1):  # the same bits, whatever other threads do
             power = filters @ stft(samples)
         yield np.log10(np.maximum(power, 1e-10))
 

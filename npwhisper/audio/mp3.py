@@ -1,7 +1,7 @@
 """The frames of an MP3 file: how many there truly are, and where one stream ends and the next begins.
 
-libsndfile (mpg123) believes the header frame named Xing, Info or VBRI; where there is none it guesses the length from
-the first frames, and reads no further. So the frames are counted here, and each stream is given to libsndfile with a
+libsndfile (mpg123) trusts the header frame named Xing, Info or VBRI; without one it guesses the length from the first
+frames, and reads no further. So the frames are counted here, and each stream is given to libsndfile with a
 header frame that states the true number. The format: ISO/IEC 11172-3, 2.4.2.3, and 13818-3 for the lower rates.
 """
 
@@ -44,10 +44,10 @@ class Stream:
     n_frames: int = 0
     cut: bool = False  # the file ends within a frame
     ranges: list[range] = field(default_factory=list)  # where its frames are
-    lost: dict[int, int] = field(default_factory=dict)  # bytes that are no frames, by the number of ranges before them
+    lost: dict[int, int] = field(default_factory=dict)  # bytes that are not frames, by the number of ranges before them
 
     def lose(self, n_bytes: int) -> None:
-        """Bytes after the last frame that are none."""
+        """Count bytes after the last frame that are not frames."""
         self.lost[len(self.ranges)] = n_bytes + self.lost.get(len(self.ranges), 0)
 
     def add(self, start: int, n_bytes: int) -> None:
@@ -79,7 +79,7 @@ def _streams(data: Reader) -> list[Stream]:
 
 @dataclass
 class Walk:
-    """A place in the file, the streams found up to it, and the one that may go on there."""
+    """A place in the file, the streams found up to it, and the one that may continue there."""
 
     data: Reader
     at: int = 0

@@ -25,7 +25,7 @@ INTEGERS, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # what the samples are
 class Sound(NamedTuple):
     """A recording that is decoded while its pieces, (samples, channels) float32, are taken.
 
-    `announced` is the number of samples that its header tells of, 0 if it does not; `mask` the WAV file's speakers.
+    `announced` is the number of samples that its header states, 0 if it does not; `mask` the WAV file's speakers.
     """
 
     form: str

@@ -124,7 +124,7 @@ def _checked_version(reader: _Reader) -> int:
     version = reader.number("I")
     if version not in VERSIONS:
         raise CheckpointError(
-            f"model.bin has the binary version {version}, and {VERSIONS[0]} to {VERSIONS[-1]} are read: "
+            f"model.bin has the binary version {version}, but {VERSIONS[0]} to {VERSIONS[-1]} can be read: "
             "is this CTranslate2's file?"
         )
     if (specification := reader.text()) != SPECIFICATION:

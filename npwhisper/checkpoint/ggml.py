@@ -78,8 +78,8 @@ def _tensor(reader: _Reader, version: int) -> tuple[str, Array]:
     name = reader.take("u1", length).tobytes().decode("utf-8", errors="replace")
     if kind not in TYPES or (kind > 1 and version != QUANTISATION_VERSION):
         raise CheckpointError(
-            f"{name!r} is of ggml type {kind}, version {version}, and read are f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0 "
-            f"of version {QUANTISATION_VERSION}: quantise the model again"
+            f"{name!r} is of ggml type {kind}, version {version}, but only f32, f16, q4_0, q4_1, q5_0, q5_1 and q8_0 "
+            f"of version {QUANTISATION_VERSION} can be read: quantise the model again"
         )
     if name.endswith(".bias"):
         shape = (math.prod(shape),)  # the convolutions' biases are stored as (n, 1)

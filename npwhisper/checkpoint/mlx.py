@@ -67,8 +67,8 @@ def _dequantised(tensors: dict[str, Array], quantization: Any) -> dict[str, Arra
         return dict(tensors)
     if not isinstance(quantization, dict) or quantization.get("bits") not in BITS:
         raise CheckpointError(
-            f"the weights are quantised in a way that is not read here ({str(quantization)[:60]}): "
-            f"{', '.join(map(str, BITS))} bits are; take the float16 variant of the model"
+            f"the weights are quantised in a way that cannot be read ({str(quantization)[:60]}), only with "
+            f"{', '.join(map(str, BITS))} bits: use the float16 variant of the model"
         )
     rest = {name: array for name, array in tensors.items() if name.rpartition(".")[0] not in packed}
     for name in packed:

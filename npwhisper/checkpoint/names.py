@@ -117,7 +117,7 @@ def inferred_dims(weights: Mapping[str, Array], head_width: int = HEAD_SIZE) -> 
     vocab, text = _shape(weights, "decoder.token_embedding.weight", 2)
     if audio % head_width or text % head_width:
         raise CheckpointError(
-            f"the file gives no dims, and its width {audio} is no multiple of {head_width}: add dims to it"
+            f"the file gives no dims, and its width {audio} is not a multiple of {head_width}: add dims to it"
         )
     dims = {
         "n_mels": mels,

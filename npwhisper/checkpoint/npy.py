@@ -1,6 +1,6 @@
 """NumPy's `.npz`: a zip archive with one `.npy` file for each array, mapped where it is stored uncompressed.
 
-`numpy.load` would read each array into memory; this shows them where they lie, and refuses whatever is no plain array.
+`numpy.load` would read each array into memory; this shows them where they lie, and refuses what is not a plain array.
 Source: ``numpy.lib.format`` (NEP 1).
 """
 

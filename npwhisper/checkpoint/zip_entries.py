@@ -1,7 +1,7 @@
 """A zip archive as a table of entries, each a view into the mapped file where it is stored uncompressed.
 
-Python's `zipfile` reads the directory and decompresses; this adds what it leaves out: limits, held against the size of
-the file before anything is made, and views. PyTorch stores its arrays uncompressed, so an entry is simply a stretch of
+Python's `zipfile` reads the directory and decompresses; this adds what it leaves out: limits, checked against the size
+of the file before anything is made, and views. PyTorch stores its arrays uncompressed, so an entry is simply a part of
 the file. No entry is ever unpacked to disk, so its name is only a key.
 """
 
@@ -29,7 +29,7 @@ Entry = zipfile.ZipInfo
 
 
 class _Window(io.RawIOBase):
-    """The mapped bytes as a file, of which no single read may be longer than a directory can be."""
+    """The mapped bytes as a file; no single read may be longer than a directory can be."""
 
     def __init__(self, data: Array) -> None:
         self.data, self.at = data, 0

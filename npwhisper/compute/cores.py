@@ -31,7 +31,7 @@ def fewest_rows(width: int) -> int:
 
 
 def is_for_blas(rows: int, n_weights: int) -> bool:
-    """Whether BLAS's own threads multiply so many rows with a matrix of so many weights."""
+    """Whether BLAS's own threads multiply this many rows with a matrix of this many weights."""
     threads = get_num_threads()
     if threads < MANY or rows >= MOST_ROWS or n_weights < WORTH_BLAS or is_inside():
         return False

@@ -209,12 +209,12 @@ def _inner(x: Array, weight: Array) -> Array:
 
 
 def are_few(rows: int) -> bool:
-    """Whether BLAS multiplies so many rows piece by piece; a single one is a matter of dot products."""
+    """Whether this many rows are multiplied piece by piece; a single one is a matter of dot products."""
     return 1 < rows <= FEW_ROWS
 
 
 def are_vectors(rows: int) -> bool:
-    """Whether so many rows are multiplied as vectors: few, and no code for small products in BLAS."""
+    """Whether this many rows are multiplied as vectors: few of them, by a BLAS without code for small products."""
     return are_few(rows) and rows <= FEW_VECTORS and not has_small_products()
 
 

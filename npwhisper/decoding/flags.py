@@ -177,6 +177,6 @@ def temperatures(temperature: float, increment: float | None) -> list[float]:
     least = 1 / (MOST_TEMPERATURES - 1)
     if increment and not least <= increment < math.inf:
         raise ValueError(f"--temperature_increment_on_fallback must be at least {least:.3f}, or None, got {increment}")
-    if not increment or not 0 <= temperature <= 1:  # what is no temperature is refused with the other options
+    if not increment or not 0 <= temperature <= 1:  # other values are refused with the other options
         return [temperature]
     return [float(t) for t in np.arange(temperature, 1.0 + 1e-6, increment)] or [temperature]

@@ -114,7 +114,7 @@ def check(function: Function, name: str | None = None, seed: int = 0) -> CheckRe
     Raises
     ------
     CheckError
-        If it is no function, or its name belongs to none that can be checked.
+        If it is not a function, or there are no cases for its name.
 
     Examples
     --------

@@ -39,7 +39,7 @@ Keep: TypeAlias = Callable[[str, Any], None]  # record a torch tensor under a na
 TOLERANCE = 1e-4  # of the largest value
 HEADER = ["layer", "calls", "shape", "largest error", "of the largest", ""]
 
-# Modules of transformers that the names of weights (`openai_name`) do not tell of; its decoder ends before the logits
+# Modules of transformers that `openai_name`, which knows weights, does not cover; its decoder ends before the logits
 WHOLE = {"model": "", "model.decoder": "", "proj_out": "decoder.logits"}
 WITHOUT_WEIGHTS = {None: "", "self_attn": ".attn", "encoder_attn": ".cross_attn", "activation_fn": ".mlp.gelu"}
 BLOCK = re.compile(r"(encoder|decoder)\.layers\.(\d+)(?:\.(self_attn|encoder_attn|activation_fn))?")
@@ -232,7 +232,7 @@ def _activations(source: Source) -> Activations:
 class Difference(NamedTuple):
     """One value beside its reference. `call` counts the calls of this name; `error` is a part of the largest value.
 
-    `unchecked` are the layers since the last equal one of which the reference knows nothing.
+    `unchecked` are the layers since the last equal one that the reference lacks.
     """
 
     name: str

@@ -74,7 +74,7 @@ def plot_mel(mel: Array, ax: Any = None, *, colorbar: bool = True) -> Any:
     Raises
     ------
     PlotError
-        If it is no single spectrogram.
+        If it is not a single spectrogram.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def plot_alignment(words: Sequence[Any], mel: Array, ax: Any = None) -> Any:
     Raises
     ------
     PlotError
-        If `mel` is no single spectrogram.
+        If `mel` is not a single spectrogram.
 
     Examples
     --------

@@ -40,7 +40,7 @@ def _made(model: Network, audio: Any, options: TranscribeOptions, keeper: Keeper
 
 
 class BatchedTranscription(Transcription):
-    """The segments of a recording of which `batch_size` cuts are transcribed at once. See `Transcription`."""
+    """The segments of a recording, `batch_size` cuts of which are transcribed at a time. See `Transcription`."""
 
     name: str | None = None  # what errors call the recording, if it is one of several
 

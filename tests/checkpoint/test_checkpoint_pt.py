@@ -236,7 +236,7 @@ def test_dims_that_cannot_be_inferred(tmp_path: Path, missing: str) -> None:
 def test_heads_cannot_be_inferred_from_a_width_of_no_official_model(tmp_path: Path) -> None:
     weights = random_weights(dims={**DIMS, "n_audio_state": 96, "n_text_state": 96})
     (tmp_path / "model.pt").write_bytes(zip_form(described(weights), contents(weights)))
-    with pytest.raises(CheckpointError, match="width 96 is no multiple of 64"):
+    with pytest.raises(CheckpointError, match="width 96 is not a multiple of 64"):
         read_checkpoint(tmp_path / "model.pt")
 
 

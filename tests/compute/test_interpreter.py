@@ -88,4 +88,4 @@ def test_a_raised_recursion_limit_lets_no_file_kill_python() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*PLACES, ROOT / "tests" / "checkpoint"]))}
     run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, env=environment)
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == 5 * "refused\n" + "15\nthis is no message: RecursionError\n"
+    assert run.stdout == 5 * "refused\n" + "15\nthis is not a message: RecursionError\n"

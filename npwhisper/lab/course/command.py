@@ -159,7 +159,7 @@ def _journal_path(given: argparse.Namespace) -> Path | None:
 
 
 def _graded(submissions: Sequence[Submission], options: Options, jobs: int, journal: Journal) -> list[Marks]:
-    """The marks in the order of the submissions; a line for each as it comes, where somebody can see it."""
+    """The marks in the order of the submissions; a line for each as it comes, if standard error is a terminal."""
     keys = [key_of(submission, options) for submission in submissions]
     found = {place: journal.known[key] for place, key in enumerate(keys) if key in journal.known}
     if found:

@@ -184,7 +184,7 @@ def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
 
 
 def _mark(grader: Grader, task: str, options: Options) -> Mark:
-    """Grade one task. Where the grader itself fails, somebody must look."""
+    """Grade one task. If the grader itself fails, the task is marked for the instructor."""
     of = EXERCISES[task].points
     try:
         verdict = grader.grade(task)

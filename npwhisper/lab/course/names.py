@@ -31,7 +31,7 @@ def safe_name(text: str) -> str:
 
 
 def unique_names(texts: Iterable[str]) -> list[str]:
-    """Safe names of which no two are the same, also where capitals do not count.
+    """Safe names of which no two are the same, even where case does not count.
 
     >>> unique_names(["Ann", "ann", "a/b", "a:b"])
     ['Ann', 'ann-2', 'a_b', 'a_b-2']

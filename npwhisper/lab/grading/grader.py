@@ -173,7 +173,7 @@ class Grader:
 
 
 def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
-    """A verdict from what the worker sent, of which nothing is believed but the numbers."""
+    """A verdict from what the worker sent, of which only the numbers are trusted."""
     if told["findings"]:
         lines = [f"line {int(line)}: {plain(sentence)}" for line, sentence in told["findings"][:5]]
         return Verdict("refused", "\n".join(f"{task}: {line}" for line in dict.fromkeys(lines)))
@@ -187,7 +187,7 @@ def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
 
 
 def _attempt(fields: dict[str, Any]) -> Attempt:
-    """The fields of an attempt, held against what they should be."""
+    """The fields of an attempt, each checked for its type."""
     tried = Attempt(**fields)
     arrays = {key: value if hasattr(value, "dtype") else None for key, value in fields.items()}
     texts = {key: plain(fields[key]) for key in ("kind", "error", "mistake")}
@@ -222,7 +222,7 @@ class Worker:
         return self
 
     def receive(self, seconds: float) -> Any:
-        """The next message; None if the worker is silent for too long or dead; a WireError if it is none."""
+        """The next message; None if the worker is silent for too long or dead; a WireError if it cannot be read."""
         try:
             message = self.messages.get(timeout=seconds)
             return None if message is None else unpack(message)

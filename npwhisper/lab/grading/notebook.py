@@ -26,7 +26,7 @@ PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begi
 
 
 class NotebookError(ValueError):
-    """A file that is no notebook."""
+    """A file that is not a notebook."""
 
 
 def is_notebook(name: str, text: str) -> bool:

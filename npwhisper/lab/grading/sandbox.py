@@ -47,7 +47,7 @@ def check_sandbox() -> None:
 
 @contextmanager
 def sandboxed(file: Path, folder: Path) -> Iterator[None]:
-    """Whatever `multiprocessing` starts meanwhile starts in a sandbox.
+    """Let `multiprocessing` start processes in a sandbox inside the `with` block.
 
     Parameters
     ----------

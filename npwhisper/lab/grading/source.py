@@ -1,6 +1,6 @@
 """A student's file as a syntax tree: which tasks it has, and what each of them uses. Nothing is executed.
 
-A task uses what stands in its function and in whatever that function names: helpers, constants, imports. What the rest
+A task uses what is in its function and in whatever that function names: helpers, constants, imports. What the rest
 of the file does (calls of `check`, a last cell that transcribes) is not looked at, but for changes to other modules.
 """
 

@@ -1,4 +1,4 @@
-"""Values as bytes: one JSON header, then the arrays as they stand in memory. Reading them executes nothing.
+"""Values as bytes: one JSON header, then the arrays as they are in memory. Reading them executes nothing.
 
 What a worker sends is untrusted: every size is checked against the bytes received, only numbers become arrays, and what
 does not fit raises `WireError`.
@@ -21,7 +21,7 @@ HEADER = 8  # bytes that say how long the JSON is
 
 
 class WireError(ValueError):
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 def pack(value: Any) -> bytes:
@@ -65,8 +65,8 @@ def unpack(message: bytes) -> Any:
         return _Reader(message, HEADER + length).value(header)
     except WireError:
         raise
-    except Exception as error:  # JSON nested too deeply, numbers too long, a dtype that is none
-        raise WireError(f"this is no message: {type(error).__name__}") from None
+    except Exception as error:  # JSON nested too deeply, numbers too long, a dtype that does not exist
+        raise WireError(f"this is not a message: {type(error).__name__}") from None
 
 
 class _Reader:
@@ -87,8 +87,8 @@ class _Reader:
     def array(self, kind: str, *shape: int) -> Array:
         dtype = np.dtype(str(kind))
         if dtype.kind not in "biufc" or not all(type(n) is int and n >= 0 for n in shape):
-            raise WireError(f"an array of {dtype} and shape {shape} is none of numbers")
+            raise WireError(f"an array of {dtype} and shape {shape} does not hold numbers")
         start, self.position = self.position, self.position + math.prod(shape) * dtype.itemsize
         if self.position > len(self.message):
-            raise WireError(f"an array of shape {shape} is promised, but the message ends before")
+            raise WireError(f"the message ends within an array of shape {shape}")
         return np.frombuffer(self.message[start : self.position], dtype).reshape(shape).copy()

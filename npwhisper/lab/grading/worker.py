@@ -23,7 +23,7 @@ from npwhisper.lab.grading.wire import LIMIT, pack, unpack
 
 RESULT_BYTES = 2**21
 PROCESSES = 64  # and threads, in a sandbox
-PRINTED_BYTES = 2**20  # most that a task can print; files that it writes are no longer either
+PRINTED_BYTES = 2**20  # the most that a task can print, or write to a file
 
 
 class Limits(NamedTuple):

@@ -90,7 +90,7 @@ def format_timestamp(seconds: float, always_include_hours: bool = False, decimal
 
 
 def channel_mark(segment: Result) -> str:
-    """What stands before the text of a segment of one channel, if channels were transcribed separately.
+    """The prefix for the text of a segment of one channel, if channels were transcribed separately.
 
     >>> channel_mark({"channel": 1}), channel_mark({})
     ('[channel 1] ', '')
@@ -201,7 +201,7 @@ class _Layout:
         self.line_length, self.n_lines, self.last_start = 0, 1, math.inf
 
     def add(self, word: Cue, begins_group: bool) -> list[Cue]:
-        """Add a word; -> the subtitle that ended before it, empty if it goes on."""
+        """Add a word; -> the subtitle that ended before it, empty if it continues."""
         breaks = begins_group and bool(self.subtitle) and not self.may_join
         pause = self.may_join and word.start - self.last_start > LONG_PAUSE
         fits = 0 < self.line_length <= self.width - len(word.text)
@@ -347,7 +347,7 @@ def _spoken(result: Result) -> list[Result]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` in the types json knows: NumPy's become Python's, and what is no finite number becomes None."""
+    """`value` in the types json knows: NumPy's become Python's, and numbers that are not finite become None."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, Mapping):
