@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 import numpy as np
 
 from npwhisper.audio import SAMPLE_RATE, log_mel_spectrogram
+from npwhisper.audio.resampling import resample
 from npwhisper.compute.memory import return_freed_memory
 from npwhisper.compute.threads import blas_libraries, using_threads
+from npwhisper.whisper.corpus.recordings import Recording
 from npwhisper.whisper.corpus.sharing import open_shared
 
 _is_on: ContextVar[bool] = ContextVar("npwhisper_forks", default=False)
@@ -40,18 +42,28 @@ def sharing_memory() -> Iterator[None]:
         _is_on.reset(token)
 
 
-def load_before_forking(weights: str) -> None:
+def load_before_forking(weights: str, recordings: Iterable[Recording]) -> None:
     """Load what every process needs, if processes are to be forked: then it is in memory once."""
     if not _is_on.get():
         return
     import numpy.random  # noqa: F401
-    import soundfile  # noqa: F401
 
     model = open_shared(weights)
     _ = model.tokenizer.non_speech_tokens, model.scope
     with using_threads(1):
         log_mel_spectrogram(np.zeros(SAMPLE_RATE, np.float32), model.dims.n_mels)  # loads the Fourier transform
+    if any(_has_another_rate(recording.path) for recording in recordings):
+        resample(np.zeros(1, np.float32), 44100, SAMPLE_RATE)  # loads SciPy, 56 MB
     blas_libraries()
     gc.collect()
     gc.freeze()  # the collector writes into what it looks at, which would copy the pages
     return_freed_memory()
+
+
+def _has_another_rate(path: str) -> bool:
+    """Whether libsndfile reads a recording and its samples must be resampled."""
+    import soundfile
+
+    with suppress(RuntimeError):
+        return int(soundfile.info(path).samplerate) != SAMPLE_RATE
+    return False

@@ -13,7 +13,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from npwhisper.whisper.corpus.work import Job, sentence, transcribe_recording
 from npwhisper.whisper.outputs import require_names
 
 Progress = Callable[[Entry], None]
+LOOKED_AT = 100  # recordings whose headers tell whether processes will need the resampler
 
 
 def transcribe_corpus(
@@ -123,7 +124,7 @@ def transcribe_corpus(
         if planned is not None:
             planned(len(todo), len(recordings))
         if todo and n_jobs > 1:
-            load_before_forking(job.weights)
+            load_before_forking(job.weights, todo[:LOOKED_AT])
         try:
             for entry in _entries(todo, job, n_jobs):
                 manifest.add(entry)
@@ -200,13 +201,23 @@ def _number_of_jobs(n_jobs: int | None) -> int:
 
 
 def _left_to_do(recordings: Sequence[Recording], manifest: Manifest, job: Job, retry_failed: bool) -> list[Recording]:
-    """The recordings without a result of this job; those that failed before, only on request."""
-    return [
+    """The recordings without a result of this job, the largest files first, so that the last ones end together.
+
+    Those that failed before are included only on request.
+    """
+    left = [
         recording
         for recording in recordings
         if not manifest.is_done(recording, job.settings, Path(job.folder), job.formats)
         and (retry_failed or not manifest.has_failed(recording, job.settings))
     ]
+    return sorted(left, key=lambda recording: _size(recording.path), reverse=True)
+
+
+def _size(path: str) -> int:
+    with suppress(OSError):
+        return os.path.getsize(path)
+    return 0
 
 
 def _entries(todo: Sequence[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:

@@ -24,6 +24,7 @@ import talkers
 
 import npwhisper
 from npwhisper.transcription.output.writers import FORMATS
+from npwhisper.whisper.corpus import forking
 from npwhisper.whisper.corpus.forking import sharing_memory
 from npwhisper.whisper.corpus.lock import locked
 from npwhisper.whisper.corpus.manifest import Manifest, read_manifest
@@ -173,6 +174,13 @@ def test_what_is_done_is_skipped_and_what_changed_is_done_again(
     assert len(names(sample_len=5)) == 5
 
 
+def test_the_largest_files_come_first(talks: Path, tmp_path: Path, model: npwhisper.Whisper) -> None:
+    done = list[str]()
+    run(talks, tmp_path / "out", model, n_jobs=1, progress=lambda entry: done.append(entry["path"]))
+    assert len(done) == 5
+    assert done == sorted(done, key=os.path.getsize, reverse=True) != sorted(done)
+
+
 def test_a_torn_manifest_is_read_up_to_the_tear(talks: Path, tmp_path: Path, model: npwhisper.Whisper) -> None:
     out = tmp_path / "out"
     run(talks, out, model, n_jobs=1)
@@ -268,6 +276,22 @@ def test_a_run_that_is_stopped_goes_on_where_it_ended(
     run(talks, out, model, n_jobs=1)
     assert outputs(out) == outputs(tmp_path / "whole")
     assert without_times(out) == without_times(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_the_resampler_is_loaded_once_for_all_processes_if_they_need_it(
+    rate: int, talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = list[int]()
+    monkeypatch.setattr(forking, "resample", lambda samples, rate, sr: loaded.append(rate))
+    soundfile.write(talks / "b.flac", np.zeros(rate, np.float32), rate)
+    with sharing_memory():
+        run(talks, tmp_path / "forked", model, n_jobs=2)
+    assert bool(loaded) is (rate != 16000)
+    run(talks, tmp_path / "one", model, n_jobs=1)
+    assert outputs(tmp_path / "forked") == outputs(tmp_path / "one") != {}
+    assert len(loaded) <= 1  # without forking nothing is loaded for others
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; processes are forked on Linux only")
