@@ -27,6 +27,12 @@ CASES = {  # the input -> the tests, as file and name; those of `parity` need Op
     "two MP3s joined": ["audio/test_mp3.py::test_joined_files_are_read_one_after_another"],
     "a whole FLAC of unknown length": ["audio/test_chains.py::test_a_flac_of_unknown_length_gives_no_warning"],
     "a WAV whose data have the size 0": ["audio/test_chains.py::test_a_wave_whose_recorder_crashed_is_read_to_the_end"],
+    "recordings that state no length": [
+        "audio/test_ffmpeg.py::test_what_was_written_to_a_pipe_gives_no_warning",
+        "audio/test_ffmpeg.py::test_a_cut_of_what_was_written_to_a_pipe_is_known",
+        "audio/test_endings.py::test_a_cut_within_a_part_is_known_wherever_it_is",
+        "audio/test_open_ended.py::test_all_is_read_and_a_cut_within_a_sample_is_known",
+    ],
     "two recordings of one stem": ["test_command_line.py::test_recordings_of_one_name_are_refused_before_any_work"],
     "surround sound with noise and rumble": [
         "audio/test_mixing.py::test_the_mix_equals_ffmpegs",
@@ -61,9 +67,13 @@ CASES = {  # the input -> the tests, as file and name; those of `parity` need Op
     ],
     "no network": ["checkpoint/test_download.py::test_the_command_line_says_in_one_line_that_there_is_no_network"],
     "a program made by PyInstaller": ["whisper/compat/test_pyinstaller.py::test_the_hook_adds_the_assets"],
+    "a layer whose result has a wrong shape": [
+        "tracing/test_swap.py::test_a_wrong_shape_names_the_layer_what_it_returned_and_what_was_wanted"
+    ],
     "a layer that makes NaN": ["test_cases.py::test_a_swapped_layer_that_makes_nan_is_named"],
     "checkpoints of other kinds": [
         "checkpoint/test_checkpoint_huggingface.py::test_other_folders_get_advice",
+        "checkpoint/test_checkpoint_huggingface.py::test_a_file_that_is_a_part_is_refused_with_advice",
         "checkpoint/test_checkpoint_mlx.py::test_every_bit_is_kept",
         "parity/test_against_torch_checkpoint.py::test_a_whole_pickled_module_is_refused_by_name",
     ],

@@ -471,6 +471,8 @@ for name, data, message in [
     ("gzip", gzip.compress(ZIP[:100]), "gzip"),
     ("hdf5", b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
     ("Flax", b"\x81\xa5model\x82\xa7decoder" + bytes(40), "Flax's weights: convert the folder"),
+    ("CTranslate2's weights alone", b"\6\0\0\0\x0c\0WhisperSpec\0" + bytes(40), "give the folder that contains it"),
+    ("ONNX", b"\x08\x07\x12\x07pytorch" + bytes(40), "ONNX graph: use the checkpoint"),
     ("tar, torch's oldest form", tarred(), "tar archive"),
     ("a bare pickle", pickle.dumps({"x": 1}), "no checkpoint"),
     ("a bare pickle that runs something", pickled(FIRE), "no checkpoint"),
