@@ -251,9 +251,12 @@ def use(page: Any, pictures: Path | None) -> dict[str, Any]:
     found["broken code"] = run_changed(page, "def gelu(x):\n    return x +\n")
     found["other layer"] = run_changed(page, BLIND)
     picture(page, pictures, "changed")
+    page.click("#theme")  # the system is light
     page.click("#glass")
     page.wait_for_selector("#glass-box:visible")
-    page.frame_locator("#glass-box").locator("#tokens .token").first.wait_for()
+    glass = page.frame_locator("#glass-box")
+    glass.locator("#tokens .token").first.wait_for()
+    found["glass"] = glass.locator("html").get_attribute("data-theme")
     picture(page, pictures, "glass")
     page.select_option("#assignment", "a1_layers")
     softmax = page.locator("#tasks textarea")
@@ -379,6 +382,7 @@ def faults(found: dict[str, Any]) -> list[str]:
         ),
         f"formulas are shown raw: {found['raw formulas']}": found["formulas"]
         and not found["raw formulas"],
+        f"the glass box is {found['glass']} in a dark page": found["glass"] == "dark",
         "the solved task was not counted": found["score"].startswith("1 of 8"),
         f"of the file handed in these tasks got points: {found['graded']}": found["graded"]
         == {"softmax": 2},

@@ -213,7 +213,7 @@ at("glass").onclick = () => busily("Building the glass box", async () => {
   const html = await ask("glass", { samples: state.samples, code: "" });
   const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
   const { theme } = document.documentElement.dataset; // the glass box alone would follow the system
-  at("glass-box").srcdoc = `${html}<script type="module">document.documentElement.dataset.theme = "${theme}"</script>`;
+  at("glass-box").srcdoc = html.replace("<html ", `<html data-theme="${theme}" `);
   for (const id of ["glass-tab", "glass-save"]) at(id).href = url;
   for (const id of ["glass-box", "glass-tab", "glass-save"]) at(id).hidden = false;
 });

@@ -21,7 +21,7 @@ export function isDark() {
 export function startTheme() {
   const wish = matchMedia("(prefers-color-scheme: dark)");
   const follow = () => (document.documentElement.dataset.theme = wish.matches ? "dark" : "light");
-  follow();
+  if (!document.documentElement.dataset.theme) follow(); // a page with this one in it may have chosen
   return { follow, wish };
 }
 
