@@ -52,11 +52,14 @@ def separated(talk: Path) -> dict[str, Any]:
     return apart(talk)
 
 
-OPTIONS: list[dict[str, Any]] = [{}, {"batch_size": 2}, {"language": "auto-window"}]
-OPTIONS += [{"vad": True}, {"word_timestamps": True}]
+OPTIONS: list[dict[str, Any]] = [{"batch_size": 2}, {"language": "auto-window"}, {"vad": True}]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"word_timestamps": True}, *(pytest.param(options, marks=pytest.mark.slow) for options in OPTIONS)],
+    ids=str,
+)
 def test_every_channel_gives_what_it_gives_alone(talk: Path, options: dict[str, Any]) -> None:
     whole = apart(talk, **options)
     assert [segment["id"] for segment in whole["segments"]] == list(range(len(whole["segments"])))

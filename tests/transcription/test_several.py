@@ -29,9 +29,9 @@ def recordings() -> list[Array]:
     "options",
     [
         {"temperature": 0},
-        {"temperature": 0, "beam_size": 3, "word_timestamps": True},
-        {"temperature": (0, 0.6), "best_of": 2, "logprob_threshold": -0.5},
-        {"temperature": 0, "multilingual": True},
+        pytest.param({"temperature": 0, "beam_size": 3, "word_timestamps": True}, marks=pytest.mark.slow),
+        pytest.param({"temperature": (0, 0.6), "best_of": 2, "logprob_threshold": -0.5}, marks=pytest.mark.slow),
+        pytest.param({"temperature": 0, "multilingual": True}, marks=pytest.mark.slow),
         {"temperature": 0, "batch_size": None},
     ],
     ids=str,

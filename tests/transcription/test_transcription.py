@@ -902,7 +902,9 @@ def test_real_speech_is_written_down_as_by_openai_whisper(model: npwhisper.Whisp
             assert segment[close] == pytest.approx(wanted[close], abs=1e-3)
 
 
-def test_what_the_caller_lets_raise_does_not_raise_here(model: npwhisper.Whisper) -> None:
+@pytest.mark.parametrize("is_embedded", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_what_the_caller_lets_raise_does_not_raise_here(model: npwhisper.Whisper, is_embedded: bool) -> None:
+    model = model if is_embedded else talker(ENGLISH)
     faint = np.full(16000, 1e-40, np.float32)
     with np.errstate(all="raise"):
         faint_text = model.transcribe(faint, temperature=0.01, repetition_penalty=1e-9, sample_len=4, seed=2)["text"]

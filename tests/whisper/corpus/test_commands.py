@@ -80,6 +80,7 @@ def test_a_language_that_the_vocabulary_lacks_ends_the_run(
     assert not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
 def test_processes_forked_from_one_give_the_same_files(talks: Path, tmp_path: Path, talker_file: Path) -> None:  # noqa: F811
     assert corpus(talks, tmp_path / "one", talker_file) == 1  # one recording is broken

@@ -218,7 +218,7 @@ def test_a_full_disk_leaves_a_valid_manifest(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
-@pytest.mark.parametrize("processes", [sharing_memory, contextlib.nullcontext])
+@pytest.mark.parametrize("processes", [sharing_memory, pytest.param(contextlib.nullcontext, marks=pytest.mark.slow)])
 def test_a_worker_that_dies_costs_only_its_recording(
     processes: Any, talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +245,7 @@ SCRIPT = """
         transcribe_corpus({talks!r}, {out!r}, talkers.talker(talkers.ENGLISH), n_jobs=2, weights_cache={cache!r},
                           temperature=0, sample_len=20, progress=lambda entry: print(entry["name"], flush=True))
 """
-PROCESSES = ["sharing_memory", "contextlib.nullcontext"]  # forked ones, loky's
+PROCESSES = ["sharing_memory", pytest.param("contextlib.nullcontext", marks=pytest.mark.slow)]  # forked ones, loky's
 
 
 def start(talks: Path, out: Path, processes: str) -> subprocess.Popen[str]:
