@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import sys
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
@@ -17,6 +19,7 @@ from npwhisper.compute.threads import blas_libraries, using_threads
 from npwhisper.whisper.corpus.recordings import Recording
 from npwhisper.whisper.corpus.sharing import open_shared
 
+OTHER_RATE = 44  # exit status of the process that looks
 _is_on: ContextVar[bool] = ContextVar("npwhisper_forks", default=False)
 
 
@@ -52,7 +55,7 @@ def load_before_forking(weights: str, recordings: Iterable[Recording]) -> None:
     _ = model.tokenizer.non_speech_tokens, model.scope
     with using_threads(1):
         log_mel_spectrogram(np.zeros(SAMPLE_RATE, np.float32), model.dims.n_mels)  # loads the Fourier transform
-    if any(_has_another_rate(recording.path) for recording in recordings):
+    if _are_resampled([recording.path for recording in recordings]):
         resample(np.zeros(1, np.float32), 44100, SAMPLE_RATE)  # loads SciPy, 56 MB
     blas_libraries()
     gc.collect()
@@ -60,10 +63,24 @@ def load_before_forking(weights: str, recordings: Iterable[Recording]) -> None:
     return_freed_memory()
 
 
+def _are_resampled(paths: Sequence[str]) -> bool:
+    """Whether one of the recordings has another rate; a process of its own looks, since a codec may crash."""
+    process = multiprocessing.get_context("fork").Process(target=_look_at, args=(paths,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the progress bar's thread, which a child lacks
+        process.start()
+    process.join()
+    return process.exitcode == OTHER_RATE
+
+
+def _look_at(paths: Sequence[str]) -> None:
+    sys.exit(OTHER_RATE if any(map(_has_another_rate, paths)) else 0)
+
+
 def _has_another_rate(path: str) -> bool:
     """Whether libsndfile reads a recording and its samples must be resampled."""
-    import soundfile
+    with suppress(ImportError, RuntimeError):
+        import soundfile
 
-    with suppress(RuntimeError):
         return int(soundfile.info(path).samplerate) != SAMPLE_RATE
     return False

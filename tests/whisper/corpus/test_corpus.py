@@ -294,6 +294,16 @@ def test_the_resampler_is_loaded_once_for_all_processes_if_they_need_it(
     assert len(loaded) <= 1  # without forking nothing is loaded for others
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+def test_a_header_that_crashes_its_reader_does_not_end_the_run(
+    talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forking, "_has_another_rate", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    with sharing_memory():
+        entries = run(talks, tmp_path / "out", model, n_jobs=2)
+    assert [entry["status"] for entry in entries] == ["done", "done", "failed", "done", "done"]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; processes are forked on Linux only")
 def test_forked_processes_end_with_their_parent(talks: Path, tmp_path: Path) -> None:
     process = start(talks, tmp_path / "out", "sharing_memory")
