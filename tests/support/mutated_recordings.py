@@ -33,7 +33,7 @@ SOUNDFILE = [
     ("WAV", "PCM_16", 2), ("WAV", "FLOAT", 1), ("WAV", "ULAW", 1), ("WAV", "IMA_ADPCM", 1), ("WAVEX", "PCM_24", 6),
     ("FLAC", "PCM_16", 1), ("FLAC", "PCM_24", 8), ("OGG", "VORBIS", 2), ("OGG", "OPUS", 1),
     ("MP3", "MPEG_LAYER_III", 2), ("AIFF", "PCM_16", 1), ("AU", "PCM_16", 1), ("CAF", "PCM_16", 2),
-    ("W64", "PCM_16", 1), ("RF64", "PCM_16", 1),
+    ("W64", "PCM_16", 1), ("RF64", "PCM_16", 1), ("VOC", "PCM_16", 1), ("NIST", "PCM_16", 1),
 ]  # fmt: skip
 FFMPEG = ("m4a", "mp4", "webm", "mkv", "aac", "wma", "flv", "ts", "avi", "ac3", "wv", "tta", "amr", "spx", "mp2", "3gp")
 EXTREMES = [bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80", b"\1\0\0\0"]
