@@ -20,12 +20,13 @@ from npwhisper.lab.glass.comparing import difference
 from npwhisper.lab.glass.hearing import peaks, pooled
 from npwhisper.lab.glass.packing import levels, pack, unpack
 from npwhisper.lab.glass.page import MODULES, bundle
+from npwhisper.model.layers import layer_norm, linear
 from npwhisper.tracing.seam import Activations
 
 JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
 WATCHED = (
     "decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "encoder.blocks.0.attn.softmax", "token_map",
-    "dtw",
+    "dtw", *(f"decoder.blocks.{layer}" for layer in range(4)),
 )  # fmt: skip
 
 
@@ -264,11 +265,31 @@ def test_the_parts_of_the_stream_add_up_to_the_difference_of_logits(
         np.testing.assert_allclose(arrays["candidate/shares"][mine].sum(axis=1), wanted, atol=2e-3)
 
 
-def test_the_top_of_the_lens_is_what_the_network_says(
-    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+def test_the_lens_is_the_end_of_the_network_after_every_block(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]], model: npwhisper.Whisper
 ) -> None:
-    for shown, logits in zip(opened[1]["lens/ids"], steps_of(recorded[1]), strict=True):
-        assert shown[-1, 0] == logits[0].argmax()
+    """After the last block it is what the network itself said."""
+    arrays, decoder = opened[1], model.scope["decoder"]
+    streams = [recorded[1].all(f"decoder.blocks.{layer}") for layer in range(model.dims.n_text_layer)]
+    for i, step in enumerate(opened[0]["steps"]):
+        for depth, stream in enumerate(streams, 1):
+            logits = linear(layer_norm(stream[i][0, -1], decoder["ln"]), _unbiased(decoder["token_embedding"]))
+            logprobs, own = softmax_of(logits), step["chosen"]
+            ids = arrays["lens/ids"][i, depth]
+            np.testing.assert_allclose(np.exp(logprobs[ids]), arrays["lens/probs"][i, depth], atol=1e-4)
+            np.testing.assert_allclose(logprobs[ids], np.sort(logprobs)[:-6:-1], atol=1e-4)
+            assert arrays["lens/chosen"][i, depth] == pytest.approx(np.exp(logprobs[own]), abs=1e-4)
+            likelier = [np.count_nonzero(logprobs > logprobs[own] + by) for by in (1e-3, -1e-3)]
+            assert likelier[0] <= arrays["lens/rank"][i, depth] <= likelier[1]
+    for shown, rank, logits, step in zip(
+        arrays["lens/ids"], arrays["lens/rank"], steps_of(recorded[1]), opened[0]["steps"], strict=True
+    ):
+        assert shown[-1].tolist() == np.argsort(-logits[0], kind="stable")[:5].tolist()
+        assert rank[-1] == np.count_nonzero(logits[0] > logits[0, step["chosen"]])
+
+
+def _unbiased(embedding: Any) -> dict[str, np.ndarray]:
+    return {"weight": embedding["weight"], "bias": np.zeros(len(embedding["weight"]), np.float32)}
 
 
 def test_the_first_step_says_which_rule_forbade_what(opened: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:

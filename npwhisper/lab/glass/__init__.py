@@ -12,7 +12,7 @@ from typing import Any
 
 from npwhisper.checkpoint.replacing import replacing
 from npwhisper.checkpoint.weights import EMBEDDED
-from npwhisper.lab.glass.page import page
+from npwhisper.lab.glass.page import page, pieces
 from npwhisper.lab.glass.run import Run, record, replay
 from npwhisper.tracing.seam import Activations
 from npwhisper.whisper import Whisper, default_model, load_model
@@ -77,7 +77,7 @@ def glass(
     if against is not None:
         runs.append(_second(source, against, runs[0], options))
     with replacing(path) as file:
-        file.write(page(runs).encode("utf-8"))
+        file.writelines(piece.encode("utf-8") for piece in pieces(runs))
     return runs[0]
 
 

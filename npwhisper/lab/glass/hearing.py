@@ -49,19 +49,22 @@ def peaks(weights: Array) -> dict[str, Array | float]:
 
     The threshold is the smallest of `THRESHOLDS` that leaves at most 6 cells in a row, on average.
     """
-    room = PEAKS * weights.shape[0] * weights.shape[1]
+    room, length = PEAKS * weights.shape[0] * weights.shape[1], weights.shape[-1]
+    places = np.flatnonzero(weights >= THRESHOLDS[0])
+    values = weights.ravel()[places]
     for threshold in THRESHOLDS:
-        mask = weights >= threshold
-        if np.count_nonzero(mask) <= room:
+        large = values >= threshold
+        if np.count_nonzero(large) <= room:
             break
-    flat = np.flatnonzero(mask)
-    largest = float(weights.max())
+    rows, keys = np.divmod(places[large], length)
+    largest = float(values.max()) if len(values) else float(weights.max())
+    counts = np.bincount(rows, minlength=weights.size // length).reshape(weights.shape[:-1])
     return {
         "threshold": threshold,
         "largest": largest,
-        "counts": mask.sum(axis=-1).astype(np.uint16),
-        "keys": (flat % weights.shape[-1]).astype(np.uint16),
-        "values": levels(weights.ravel()[flat], largest),
+        "counts": counts.astype(np.uint16),
+        "keys": keys.astype(np.uint16),
+        "values": levels(values[large], largest),
     }
 
 

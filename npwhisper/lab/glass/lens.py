@@ -10,45 +10,85 @@ Mathematical Framework for Transformer Circuits").
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from npwhisper.lab.glass.steps import largest
+from npwhisper.lab.glass.steps import PIECE, Candidates
 from npwhisper.model import Network
 from npwhisper.tracing.seam import Array
 
-ROWS = 32  # whose logits are in memory at once
+ROWS = 128  # whose logits are computed at once: with fewer BLAS spends longer on rearranging the embedding
 BEST = 5
+KEPT = {"ids": np.int32, "probs": np.float32, "chosen": np.float32, "rank": np.int32}
 
 
-def logit_lens(model: Network, parts: Array, embeddings: Array, chosen: Array) -> dict[str, Array]:
+def logit_lens(
+    model: Network, parts: Array, embeddings: Array, chosen: Array, ends: Sequence[Candidates]
+) -> dict[str, Array]:
     """The five likeliest tokens after the embedding and after each block, and how likely the chosen one is there.
 
-    parts (N, 1 + 3 L, D), chosen (N,) -> ``ids`` and ``probs`` (N, 1 + L, 5), ``chosen`` and ``rank`` (N, 1 + L)
+    After the last block they are the network's own, those of the candidates at the `ends` of the steps.
+
+    parts (N, 1 + 3 L, D), chosen (N,) -> ``lens/ids``, ``/probs`` (N, 1 + L, 5), ``/chosen`` and ``/rank`` (N, 1 + L)
     """
-    stream = np.cumsum(parts, axis=1)[:, ::3]
+    stream = np.cumsum(parts[:, :-3], axis=1)[:, ::3]
     n, depth, width = stream.shape
-    rows = _final_norm(model, stream.reshape(-1, width))
-    wanted = np.repeat(chosen, depth)
-    found = [_best(rows[i : i + ROWS] @ embeddings.T, wanted[i : i + ROWS]) for i in range(0, len(rows), ROWS)]
-    joined = [np.concatenate([f[k] for f in found]).reshape(n, depth, *found[0][k].shape[1:]) for k in range(4)]
-    return dict(zip(("ids", "probs", "chosen", "rank"), joined, strict=True))
+    inside = _looked_at(_final_norm(model, stream.reshape(-1, width)), embeddings, np.repeat(chosen, depth))
+    last = [_said(found, int(token)) for found, token in zip(ends, chosen, strict=True)]
+    shown = {}
+    for k, (name, dtype) in enumerate(KEPT.items()):
+        end = np.stack([np.asarray(values[k]) for values in last])[:, None]
+        shown[f"lens/{name}"] = np.concatenate([inside[k].reshape(n, depth, *end.shape[2:]), end], axis=1).astype(dtype)
+    return shown
+
+
+def _said(found: Candidates, token: int) -> tuple[Array, ...]:
+    """What the network said before the rules: the same four values."""
+    best = np.argsort(-found.logprobs[0], kind="stable")[:BEST]
+    own = int(np.flatnonzero(found.ids == token)[0])
+    return found.ids[best], np.exp(found.logprobs[0, best]), np.exp(found.logprobs[0, own]), found.ranks[own]
+
+
+def _looked_at(rows: Array, embeddings: Array, chosen: Array) -> list[Array]:
+    """The four values for rows of the stream that went through the final norm, some rows at a time."""
+    logits, found = np.empty((ROWS, len(embeddings)), rows.dtype), []
+    for i in range(0, len(rows), ROWS):
+        part = rows[i : i + ROWS]
+        product = np.matmul(part, embeddings.T, out=logits[: len(part)])
+        found.append(_best(product, chosen[i : i + ROWS]))
+    return [np.concatenate(values) for values in zip(*found, strict=True)]
 
 
 def _best(logits: Array, chosen: Array) -> tuple[Array, Array, Array, Array]:
-    """(N, V), (N,) -> ids (N, 5), probabilities (N, 5), those of the chosen (N,), their ranks (N,), 0 the best."""
-    top = np.stack([largest(row, BEST) for row in logits])
-    values = np.take_along_axis(logits, top, axis=1)
-    order = np.argsort(-values, axis=1)
-    top, values = np.take_along_axis(top, order, axis=1), np.take_along_axis(values, order, axis=1)
-    best = values[:, :1]
-    logits -= best
+    """(N, V), (N,) -> ids (N, 5), probabilities (N, 5), those of the chosen (N,), their ranks (N,), 0 the best.
+
+    The logits are overwritten.
+    """
+    top, values = _largest(logits)
     wanted = logits[np.arange(len(chosen)), chosen]
-    rank = (logits > wanted[:, None]).sum(axis=1)
-    total = np.exp(logits, out=logits).sum(axis=1, keepdims=True)
-    probs, own = np.exp(values - best) / total, np.exp(wanted) / total[:, 0]
-    return top.astype(np.int32), probs.astype(np.float32), own.astype(np.float32), rank.astype(np.int32)
+    rank = np.count_nonzero(logits > wanted[:, None], axis=1)
+    best = values[:, :1]
+    total = np.exp(np.subtract(logits, best, out=logits), out=logits).sum(axis=1, keepdims=True)
+    probs, own = np.exp(values - best) / total, np.exp(wanted - best[:, 0]) / total[:, 0]
+    return top, probs, own, rank
+
+
+def _largest(logits: Array) -> tuple[Array, Array]:
+    """The places and the values of the five largest numbers of each row, the largest first: (N, V) -> (N, 5) twice.
+
+    They lie in the five pieces with the largest maxima, or behind the last whole piece.
+    """
+    n, vocab = logits.shape
+    end = vocab - vocab % PIECE
+    maxima = logits[:, :end].reshape(n, -1, PIECE).max(axis=2)
+    pieces = np.argpartition(maxima, -BEST, axis=1)[:, -BEST:]
+    ids = (PIECE * pieces[:, :, None] + np.arange(PIECE)).reshape(n, -1)
+    ids = np.concatenate([ids, np.broadcast_to(np.arange(end, vocab), (n, vocab - end))], axis=1)
+    values = np.take_along_axis(logits, ids, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :BEST]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
 def _final_norm(model: Network, x: Array) -> Array:

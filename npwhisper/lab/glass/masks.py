@@ -71,7 +71,9 @@ def masked(stages: Sequence[Array], marks: Marks) -> Masked:
 def _largest_change(before: Array, after: Array) -> Logit:
     """The likeliest token whose logit changed; if none did, the likeliest token."""
     changed = np.where(before != after, before, -np.inf) if before is not after else before
-    token = int((changed if np.isfinite(changed).any() else before).argmax())
+    token = int(changed.argmax())
+    if np.isneginf(changed[token]):
+        token = int(before.argmax())
     return Logit(token, float(before[token]), float(after[token]))
 
 
@@ -89,9 +91,9 @@ def _race(before: Array, after: Array, marks: Marks) -> Race:
 
 
 def _log_sum_exp(x: Array) -> float:
-    """The logarithm of the sum of exponentials, in float64; -inf if nothing is allowed."""
+    """The logarithm of the sum of exponentials, added up in float64; -inf if nothing is allowed."""
     top = float(x.max())
-    return top if np.isneginf(top) else top + float(np.log(np.exp(x.astype(np.float64) - top).sum()))
+    return top if np.isneginf(top) else top + float(np.log(np.exp(x - top).sum(dtype=np.float64)))
 
 
 def worked(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab: int) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -30,19 +30,27 @@ EXPORT = re.compile(r"^export (?=async |function |const |let |class )", re.MULTI
 
 def page(runs: Sequence[Run]) -> str:
     """The page of one run, or of two side by side."""
+    return "".join(pieces(runs))
+
+
+def pieces(runs: Sequence[Run]) -> Iterator[str]:
+    """The page from its beginning to its end, so that it is in memory only once while it is written."""
     style, script = _asset("style.css"), bundle()
-    blocks = {"about": pack({"runs": [_about(run) for run in runs], **_shared(runs)}, {})}
-    for i, run in enumerate(runs):
-        blocks |= {f"{i}-{n}": block for n, block in enumerate(run.windows)}
-    data = "\n".join(f'<script type="text/plain" id="data-{name}">{block}</script>' for name, block in blocks.items())
-    parts = {
-        "policy": policy(style, script),
-        "title": escape(f"{runs[0].title} · npwhisper glass"),
-        "style": style,
-        "script": script,
-        "data": data,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+    title = escape(f"{runs[0].title} · npwhisper glass")
+    parts = {"policy": policy(style, script), "title": title, "style": style, "script": script}
+    for i, text in enumerate(re.split(r"\{\{(\w+)\}\}", _asset("page.html"))):
+        if text == "data":
+            yield from _data(runs)
+        else:
+            yield parts[text] if i % 2 else text
+
+
+def _data(runs: Sequence[Run]) -> Iterator[str]:
+    """An element for each block: what all windows share, then the windows of each run."""
+    named = [("about", pack({"runs": [_about(run) for run in runs], **_shared(runs)}, {}))]
+    named += [(f"{i}-{n}", block) for i, run in enumerate(runs) for n, block in enumerate(run.windows)]
+    for name, block in named:
+        yield from (f'<script type="text/plain" id="data-{name}">', block, "</script>\n")
 
 
 def bundle() -> str:

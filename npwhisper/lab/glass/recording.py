@@ -6,7 +6,6 @@ A `Recorder` needs only the names and the values that `npwhisper.trace` records,
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ RULES = (
 )
 TIMING = ("softmax", "standardise", "median_filter", "token_map", "dtw_cost", "dtw")
 CELL_STEP = 2  # the decode step from which the worked examples are taken
+BEGINNING = 8  # numbers of an embedding, which tell all trained ones apart
 SAMPLE = 64  # numbers of every value that are kept to compare two runs
 ENCODER_BLOCK = re.compile(r"encoder\.blocks\.\d+")
 SOFTMAX = re.compile(r"encoder\.blocks\.\d+\.attn\.softmax")
@@ -79,7 +79,7 @@ class Recorder:
         self.model, self.tokenizer, self.finish = model, tokenizer, finish
         self.windows: list[Window] = []
         self._embeddings = np.asarray(model.weights["decoder.token_embedding.weight"])
-        self._first = np.ascontiguousarray(self._embeddings[:, 0])  # tells nearly all tokens apart
+        self._by_beginning = _by_beginning(self._embeddings)
         self._positions = np.asarray(model.weights["decoder.positional_embedding"])
         self._related = _related_tokens(tokenizer)
         self._marks = Marks(tokenizer.eot, tokenizer.timestamp_begin, tokenizer.no_timestamps)
@@ -110,7 +110,7 @@ class Recorder:
             first = not self._n_windows
             self.end()
             self.windows.append(Window(value, self._power if first else None))
-            self._attempt, self._n_windows = None, self._n_windows + 1
+            self._attempt, self._values, self._n_windows = None, {}, self._n_windows + 1
         elif not self.windows:
             return  # the language is looked for before the first window
         elif name.startswith("encoder"):
@@ -215,10 +215,17 @@ class Recorder:
         return np.array([[self._token(x) for x in row] for row in embedded])
 
     def _token(self, x: Array) -> int:
-        for i in np.flatnonzero(self._first == x[0]):
-            if np.array_equal(self._embeddings[i], x):
-                return int(i)
+        i = self._by_beginning.get(x[:BEGINNING].tobytes())
+        if i is not None and np.array_equal(self._embeddings[i], x):
+            return i
         return int(np.square(self._embeddings - x).sum(axis=1).argmin())  # a swapped embedding
+
+
+def _by_beginning(embeddings: Array) -> dict[bytes, int]:
+    """The first token whose embedding begins with these numbers."""
+    data = np.ascontiguousarray(embeddings[:, :BEGINNING]).tobytes()
+    size = len(data) // len(embeddings)
+    return {data[size * i : size * (i + 1)]: i for i in range(len(embeddings) - 1, -1, -1)}
 
 
 def _probability(logits: Array, token: int) -> float:
@@ -254,7 +261,6 @@ def watching(recorder: Recorder) -> Iterator[None]:
     """Show a recorder the result of every layer that is called inside the `with` block."""
 
     def watch(name: str, function: Function) -> Function:
-        @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
             value = function(*args, **kwargs)
             if isinstance(value, np.ndarray):

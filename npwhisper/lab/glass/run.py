@@ -154,8 +154,8 @@ class Packing:
         parts = np.stack([step.parts[b] for step, b in rows])
         arrays["residual"] = hearing.norms(np.cumsum(parts, axis=1))
         arrays["parts"] = hearing.norms(parts)
-        shown = lens.logit_lens(self.model, parts, self.embeddings, chosen)
-        arrays |= {f"lens/{name}": array for name, array in shown.items()}
+        ends = [step.candidates[b] for step, b in rows]
+        arrays |= lens.logit_lens(self.model, parts, self.embeddings, chosen, ends)
         self._candidates(arrays, steps, found, parts)
         _attention(meta, arrays, rows, n_layers)
         boxes = Boxes(self.model, window, found.rows)

@@ -19,12 +19,14 @@ PIECE = 128  # tokens of the vocabulary of which only the maximum is looked at f
 class Candidates:
     """The likeliest tokens of one row, and their log-probabilities before the rules and after each.
 
-    ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``allowed`` (1 + rules,) counts the
-    tokens of the vocabulary that are not. ``masked`` holds what one token of each rule is worked out from.
+    ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``ranks`` (N,) counts the tokens of the
+    vocabulary that were likelier before the rules, ``allowed`` (1 + rules,) those that are not forbidden. ``masked``
+    holds what one token of each rule is worked out from.
     """
 
     ids: Array
     logprobs: Array
+    ranks: Array
     allowed: Array
     masked: Masked
 
@@ -62,20 +64,32 @@ def candidates(stages: Sequence[Array], related: Array, marks: Marks) -> Candida
     rows = []
     for logits in stages:
         if id(logits) not in known:  # most rules change nothing at most steps
-            finite = logits[logits > -np.inf]
-            total = _log_total(finite) if logits is not stages[-1] else np.float32(0)  # those are log-probabilities
-            known[id(logits)] = ((logits[ids] - total).astype(np.float32), len(finite))
+            total = _log_total(logits) if logits is not stages[-1] else np.float32(0)  # those are log-probabilities
+            known[id(logits)] = ((logits[ids] - total).astype(np.float32), int(np.count_nonzero(logits > -np.inf)))
         rows.append(known[id(logits)])
     logprobs = np.stack([row for row, _ in rows])
     order = np.lexsort((ids, -logprobs[0], -logprobs[-1]))
     allowed = np.array([count for _, count in rows], np.int32)
-    return Candidates(ids[order], logprobs[:, order], allowed, masked(stages, marks))
+    return Candidates(ids[order], logprobs[:, order], _ranks(stages[0], ids)[order], allowed, masked(stages, marks))
+
+
+def _ranks(logits: Array, ids: Array) -> Array:
+    """How many of the logits (V,) are larger than those of the `ids` (N,), the `BEST` largest among them: (N,).
+
+    >>> _ranks(np.array([0.5, 2.0, 1.0]), np.array([1, 0, 2]))
+    array([0, 2, 1], dtype=int32)
+    """
+    values = logits[ids]
+    ranks = (values[:, None] < values).sum(axis=1, dtype=np.int32)
+    for i in np.flatnonzero(ranks >= BEST):
+        ranks[i] = np.count_nonzero(logits > values[i])
+    return ranks
 
 
 def _log_total(x: Array) -> np.float32:
-    """The logarithm of the sum of exponentials."""
-    top = x.max() if len(x) else np.float32(0)
-    return np.float32(top + np.log(np.exp(x - top).sum())) if len(x) else np.float32(0)
+    """The logarithm of the sum of exponentials, of which -inf adds nothing; 0 if nothing is allowed."""
+    top = x.max()
+    return np.float32(0) if np.isneginf(top) else np.float32(top + np.log(np.exp(x - top).sum()))
 
 
 def largest(x: Array, n: int) -> Array:
