@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,9 @@ OPTIONS: dict[str, Any] = {"word_timestamps": True, "num_threads": 1, "seed": 0}
 
 def speech(seconds: float) -> Any:
     """So many seconds of the recordings, from the first one again where they are too short."""
-    wanted, parts = round(seconds * SAMPLE_RATE), []
-    recordings = [npwhisper.load_audio(path) for path in sorted((ROOT / "tests/data").glob("*.flac"))]
-    for part in cycle(recordings):
-        parts.append(part)
-        if sum(map(len, parts)) >= wanted:
-            return np.concatenate(parts)[:wanted]
+    wanted = round(seconds * SAMPLE_RATE)
+    once = np.concatenate([npwhisper.load_audio(path) for path in sorted((ROOT / "tests/data").glob("*.flac"))])
+    return np.tile(once, -(-wanted // len(once)))[:wanted]
 
 
 def transcription(samples: Any) -> None:
@@ -85,6 +81,14 @@ def show_memory(name: str, samples: Any) -> None:
     print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000))
 
 
+def show_cost(samples: Any, given: argparse.Namespace) -> None:
+    """Alternate both runs and print the figures."""
+    transcription(samples[: 10 * SAMPLE_RATE])  # the model is loaded, the threads are there
+    found = [ratio(n + 1, samples) for n in range(given.rounds)]
+    print(f"median {statistics.median(found):.2f} times, from {min(found):.2f} to {max(found):.2f}")
+    print("peak memory: " + ", ".join(f"{name} {peak(name, given.seconds)} MB" for name in RUNS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -93,11 +97,9 @@ def main() -> None:
     given = parser.parse_args()
     samples = speech(given.seconds)
     if given.only:
-        return show_memory(given.only, samples)
-    transcription(samples[: 10 * SAMPLE_RATE])  # the model is loaded, the threads are there
-    found = [ratio(n + 1, samples) for n in range(given.rounds)]
-    print(f"median {statistics.median(found):.2f} times, from {min(found):.2f} to {max(found):.2f}")
-    print("peak memory: " + ", ".join(f"{name} {peak(name, given.seconds)} MB" for name in RUNS))
+        show_memory(given.only, samples)
+    else:
+        show_cost(samples, given)
 
 
 if __name__ == "__main__":

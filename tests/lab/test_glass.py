@@ -14,6 +14,7 @@ import npwhisper
 from npwhisper.decoding import DecodingOptions, DecodingTask, rules
 from npwhisper.decoding.search import Beam
 from npwhisper.lab.glass import Run, page, record, replay
+from npwhisper.lab.glass.cells import Cells
 from npwhisper.lab.glass.command import parser, search_options
 from npwhisper.lab.glass.command import run as command
 from npwhisper.lab.glass.comparing import difference
@@ -27,6 +28,7 @@ JFK = Path(__file__).parents[1] / "data" / "jfk.flac"
 WATCHED = (
     "decoder", "log_softmax", "decoder.blocks.*.cross_attn.softmax", "encoder.blocks.0.attn.softmax", "token_map",
     "dtw", *(f"decoder.blocks.{layer}" for layer in range(4)),
+    "decoder.blocks.0.attn.causal_mask", "decoder.blocks.0.cross_attn.key",
 )  # fmt: skip
 
 
@@ -142,6 +144,8 @@ def test_every_worked_example_gives_the_recorded_number(
         "mel_filters",
         "compress",
         "KeyValues",
+        "start_cache",
+        "causal_mask",
         "dtw",
         "backtrace",
         "find_alignment",
@@ -150,8 +154,32 @@ def test_every_worked_example_gives_the_recorded_number(
     assert others <= boxes.keys()
     for name, box in boxes.items():
         cell = box["cell"]
-        if "recorded" in cell:
+        if cell.get("recorded", 0.0) is None:
+            assert cell["result"] is None, name  # -inf
+        elif "recorded" in cell:
             assert cell["result"] == pytest.approx(cell["recorded"], rel=1e-3, abs=1e-4), name
+
+
+def test_the_mask_hides_what_is_later_and_the_audio_is_kept_once(
+    recorded: tuple[Run, Activations], opened: tuple[dict[str, Any], dict[str, np.ndarray]]
+) -> None:
+    boxes, mask = opened[0]["boxes"], recorded[1]["decoder.blocks.0.attn.causal_mask"]
+    cell, n = boxes["causal_mask"]["cell"], len(mask)
+    assert boxes["causal_mask"]["output"] == [n, n]
+    assert (cell["queries"], cell["keys"], cell["column"], cell["seen"]) == (n, n, cell["row"] + 1, cell["row"] + 1)
+    assert 0 < cell["row"] < n - 1
+    assert cell["recorded"] is None  # which stands for -inf
+    assert np.isneginf(mask[cell["row"], cell["column"]])
+    audio = boxes["start_cache"]
+    assert audio["output"] == [4, 2, 1, 6, 1500, 64]
+    keys = recorded[1].all("decoder.blocks.0.cross_attn.key")[0]
+    assert audio["cell"]["recorded"] == keys[0, 1500 // 8, 3]
+
+
+def test_a_mask_that_hides_nothing_is_seen_as_another_one() -> None:
+    cell = Cells().mask(np.zeros((3, 5), np.float32), 1)
+    assert (cell["row"], cell["column"], cell["seen"]) == (1, 4, 5)
+    assert (cell["result"], cell["recorded"]) == (None, 0.0)
 
 
 def softmax_of(logits: np.ndarray) -> np.ndarray:

@@ -167,6 +167,8 @@ class Boxes:
         normed = get["decoder.ln"]
         self.norm("decoder.ln", x, normed, where, ["T", len(x)])
         self._cache(step, values)
+        self._audio_cache()
+        self._mask(step)
         best = int(get["decoder"].argmax())
         cell = self.cells.dot(normed, table[best], get["decoder"][best], ("x", f"embedding[{best}]"))
         self.add("decoder.logits", "logits", ["T", len(table)], cell, f"{where}, token {best}, the likeliest")
@@ -179,6 +181,24 @@ class Boxes:
         heads, width = scores.shape[1], self.model.dims.n_text_state // scores.shape[1]
         where = f"the number of positions, step {len(self.window.attempts[-1].values)}"
         self.add("KeyValues", "KeyValues", [len(step.fed), heads, scores.shape[-1], width], cell, where)
+
+    def _audio_cache(self) -> None:
+        """The keys and values of the audio: the cell is that of the first block's keys."""
+        dims, first = self.model.dims, self.boxes["decoder.blocks.0.cross_attn.key"]
+        heads = dims.n_text_head
+        shape = [dims.n_text_layer, 2, 1, heads, dims.n_audio_ctx, dims.n_text_state // heads]
+        self.add("start_cache", "start_cache", shape, first["cell"], f"block 0, the key of {first['where']}")
+
+    def _mask(self, step: Step) -> None:
+        """What the middle query of a call may not see; a call that reads one token needs no mask."""
+        mask = self.window.mask
+        if mask is None:
+            cell = {"kind": "mask", "queries": 1, "keys": step.length}
+            self.add("causal_mask", "causal_mask", [1, step.length], cell, "every step, which reads one token")
+            return
+        t = (len(mask) - 1) // 2
+        where = f"row {t}, column {t + mask.shape[1] - len(mask) + 1}, of a call that reads {len(mask)} tokens at once"
+        self.add("causal_mask", "causal_mask", mask.shape, self.cells.mask(mask, t), where)
 
     def _decoder_block(self, name: str, x: Array, get: _Last, attempt: Attempt, where: str) -> None:
         width, shape = len(x) // self.model.dims.n_text_head, ["T", len(x)]

@@ -106,6 +106,17 @@ class Cells:
         numbers = {"corner": corner, "above": above, "left": left}
         return {"kind": "path", **numbers, "result": result, "recorded": list(before)}
 
+    def mask(self, mask: Array, t: int) -> dict[str, Any]:
+        """The first position that query t may not see: it is later than t, the keys read before counted in."""
+        n_query, n_key = mask.shape
+        s = t + n_key - n_query + 1
+        recorded = float(mask[t, s])
+        return {
+            "kind": "mask", "row": t, "column": s, "queries": n_query, "keys": n_key,
+            "seen": int(np.count_nonzero(mask[t] == 0)), "result": None,
+            "recorded": recorded if math.isfinite(recorded) else None,
+        }  # fmt: skip
+
     def power(self, framed: Array, at: int, recorded: float) -> dict[str, Any]:
         """The power of one frequency in a frame (400,), which was multiplied with the window."""
         angles = 2 * np.pi * at * np.arange(len(framed)) / len(framed)

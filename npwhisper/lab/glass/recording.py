@@ -57,6 +57,7 @@ class Window:
     peaks: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, Array] = field(default_factory=dict)  # of the encoder, at one position, for the worked examples
     keys: dict[str, Array] = field(default_factory=dict)
+    mask: Array | None = None  # of the last call that read several tokens at once
     attempts: list[Attempt] = field(default_factory=list)
     n_attempts: int = 0
     timing: dict[str, Array] = field(default_factory=dict)
@@ -171,6 +172,8 @@ class Recorder:
         if name == "decoder.token_embedding":
             self._values, self._stages = {}, []
             self._read += value.shape[1]
+        if name == "decoder.blocks.0.attn.causal_mask":
+            self.window.mask = value
         self._values[name] = value
 
     def _end_step(self, logprobs: Array) -> None:

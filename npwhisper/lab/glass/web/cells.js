@@ -3,7 +3,7 @@ import { h, line, number, s, seconds, visible } from "./dom.js";
 import { label } from "./state.js";
 import { logSoftmax, meanLogprob, rule, sum } from "./choices.js";
 
-const KINDS = { dot, mel: dot, norm, softmax, gelu, add, lookup, median, mean, standardised, dtw, path, power, triangle, time, split, rule, sum, log_softmax: logSoftmax, mean_logprob: meanLogprob };
+const KINDS = { dot, mel: dot, norm, softmax, gelu, add, lookup, median, mean, standardised, dtw, path, power, triangle, time, split, mask, rule, sum, log_softmax: logSoftmax, mean_logprob: meanLogprob };
 
 export function cell(data, c) {
   const make = KINDS[c.kind];
@@ -111,6 +111,12 @@ function triangle(data, c) {
 
 function time(data, c) {
   return line(`the path enters the rows of “${c.word.trim()}” at frame ${c.frame}: ${seconds(c.offset)} + ${c.frame} · 0.02 s = ${seconds(c.result)}`);
+}
+
+function mask(data, c) {
+  if (c.queries === 1) return line(`one query, at position ${c.keys - 1} of ${c.keys}: no position is later, so there is nothing to add, and no mask is made`);
+  const before = c.keys - c.queries;
+  return [line(`${c.queries} queries, ${c.keys} keys, so query ${c.row} stands at position ${c.row}${before ? ` + ${before} = ${c.row + before}` : ""}`), line(`0 for the ${c.seen} positions from 0 to ${c.row + before}, −∞ from ${c.column} on: ${c.column} > ${c.row + before}`)];
 }
 
 function split(data, c) {
