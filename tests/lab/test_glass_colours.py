@@ -1,4 +1,4 @@
-"""The colours of the glass box as people see them who lack one kind of cone.
+"""The colours of the glass box as people see them who lack one kind of cone, or all.
 
 The matrices are Machado, Oliveira and Fernandes 2009, "A Physiologically-based Model for Simulation of Color Vision
 Deficiency", severity 1.0, for linear RGB. Distances are CIE 1976 (L*a*b*): 2.3 is just noticeable.
@@ -27,13 +27,21 @@ EYES = {
     "tritanopia": np.array(
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
+    "achromatopsia": np.tile([0.2126729, 0.7151522, 0.0721750], (3, 1)),  # the luminance alone
 }
 XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 WHITE = XYZ.sum(axis=1)
 APART = 20.0  # nearly ten times what is just noticeable
-SECOND_MARK = {("sound", "cross"): (".node.cross rect", ".wire.cross", ".stage.cross")}  # what is green is dashed too
+DASHED = r"dash", (".node.cross rect", ".wire.cross", ".stage.cross")
+THICK = r"width: 2\.", (".node.text rect", ".stage.text")
+BOLD = r"font-weight: 700", (".node.here text",)
+SECOND_MARK = {("sound", "cross"): DASHED}  # for all eyes
+IN_GREY = {
+    ("text", "cross"): DASHED, ("sound", "text"): THICK, ("sound", "mark"): BOLD, ("text", "mark"): BOLD,
+    ("cross", "mark"): BOLD,
+}  # fmt: skip
 
 
 def lab(colour: str, eyes: str = "normal") -> np.ndarray:
@@ -62,27 +70,32 @@ def scales(theme: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_with_a_meaning_stay_apart(theme: str, eyes: str) -> None:
     seen = {name: lab(colour, eyes) for name, colour in palette(theme).items()}
+    marked = SECOND_MARK | (IN_GREY if eyes == "achromatopsia" else {})
     for pair in combinations(seen, 2):
-        if pair not in SECOND_MARK:
+        if pair not in marked:
             assert np.linalg.norm(seen[pair[0]] - seen[pair[1]]) > APART, pair
 
 
 def test_what_colour_alone_does_not_tell_has_a_second_mark() -> None:
     style = (WEB / "style.css").read_text(encoding="utf-8")
-    for selector in [selector for selectors in SECOND_MARK.values() for selector in selectors]:
-        assert re.search(rf"{re.escape(selector)} {{[^}}]*dash", style), selector
+    for mark, selectors in (SECOND_MARK | IN_GREY).values():
+        for selector in selectors:
+            assert re.search(rf"{re.escape(selector)} {{[^}}]*{mark}", style), selector
 
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_scales_can_be_read(theme: str, eyes: str) -> None:
-    """In heat and grey lightness runs one way; in signed both ends differ from each other and from the middle."""
+    """In heat and grey lightness runs one way; in signed both ends differ from each other and from the middle.
+
+    Seen without colour, the ends tell only how far from the middle they are, as the page says.
+    """
     seen = {name: np.array([lab(colour, eyes) for colour in stops]) for name, stops in scales(theme).items()}
     for name in ("heat", "grey"):
         steps = np.diff(seen[name][:, 0]) * (-1 if theme == "light" else 1)
         assert steps.min() > 1, name
     low, *_, middle, _, high = seen["signed"]
-    for a, b in ((low, high), (low, middle), (high, middle)):
+    for a, b in ((low, middle), (high, middle), *([] if eyes == "achromatopsia" else [(low, high)])):
         assert np.linalg.norm(a - b) > 2 * APART
 
 

@@ -244,7 +244,7 @@ class Boxes:
         self.add("mel_filters", "mel_filters", list(filters.shape), cell, f"bin {bin_}, frequency {cell['at']}")
         if power is None or place >= power.shape[1]:
             return
-        cell = self.cells.dot(filters[bin_], power[:, place], 0.0, ("filter", "power of each frequency"))
+        cell = self.cells.dot(filters[bin_], power[:, place], 0.0, ("filter", "power"))
         cell |= {"kind": "mel", "recorded": float(mel[bin_, frame]), "log": float(np.log10(max(cell["sum"], 1e-10)))}
         cell["result"] = (cell["log"] + 4.0) / 4.0
         for name in ("mel", "compress"):

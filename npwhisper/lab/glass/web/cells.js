@@ -32,7 +32,7 @@ function dot(data, c) {
   const order = products.map((_, i) => i).sort((i, j) => Math.abs(products[j]) - Math.abs(products[i]));
   const rows = order.slice(0, 6).map((i) => h("tr", {}, [i, number(a[i]), number(b[i]), number(products[i])].map((x) => h("td", { class: "num" }, x))));
   const head = ["i", c.labels[0], c.labels[1], "product"].map((x) => h("th", { class: "num" }, x));
-  let end = [c.scale !== 1 ? ` · ${number(c.scale)} (1/√K)` : "", c.bias ? ` + bias ${number(c.bias)}` : "", ` = ${number(c.result)}`].join("");
+  let end = [c.scale !== 1 ? ` · ${number(c.scale)} (1/√K)` : "", c.bias ? `${added(c.bias)} (bias)` : "", ` = ${number(c.result)}`].join("");
   if (c.kind === "mel") end = ` → log₁₀ = ${number(c.log)} → (… + 4) / 4 = ${number(c.result)}`;
   return [
     h("p", { class: "note" }, `the ${a.length} products, and their running sum; the six largest:`), running(products),
@@ -62,7 +62,7 @@ function row(data, name, at) {
 }
 
 function norm(data, c) {
-  return [row(data, c.x, c.at), line(`x[${c.at}] = ${number(c.value)}; mean ${number(c.mean)}, variance ${number(c.variance)} of ${data.arrays[c.x].length} features`), line(`(${number(c.value)} − ${number(c.mean)}) / √(${number(c.variance)} + 0.00001) · ${number(c.gamma)} + ${number(c.beta)} = ${number(c.result)}`)];
+  return [row(data, c.x, c.at), line(`x[${c.at}] = ${number(c.value)}; mean ${number(c.mean)}, variance ${number(c.variance)} of ${data.arrays[c.x].length} features`), line(`(${number(c.value)} − ${number(c.mean)}) / √(${number(c.variance)} + 0.00001) · ${number(c.gamma)}${added(c.beta)} = ${number(c.result)}`)];
 }
 
 function softmax(data, c) {
@@ -74,7 +74,13 @@ function gelu(data, c) {
 }
 
 function add(data, c) {
-  return line(c.terms.map((t) => `${number(t.value)} (${t.label})`).join(" + "), ` = ${number(c.result)}`);
+  const terms = c.terms.map((t, i) => `${i ? added(t.value) : number(t.value)} (${t.label})`);
+  return line(terms.join(""), ` = ${number(c.result)}`);
+}
+
+function added(x) {
+  // a further term of a sum
+  return x < 0 ? ` − ${number(-x)}` : ` + ${number(x)}`;
 }
 
 function lookup(data, c) {

@@ -38,6 +38,7 @@ export function activate(action) {
 export function percent(p) {
   if (p <= 0) return "0";
   if (p >= 0.001) return (100 * p).toFixed(2) + " %";
+  if (p >= 1e-6) return Number((100 * p).toPrecision(2)) + " %";
   return (100 * p).toExponential(1) + " %";
 }
 

@@ -57,7 +57,7 @@ function help() {
   const dialog = h("dialog", { "aria-label": "keys and colours" },
     h("h2", {}, "Keys"), h("table", {}, keys.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", {}, key)), h("td", {}, what)))),
     h("h2", {}, "Colours and numbers"),
-    h("p", {}, "Blue is sound and encoder, orange is text and decoder, green and dashed is what joins them, yellow is where you are. The more orange a token, the less likely it was; below 50 % it is underlined too."),
+    h("p", {}, "Blue is sound and encoder, orange and thick-lined is text and decoder, green and dashed is what joins them, yellow is where you are. The more orange a token, the less likely it was; below 50 % it is underlined too. Seen without colour, the pictures of features show how far from the mean, not to which side; bars go to the right or up for plus, to the left or down for minus."),
     h("p", {}, "Pictures have 256 levels; printed numbers are the run's own 32-bit floats. The page computes no network: Python recorded it all. Nothing is loaded from or sent to a network."),
     h("form", { method: "dialog" }, h("button", {}, "close")));
   dialog.addEventListener("close", () => dialog.remove());

@@ -263,5 +263,5 @@ function normsPicture(data) {
     const mean = norms.subarray(l * total, l * total + n).reduce((a, b) => a + b, 0) / n;
     rows.push(h("div", { class: "side note" }, `block ${l}`), strip, h("div", { class: "num note" }, `mean ${number(mean)}`));
   }
-  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Dark lines are single positions with long vectors. Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
+  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Strong lines are single positions with long vectors. Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
 }

@@ -32,7 +32,7 @@ function lens(data) {
   const rows = [];
   for (let d = depth - 1; d >= 0; d--) {
     const at = state.step * depth + d;
-    const best = [0, 1, 2].map((i) => h("td", { "data-lens": ids[5 * at + i] }, h("span", { class: `tok${ids[5 * at + i] === chosen ? " changed" : ""}` }, visible(label(data, ids[5 * at + i]))), h("span", { class: "note" }, ` ${percent(probs[5 * at + i])}`)));
+    const best = [0, 1, 2].map((i) => h("td", { "data-lens": ids[5 * at + i] }, h("span", { class: `tok${ids[5 * at + i] === chosen ? " changed" : ""}` }, visible(label(data, ids[5 * at + i]))), h("span", { class: "note below" }, percent(probs[5 * at + i]))));
     rows.push(h("tr", {}, h("td", {}, d ? `block ${d - 1}` : "embedding"), best, h("td", { class: "num" }, percent(own[at])), h("td", { class: "num" }, rank[at] + 1)));
   }
   return [
