@@ -143,7 +143,7 @@ def _begins_blank(logit: Logit, sampled: Sequence[int], context: RuleContext) ->
     new = len(sampled) - context.n_given
     is_blank = logit.token in context.blank
     kind = "is" if is_blank else "is not"
-    words = f"{new} tokens were sampled before (0: the window begins), and the token {kind} one of the "
+    words = f"{new} token{'s' * (new != 1)} sampled before (0: the window begins), and the token {kind} one of the "
     return new == 0 and is_blank, f"{words}{len(context.blank)} that may not begin it"
 
 

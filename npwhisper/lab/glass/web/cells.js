@@ -32,7 +32,8 @@ function dot(data, c) {
   const order = products.map((_, i) => i).sort((i, j) => Math.abs(products[j]) - Math.abs(products[i]));
   const rows = order.slice(0, 6).map((i) => h("tr", {}, [i, number(a[i]), number(b[i]), number(products[i])].map((x) => h("td", { class: "num" }, x))));
   const head = ["i", c.labels[0], c.labels[1], "product"].map((x) => h("th", { class: "num" }, x));
-  let end = [c.scale !== 1 ? ` · ${number(c.scale)} (1/√K)` : "", c.bias ? `${added(c.bias)} (bias)` : "", ` = ${number(c.result)}`].join("");
+  let end = [c.scale !== 1 ? ` · ${number(c.scale)} (1/√K)` : "", c.bias ? `${added(c.bias)} (bias)` : ""].join("");
+  if (end) end += ` = ${number(c.result)}`;
   if (c.kind === "mel") end = ` → log₁₀ = ${number(c.log)} → (… + 4) / 4 = ${number(c.result)}`;
   return [
     h("p", { class: "note" }, `the ${a.length} products, and their running sum; the six largest:`), running(products),

@@ -37,7 +37,7 @@ function shapes(entry, box) {
   for (const [name, shape] of Object.entries(box?.weights ?? {})) rows.push([name, `(${shape.join(", ")})`]);
   const { n_audio_state: d, n_audio_head: heads, n_vocab: v } = about().model.dims;
   return [
-    h("table", {}, rows.map(([key, value]) => h("tr", {}, h("td", {}, key), h("td", { class: "num", style: { textAlign: "left" } }, value)))),
+    h("table", {}, rows.map(([key, value]) => h("tr", {}, h("td", {}, key), h("td", { class: "num", style: { textAlign: "left", whiteSpace: "normal" } }, value)))),
     h("p", { class: "note" }, `B windows or beams, T text positions, S audio positions (1500), D = ${d} wide, H = ${heads} heads, K = ${d / heads}, V = ${v} tokens`),
   ];
 }
