@@ -63,15 +63,18 @@ async function* pieces(stream) {
   for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
 }
 
-/** Its float32 weights are in memory: the file goes, and is fetched from the browser's cache if Python wants it again. */
-function removeEmbedded() {
-  if (python.FS.analyzePath(embedded).exists) python.FS.unlink(embedded);
+/** The float32 weights are in memory: their file goes. The embedded one comes from the browser's cache if Python wants it again. */
+function remove(path) {
+  if (!python.FS.analyzePath(path).exists) return;
+  const bytes = python.FS.lookupPath(path).node.contents?.buffer;
+  python.FS.unlink(path);
+  bytes?.transfer?.(0); // given back now, not when garbage is collected
 }
 
 /** Call a function of laboratory.py. */
 function ask(name, ...args) {
   const { value, error } = JSON.parse(laboratory.answer(name, ...args));
-  removeEmbedded();
+  remove(embedded);
   if (error) throw new Error(error);
   return value;
 }
@@ -98,7 +101,7 @@ async function open(files) {
     for (const [i, file] of files.entries()) await place(paths[i], file.stream(), file.size);
     return ask("load", files.length === 1 ? paths[0] : folder);
   } finally {
-    for (const path of paths.filter((path) => python.FS.analyzePath(path).exists)) python.FS.unlink(path);
+    paths.forEach(remove);
   }
 }
 
