@@ -19,7 +19,7 @@ import numpy as np
 
 from npwhisper.checkpoint.mapped import require_unchanged
 from npwhisper.compute.memory import return_freed_memory
-from npwhisper.compute.threads import get_num_threads
+from npwhisper.compute.threads import get_num_threads, using_threads
 from npwhisper.decoding.batch import WindowDecoder, decode_together
 from npwhisper.decoding.options import DecodingOptions, check_options
 from npwhisper.decoding.rules import TIME_PRECISION, RuleContext
@@ -230,7 +230,8 @@ class DecodingTask:
     @np.errstate(under="ignore")
     def run(self, mel: Array) -> list[DecodingResult]:
         """Decode windows (n_mels, 3000) or (B, n_mels, 3000), or encoded ones; one result for each."""
-        return decode_together(self.model, [WindowDecoder(self, features) for features in encode(self.model, mel)])
+        with using_threads(None):
+            return decode_together(self.model, [WindowDecoder(self, features) for features in encode(self.model, mel)])
 
     def _tokens(self, text: str | Sequence[int]) -> list[int]:
         return self.tokenizer.encode(" " + text.strip()) if isinstance(text, str) else [int(t) for t in text]

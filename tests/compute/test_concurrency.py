@@ -172,6 +172,20 @@ def test_the_threads_of_one_transcription_are_not_those_of_another_at_the_same_t
     assert get_num_threads() == before
 
 
+def test_linux_is_not_asked_at_every_product_how_many_processors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+
+    def one_processor() -> int:
+        asked.append(1)
+        return 1
+
+    monkeypatch.setattr("npwhisper.compute.threads._threads", [])
+    monkeypatch.setattr("npwhisper.compute.threads.processors", one_processor)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    talker(ENGLISH).transcribe(SOUNDS[0], temperature=0, sample_len=9)
+    assert 1 <= len(asked) <= 5  # when it starts, and for each segment
+
+
 def test_importing_allocates_no_arrays() -> None:
     code = (
         "import tracemalloc, numpy as np; tracemalloc.start(); import npwhisper.whisper.handle, npwhisper.lab.checking;"
