@@ -249,6 +249,7 @@ def test_resampled_length_is_rounded_up(n_samples: int, expected: int) -> None:
     assert resample(noise(n_samples), 44100, SR).shape == (expected,)
 
 
+@pytest.mark.slow
 def test_an_odd_rate_above_100_khz_is_met_without_a_giant_filter() -> None:
     resampled = resample(sine(700, 383987), 383987, SR)
     np.testing.assert_allclose(resampled[200:15800], sine(700, SR)[200:15800], atol=2e-3)

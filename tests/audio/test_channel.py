@@ -52,6 +52,7 @@ def test_what_names_no_channel_is_refused(channel: Any) -> None:
         load_audio(wav(2), channel=channel)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_ffmpeg_gives_one_channel_too(tmp_path: Path, n: int) -> None:

@@ -122,6 +122,7 @@ def piped(form: str, *picture: str) -> bytes:
     return subprocess.run(command, capture_output=True).stdout
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize("form", PIPES)
 def test_what_was_written_to_a_pipe_gives_no_warning(form: str) -> None:
@@ -139,6 +140,7 @@ def test_a_cut_of_what_was_written_to_a_pipe_is_known(form: str, share: float) -
     assert (share - 0.08) * len(SOUND) < len(sound) < (share + 0.02) * len(SOUND)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize("form", ["avi", "flv", "mpegts", "mpeg", "vob"])
 def test_a_film_from_a_pipe(form: str) -> None:

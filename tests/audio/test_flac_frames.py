@@ -62,6 +62,7 @@ def test_a_whole_file_lacks_nothing(rate: int, is_piped: bool) -> None:
     assert len(load_audio(data)) == SECONDS * SAMPLE_RATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_piped", [False, True])
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 44100])
 @pytest.mark.parametrize("n", [1, 3])
@@ -76,6 +77,7 @@ def test_frames_that_are_missing_give_a_warning(rate: int, is_piped: bool, n: in
     assert (SECONDS - n * SIZE / rate - 0.01) * SAMPLE_RATE < len(sound) <= SECONDS * SAMPLE_RATE
 
 
+@pytest.mark.slow
 def test_frames_that_are_missing_give_a_warning_without_libsndfile() -> None:
     with pytest.warns(AudioWarning, match=r"damaged \(0\.26 seconds are missing between its frames"):
         sound = np.concatenate(list(plain_blocks(without(flac(is_piped=True), 4, 1), SAMPLE_RATE)))

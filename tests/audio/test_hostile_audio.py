@@ -326,6 +326,7 @@ def samples(kind: str, length: int) -> Array:
     }[kind]()
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("NPWHISPER_EXAMPLES", "8")))
 @given(kind=kinds, length=lengths, options=transcribe_options, seed=st.integers(0, 3))
 def test_no_time_is_wrong_and_seek_grows(kind: str, length: int, options: dict[str, Any], seed: int) -> None:

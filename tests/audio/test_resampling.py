@@ -36,6 +36,7 @@ def test_the_samples_are_ffmpegs_at_both_ends_too(rate: int) -> None:
         np.testing.assert_allclose(found, np.array(recorded) / 32768, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "n"), [(44100, 300), (8000, 50), (15800, 100), (48000, 7), (22050, 1)])
 @pytest.mark.parametrize("block", [64, 1 << 18])
 def test_the_sum_written_out_gives_the_same(monkeypatch: pytest.MonkeyPatch, rate: int, n: int, block: int) -> None:

@@ -43,6 +43,7 @@ def test_windows_equal_the_whole(n_samples: int, n_mels: int) -> None:
         np.testing.assert_array_equal(stream.window(start), expected(whole, start, N_FRAMES))
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4999), st.integers(1, 3000)), min_size=1, max_size=6))
 def test_windows_may_be_asked_for_in_any_order(places: list[tuple[int, int]]) -> None:

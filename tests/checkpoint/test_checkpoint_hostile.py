@@ -182,6 +182,7 @@ FOLDERS: dict[str, tuple[str, dict[str, Any]]] = {  # what the weights are calle
 FLIPS = st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", SEEDS)
 @given(flips=FLIPS)
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)

@@ -216,6 +216,7 @@ def test_a_whole_file_in_a_read_only_cache_is_used(offer: Any, tmp_path: Path) -
         tmp_path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(offer: Any, tmp_path: Path) -> None:
     requests = offer("slow")
     script = (

@@ -88,6 +88,7 @@ def test_the_same_input_gives_the_same_bits() -> None:
     assert heard(2) == heard(2)
 
 
+@pytest.mark.slow
 def test_sampling_is_as_random_as_its_seed() -> None:
     def drawn(seed: int | None) -> str:
         return talker(ENGLISH).transcribe(SOUNDS[0], temperature=1.0, seed=seed, sample_len=8)["text"]
@@ -126,6 +127,7 @@ def test_a_fork_after_use_hears_the_same() -> None:
     assert [heard(i) for i in range(2)] == expected, "and the parent goes on"
 
 
+@pytest.mark.slow
 def test_threads_do_not_pile_up() -> None:
     heard(0)
     before = threading.active_count()
@@ -196,6 +198,7 @@ def test_importing_allocates_no_arrays() -> None:
     assert int(run.stdout) < 100_000
 
 
+@pytest.mark.slow
 def test_processes_share_the_pages_of_a_float32_file(tmp_path: Path) -> None:
     convert(embedded_path(), tmp_path / "model.safetensors", "float32")
     for name, array in load_weights(tmp_path / "model.safetensors").weights.items():
@@ -223,6 +226,7 @@ threading.Thread(target=lambda: time.sleep(0.3) or print("done", gelu(x).shape))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [ATEXIT, THREAD], ids=["atexit", "thread"])
 def test_the_interpreters_end_loses_no_work(code: str) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)

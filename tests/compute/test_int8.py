@@ -91,6 +91,7 @@ def test_layers_take_it_where_they_take_arrays() -> None:
     np.testing.assert_array_equal(embedding(tokens, {"weight": matrix}), np.asarray(matrix)[tokens])
 
 
+@pytest.mark.slow
 def test_a_model_takes_a_quarter_of_the_memory(model: Whisper, small: Whisper) -> None:
     packed = {name for name, array in small.weights.items() if isinstance(array, Int8Matrix)}
     want = {name for name, array in model.weights.items() if array.ndim == 2 and "positional" not in name}

@@ -84,6 +84,7 @@ except WireError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_raised_recursion_limit_lets_no_file_kill_python() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*PLACES, ROOT / "tests" / "checkpoint"]))}
     run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, env=environment)

@@ -88,6 +88,7 @@ def test_the_same_threads_give_the_same_bits(n: int, network: Network) -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_network_in_blocks_equals_the_whole(network: Network) -> None:
     mel, tokens = random(2, network.dims.n_mels, 3000), np.array([[1, 2, 3], [4, 5, 6]])
     with trace():

@@ -352,6 +352,7 @@ def test_a_trace_gives_the_same_page_as_watching(model: npwhisper.Whisper) -> No
     np.testing.assert_array_equal(arrays["candidate/logprobs"], exact["candidate/logprobs"])
 
 
+@pytest.mark.slow
 def test_a_swapped_layer_is_the_first_difference() -> None:
     options: dict[str, Any] = {"temperature": 0, "sample_len": 12}
     _check_difference(record(JFK, talker(ENGLISH), **options), "encoder.blocks.0.mlp.gelu", talker(ENGLISH), options)
@@ -392,6 +393,7 @@ def test_other_options_and_8_bit_weights_have_a_page_too(options: dict[str, Any]
     assert (tmp_path / "a.html").stat().st_size > 1e6
 
 
+@pytest.mark.slow
 def test_silence_has_a_page(tmp_path: Path) -> None:
     skipped: dict[str, Any] = {"temperature": 0, "no_speech_threshold": 0.0, "logprob_threshold": None}
     run = npwhisper.glass(np.zeros(16000, np.float32), tmp_path / "a.html", talker(ENGLISH), **skipped)
@@ -461,6 +463,7 @@ def test_the_command_passes_on_only_what_is_given() -> None:
         parser().parse_args(["a.wav", "--channels", "separate"])  # a page shows one sound
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_of_one_channel(
     tmp_path: Path, talker_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_long_recording_stands_in_rows() -> None:
     assert rows[-1].get_xlabel() == "time (s)"
 
 
+@pytest.mark.slow
 def test_many_tokens_stand_in_rows() -> None:
     rows = plot_tokens([str(i) for i in range(70)], np.linspace(0, 1, 70))
     assert len(rows) == 3

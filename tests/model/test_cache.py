@@ -44,6 +44,7 @@ def test_a_prompt_cut_in_any_way_gives_the_same_logits(pieces: tuple[int, ...]) 
     assert_stack_equal(in_pieces(NETWORK, tokens, features, pieces), NETWORK.logits(tokens, features))
 
 
+@pytest.mark.slow
 @given(
     pieces=st.lists(st.integers(1, 7), min_size=1).map(tuple).filter(lambda pieces: sum(pieces) <= N_TEXT_CTX),
     windows=st.integers(1, 3),

@@ -71,6 +71,7 @@ def test_the_example_becomes_the_same_tokens_segment_by_segment(laboratory: Modu
     assert figures["calls"] == 0
 
 
+@pytest.mark.slow
 def test_a_layer_of_the_editor_is_called(laboratory: ModuleType) -> None:
     silence = np.zeros(16000, np.float32)
     code = "def gelu(x):\n    return x * normal_cdf(x)\n"

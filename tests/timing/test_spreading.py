@@ -55,6 +55,7 @@ def test_words_stay_in_order_and_each_lasts(steps: list[int]) -> None:
     assert [word["word"] for word in found] == [f" w{i}" for i in range(len(ends))]
 
 
+@pytest.mark.slow
 def test_every_word_of_a_transcription_lasts_and_is_shown_in_a_cue_of_its_own(model: npwhisper.Whisper) -> None:
     options: dict[str, Any] = {"temperature": 0.0, "word_timestamps": True}
     audio = npwhisper.load_audio(npwhisper.example())[: 4 * 16000]

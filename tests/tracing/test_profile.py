@@ -128,6 +128,7 @@ def test_the_table_tells_how_far_a_layer_is_from_the_ceilings() -> None:
     assert "<td>50 %</td><td>sgemm</td>" in html
 
 
+@pytest.mark.slow
 def test_the_ceilings_are_measured() -> None:
     flops, traffic = measure_ceilings()
     assert 1e8 < flops < 1e14

@@ -57,7 +57,9 @@ def named(options: dict[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in options.items())
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=named)
+@pytest.mark.parametrize(
+    "options", [*OPTIONS[:2], *(pytest.param(options, marks=pytest.mark.slow) for options in OPTIONS[2:])], ids=named
+)
 def test_a_window_gives_beside_another_what_it_gives_alone(recording: Array, options: dict[str, Any]) -> None:
     alone = run(recording, 1, **options, sample_len=7)
     assert alone["segments"]
@@ -73,6 +75,7 @@ def test_a_window_gives_in_any_batch_what_it_gives_alone(long_recording: Array, 
         assert_equal(run(long_recording, size, **options), alone)
 
 
+@pytest.mark.slow
 def test_a_cut_gives_what_it_gives_as_a_clip(recording: Array) -> None:
     """The parts of a batch are those of `clip_timestamps`, one by one."""
     model = talker(ENGLISH, seed=1)
@@ -96,6 +99,7 @@ def test_segments_are_numbered_in_order_and_end_in_their_cut(recording: Array, s
     assert max(segment["end"] for segment in segments) <= stream.duration
 
 
+@pytest.mark.slow
 def test_the_first_segments_come_before_the_last_windows_are_encoded(
     recording: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +118,7 @@ def test_the_first_segments_come_before_the_last_windows_are_encoded(
     assert 2 <= n_encoded < len(encoded) / 2
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_goes_on(recording: Array, tmp_path: Path) -> None:
     model, journal = talker(ENGLISH, seed=1), tmp_path / "a.journal"
     options: dict[str, Any] = {"batch_size": 2, "sample_len": 9, "seed": 1, "temperature": (0, 0.8)}
@@ -127,6 +132,7 @@ def test_a_stopped_batch_goes_on(recording: Array, tmp_path: Path) -> None:
     assert_equal({"segments": segments, "text": resumed.text, "language": resumed.language}, expected)
 
 
+@pytest.mark.slow
 def test_a_traced_batch_shows_single_windows(recording: Array) -> None:
     model = talker(ENGLISH, seed=1)
     with trace("decoder") as acts:

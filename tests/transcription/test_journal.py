@@ -278,6 +278,7 @@ def outputs() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path("out").iterdir()}
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_heard_and_resume_goes_on(
     talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,6 +314,7 @@ def test_resume_without_a_journal_begins(talk: str) -> None:
     assert len(outputs()) == 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_earlier_outputs_as_they_are(
     talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +392,7 @@ def test_another_process_keeps_its_journal_until_it_ends(path: Path, end: str) -
     assert len(list(stream(path, resume=True))) == len(list(stream(path.with_name("whole"))))
 
 
+@pytest.mark.slow
 def test_what_ends_a_run_frees_its_journal(path: Path) -> None:
     def stop(decision: Any) -> None:
         raise KeyboardInterrupt
@@ -512,6 +515,7 @@ def test_a_read_only_folder_is_told_before_any_work(talk: str, capsys: pytest.Ca
     assert "Permission denied" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_the_windows_before(
     talk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

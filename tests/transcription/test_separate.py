@@ -74,6 +74,7 @@ def test_every_channel_gives_what_it_gives_alone(talk: Path, options: dict[str, 
             assert found == {"language": alone["language"], **expected, "id": found["id"], "channel": channel}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["path", "bytes", "file", "array"])
 def test_every_handle_can_be_separated(talk: Path, separated: dict[str, Any], kind: str) -> None:
     handles = {"path": str(talk), "bytes": talk.read_bytes(), "file": io.BytesIO(talk.read_bytes())}
@@ -96,6 +97,7 @@ def test_segments_come_as_they_are_decoded(talk: Path) -> None:
     assert done == sorted(done)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_to_the_same_result(talk: Path, separated: dict[str, Any], tmp_path: Path) -> None:
     expected, path = separated, tmp_path / "a.journal"
     for n in (1, 3, len(expected["segments"]) - 1):
@@ -198,6 +200,7 @@ def test_the_command_line_separates(
     assert errors[1].endswith("the recording has no channel 2: it has 2 channels, numbers 0 to 1")
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_both_channels_in_the_order_of_time(
     talk: Path, talker_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +272,7 @@ def test_several_sound_tracks_give_a_warning_that_counts_them(film: Path) -> Non
         assert len(load_audio(film)) == 5 * RATE, "the one that the file calls its default"
 
 
+@pytest.mark.slow
 def test_a_sound_track_that_is_not_there_is_refused(film: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AudioError, match=r"film\.mkv' has no sound track 2: it has 2 sound tracks, 0 to 1"):
         load_audio(film, audio_track=2)
@@ -281,6 +285,7 @@ def test_a_sound_track_that_is_not_there_is_refused(film: Path, talk: Path, caps
     assert capsys.readouterr().err.endswith("has no sound track 5: it has 2 sound tracks, 0 to 1\n")
 
 
+@pytest.mark.slow
 def test_a_sound_track_can_be_separated(film: Path) -> None:
     with pytest.warns(AudioWarning, match="hold the same sound|one channel"):
         apart(film, audio_track=0)

@@ -133,6 +133,7 @@ def test_a_model_is_not_made_or_filled_in_torchs_way(model: npwhisper.Whisper) -
     assert npwhisper.Whisper(model.dims, model.state_dict()).dims == model.dims
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["import npwhisper", "import npwhisper.transcribe", "from npwhisper.transcribe import cli, get_end"]
 )

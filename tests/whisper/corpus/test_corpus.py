@@ -174,6 +174,7 @@ def test_what_is_done_is_skipped_and_what_changed_is_done_again(
     assert len(names(sample_len=5)) == 5
 
 
+@pytest.mark.slow
 def test_the_largest_files_come_first(talks: Path, tmp_path: Path, model: npwhisper.Whisper) -> None:
     done = list[str]()
     run(talks, tmp_path / "out", model, n_jobs=1, progress=lambda entry: done.append(entry["path"]))
@@ -278,6 +279,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_ended(
     assert without_times(out) == without_times(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_the_resampler_is_loaded_once_for_all_processes_if_they_need_it(
@@ -304,6 +306,7 @@ def test_a_header_that_crashes_its_reader_does_not_end_the_run(
     assert [entry["status"] for entry in entries] == ["done", "done", "failed", "done", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; processes are forked on Linux only")
 def test_forked_processes_end_with_their_parent(talks: Path, tmp_path: Path) -> None:
     process = start(talks, tmp_path / "out", "sharing_memory")
