@@ -170,7 +170,7 @@ PLAYLISTS = {
 
 @needs_ffmpeg
 @pytest.mark.parametrize("kind", PLAYLISTS)
-@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("as_bytes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_playlist_reads_no_other_file(tmp_path: Path, kind: str, as_bytes: bool) -> None:
     secret = made(tmp_path / "secret.mp3")
     path = tmp_path / "talk.mp3"

@@ -200,7 +200,7 @@ def stream(journal: Path, audio: Any = SOUND, **options: Any) -> Transcription:
     return talker(MULTILINGUAL).iter_segments(audio, journal=journal, **FAST | options)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["words", *(pytest.param(x, marks=pytest.mark.slow) for x in RUNS if x != "words")])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
     whole, part = tmp_path / "whole", tmp_path / "part"
     expected = list(unbroken := stream(whole, **RUNS[name]))
