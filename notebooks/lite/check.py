@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -407,6 +407,13 @@ def arguments(about: str, **numbers: str) -> argparse.Namespace:
     return args
 
 
+def conclude(found: dict[str, Any], faults: Callable[[dict[str, Any]], list[str]]) -> None:
+    """Print what a check found, and end with what is wrong with it."""
+    print(json.dumps(found, indent=1, ensure_ascii=False))
+    if wrong := faults(found):
+        sys.exit("\n".join(wrong))
+
+
 def main() -> None:
     """The command line."""
     args = arguments(
@@ -417,13 +424,11 @@ def main() -> None:
     if args.visits:
         return
     found = check(args.folder.resolve(), args.pictures)
-    print(json.dumps(found, indent=1, ensure_ascii=False))
     promises = {"first": (found["cold"]["first"], FIRST), "warm": (found["warm"]["first"], WARM)}
     promises["memory"] = (found["memory"]["renderer"], MOST_MEMORY)
     for name, (got, most) in promises.items():
         print(f"{name}: {got:.1f}, promised {most}{'' if got <= most else ' (NOT KEPT)'}")
-    if wrong := faults(found):
-        sys.exit("\n".join(wrong))
+    conclude(found, faults)
 
 
 if __name__ == "__main__":

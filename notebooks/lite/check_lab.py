@@ -10,8 +10,6 @@ playwright, and a Chromium that is on the path.
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -156,10 +154,7 @@ def faults(found: dict[str, Any]) -> list[str]:
 def main() -> None:
     """The command line."""
     args = check.arguments(__doc__ or "")
-    found = run(args.folder.resolve(), args.pictures)
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    if wrong := faults(found):
-        sys.exit("\n".join(wrong))
+    check.conclude(run(args.folder.resolve(), args.pictures), faults)
 
 
 if __name__ == "__main__":

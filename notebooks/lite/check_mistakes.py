@@ -10,8 +10,6 @@ same text as before. Needs what `check.py` needs.
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -170,10 +168,7 @@ def faults(found: dict[str, Any]) -> list[str]:
 def main() -> None:
     """The command line."""
     args = check.arguments(__doc__ or "")
-    found = run(args.folder.resolve(), args.pictures)
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    if wrong := faults(found):
-        sys.exit("\n".join(wrong))
+    check.conclude(run(args.folder.resolve(), args.pictures), faults)
 
 
 if __name__ == "__main__":

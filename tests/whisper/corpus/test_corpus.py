@@ -312,7 +312,7 @@ def test_forked_processes_end_with_their_parent(talks: Path, tmp_path: Path) -> 
     process = start(talks, tmp_path / "out", "sharing_memory")
     assert process.stdout is not None
     process.stdout.readline()
-    assert len(_session(process.pid)) > 2  # the parent, the fork server, and who works
+    assert len(_session(process.pid)) > 2  # the command and its jobs
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=300)
     wait_for(lambda: not _session(process.pid))
