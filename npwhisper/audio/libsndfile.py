@@ -49,10 +49,12 @@ def soundfile_blocks(source: str | bytes, sr: int, channel: Channel = None) -> B
     """Decode, mix the channels or choose one, and resample block by block; at the end, warn of what is missing."""
     # opened here, because soundfile itself refuses names that are not UTF-8
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
-        tally = Tally()
-        pieces = itertools.chain.from_iterable(_mono(stream, link, tally, channel) for link in _links(stream))
+        tally, data = Tally(), Reader(stream)
+        links = _links(data)
+        pieces = itertools.chain.from_iterable(_mono(stream, link, tally, channel) for link in links or _whole(data))
         yield from checked_blocks(_resampled(pieces, name_of(source), sr), source)
-        warn_of_missing(name_of(source), tally.read, tally.announced, "; ".join(tally.damage) or None)
+        damage = filter(None, [None if links else ending(data), *tally.damage])
+        warn_of_missing(name_of(source), tally.read, tally.announced, "; ".join(damage) or None)
 
 
 def soundfile_channels(source: str | bytes) -> int:
@@ -61,19 +63,23 @@ def soundfile_channels(source: str | bytes) -> int:
 
     n_channels = 0
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as stream:
-        for link in _links(stream):
+        data = Reader(stream)
+        for link in _links(data) or _whole(data):
             with soundfile.SoundFile(link.open(stream)) as sound:
                 n_channels = max(n_channels, sound.channels)
     return n_channels
 
 
-def _links(stream: BinaryIO) -> list[Link]:
-    """The parts to be decoded one after another; the file itself if libsndfile is right about it."""
-    data = Reader(stream)
+def _links(data: Reader) -> list[Link]:
+    """The parts to be decoded one after another; none if libsndfile is right about the file."""
     for links_of in (mp3_links, ogg_links, wav_links, flac_links, open_ended_links, sphere_links):
         if links := links_of(data):
             return links
-    return [Link([range(data.size)], damage=ending(data))]
+    return []
+
+
+def _whole(data: Reader) -> list[Link]:
+    return [Link([range(data.size)])]
 
 
 def _resampled(pieces: Iterator[tuple[int, Array]], name: str, sr: int) -> Blocks:
