@@ -133,9 +133,10 @@ def _transcribe(arguments: Sequence[str]) -> int:
 def _outputs(options: dict[str, Any]) -> Outputs:
     """Take the options that concern the output files out of the others."""
     subtitles = {name: options.pop(name) for name in SUBTITLES}
-    folder = None if options.pop("beside") else options["output_dir"]
-    del options["output_dir"]
-    return Outputs(options.pop("output_format"), folder, options.pop("language_in_name"), subtitles)
+    form, folder, beside, with_language = map(
+        options.pop, ("output_format", "output_dir", "beside", "language_in_name")
+    )
+    return Outputs(form, None if beside else folder, with_language, subtitles)
 
 
 def _reported(error: Exception) -> int:

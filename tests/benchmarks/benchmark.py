@@ -35,6 +35,7 @@ import numpy as np
 import npwhisper
 from npwhisper.checkpoint.names import openai_name
 from npwhisper.checkpoint.weights import in_memory
+from npwhisper.compute import THREAD_VARIABLES
 from npwhisper.compute.parallel import set_num_threads
 from npwhisper.decoding import DecodingOptions, DecodingTask
 from npwhisper.model import ModelDimensions, Network
@@ -311,7 +312,7 @@ class Peer:
     patience = 2.0  # seconds to wait for a quiet machine before each question
 
     def __init__(self, engine: str, size: str, threads: int) -> None:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        for name in THREAD_VARIABLES:
             os.environ[name] = str(threads)
         self.disturbed: list[float] = []
         self.pipe, theirs = multiprocessing.Pipe()

@@ -34,6 +34,7 @@ import numpy as np
 from checkpoint_files import ggml_tensor
 
 import npwhisper
+from npwhisper.compute import THREAD_VARIABLES
 
 DATA = Path(__file__).parents[1] / "data"
 SETTINGS = ["greedy", "beam 5", "batch 8"]
@@ -217,7 +218,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def started(name: str, options: argparse.Namespace, size: str) -> Any:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
     pipe, theirs = multiprocessing.Pipe()
     multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, name, options, size), daemon=True).start()

@@ -10,12 +10,21 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from joblib import cpu_count
 from joblib.parallel import ParallelBackendBase
+
+
+@contextmanager
+def without_warning() -> Iterator[None]:
+    """Do without Python's warning of a fork while threads run: that of the progress bar, which a child lacks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 class ForkedProcesses(ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
@@ -38,8 +47,7 @@ class ForkedProcesses(ParallelBackendBase):  # type: ignore[misc]  # joblib has 
         if not self._pools:
             context = multiprocessing.get_context("fork")
             self._pools.append(ProcessPoolExecutor(self.n_jobs, context, initializer=_end_with_the_parent_only))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the progress bar's thread, which a child lacks
+        with without_warning():
             future = self._pools[0].submit(func)
         if callback is not None:
             future.add_done_callback(callback)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -65,9 +64,10 @@ def load_before_forking(weights: str, recordings: Iterable[Recording]) -> None:
 
 def _are_resampled(paths: Sequence[str]) -> bool:
     """Whether one of the recordings has another rate; a process of its own looks, since a codec may crash."""
+    from npwhisper.whisper.corpus.forked import without_warning
+
     process = multiprocessing.get_context("fork").Process(target=_look_at, args=(paths,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the progress bar's thread, which a child lacks
+    with without_warning():
         process.start()
     process.join()
     return process.exitcode == OTHER_RATE

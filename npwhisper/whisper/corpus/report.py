@@ -68,9 +68,7 @@ def report(entries: Iterable[Entry], most: int = 10, low: float = -1.0) -> str:
             "languages", [f"{language}: {n}" for language, n in Counter(e["language"] for e in done).most_common()]
         ),
         _section("failed", [f"{entry['path']}: {entry['error']}" for entry in failed], most),
-        _section(
-            "transcribed with a warning", [f"{e['path']}: {w}" for e in done for w in e.get("warnings", ())], most
-        ),
+        _section("transcribed with a warning", [line for entry in done for line in _warnings(entry)], most),
         _section(f"doubtful (mean log-probability below {low})", [_scored(entry) for entry in doubtful], most),
         _section("slowest (seconds per second of audio)", [f"{_slowness(e):.2f}  {e['path']}" for e in slow], most),
     ]
