@@ -2,9 +2,10 @@
 # # 06 · Decoding: choosing words
 #
 # **What you will build** · Greedy search, sampling, and a picture of beam search as a tree; and a log that
-# shows, token by token, what the network wanted, what the rules allowed, and why.
+# shows, token by token, which token the network ranked first, how many tokens each rule forbade, and which
+# token was chosen.
 #
-# **What you need** · Notebook 00 (logits, tokens) and 04 (the cache). What a logarithm of a
+# **What you need** · Notebooks 00 (logits, tokens) and 04 (the cache). You should know what the logarithm of a
 # probability is.
 #
 # **Which file this explains** · `npwhisper/decoding/`
@@ -46,17 +47,18 @@ def words(tokens):
 
 
 # %% [markdown]
-# ## Search knows nothing of networks
+# ## A search needs only a step function
 #
-# A search is given a function `step(tokens, parents)` that returns the log-probabilities of every
-# next token, for each row of tokens. The search does not need to know that the function asks a network, so
-# we may just as well give it a small table. This is a language of four words:
+# The decoder gives a probability for every possible next token. A *search* decides which token to take. It calls
+# a function `step(tokens, parents)`: `tokens` has one row for each candidate text, and the function returns the
+# log-probabilities of the next token for each row (`parents` is explained below). Nothing in the search depends
+# on a network, so we begin with a small table instead. It defines a language of four words:
 
 # %%
 names = ["(end)", "the", "a", "dog", "barks"]
 table = np.array(  # row: the word before; column: the next word
     [
-        [0.00, 0.40, 0.60, 0.00, 0.00],  # at the beginning
+        [0.00, 0.40, 0.60, 0.00, 0.00],  # at the beginning of the sentence
         [0.05, 0.00, 0.00, 0.90, 0.05],  # the
         [0.30, 0.10, 0.00, 0.30, 0.30],  # a
         [0.10, 0.00, 0.00, 0.00, 0.90],  # dog
@@ -82,9 +84,10 @@ for hypothesis in beam:
     print("beam:  ", show(hypothesis))
 
 # %% [markdown]
-# Greedy search takes "a", since it is the likelier beginning, and is then stuck with it. Beam
-# search keeps the two best beginnings and finds the better sentence. How good is the best of
-# *all* sentences? With four words we can try them all.
+# Greedy search always takes the most probable next word. It begins with "a", which is more probable than "the",
+# and cannot undo that choice. Beam search keeps the two most probable beginnings and finds a more probable
+# sentence. Is it the most probable of *all* sentences? There are few sentences of up to four words, so we can try
+# them all.
 
 # %% tags=["claim"]
 assert show(greedy).startswith("a ")
@@ -96,14 +99,15 @@ for length in range(1, 5):
     for sentence in itertools.product(range(1, 5), repeat=length):
         path = (0, *sentence, 0)
         best = max(best, np.prod([table[a, b] for a, b in itertools.pairwise(path)]))
-print(f"the best of all sentences has probability {best:.3f}")
+print(f"the most probable of all sentences has probability {best:.3f}")
 assert np.isclose(np.exp(max(h.sum_logprob for h in beam)), best)
 
 # %% [markdown]
-# ## The network as a step
+# ## The network as a step function
 #
-# Now the real thing. The cache follows the rows: `parents[i]` tells which row of the previous call
-# row i goes on from.
+# Now the network takes the place of the table. Between two steps a search may drop, copy or reorder rows, and the
+# cache must be reordered in the same way. That is what `parents` is for: row i continues row `parents[i]` of the
+# previous call. On the first call `parents` is `None`.
 
 
 # %%
@@ -123,7 +127,7 @@ greedy = search.greedy_search(network_step(), start, tokenizer.eot, max_tokens=1
 print(f"{tokenizer.decode(greedy.tokens)!r}, log-probability {greedy.sum_logprob:.2f}")
 
 # %% [markdown]
-# How sure was the network of each token?
+# What probability did the network give each of these tokens?
 
 # %%
 logits = model.logits(np.array([[*start[0], *greedy.tokens]]), features)[0, start.shape[1] - 1 :]
@@ -134,15 +138,15 @@ sure = probabilities[np.arange(len(chosen)), chosen]
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.8))
 plot_tokens(words(chosen), sure, ax=ax)
-ax.set_title("how sure the network was of each token")
+ax.set_title("the probability of each token that greedy search chose")
 plt.show()
 
 # %% [markdown]
 # ## Sampling: temperature
 #
-# Instead of the best token one may *draw* one, each with its probability. Dividing the logits by a
-# temperature first makes the draw cautious (below 1) or bold. Here is the step at which the
-# network was least sure:
+# Instead of taking the most probable token, we can draw one at random according to the probabilities. Before
+# that, the logits are divided by a *temperature*: below 1 the probable tokens become even more probable, and
+# at 1 the probabilities stay as they are. Here is the step with the least probable choice:
 
 # %%
 unsure = int(sure.argmin())
@@ -160,8 +164,13 @@ ax.set(
 ax.legend()
 plt.show()
 
+# %% [markdown]
+# Three texts drawn at each temperature, with the sum of their log-probabilities:
+
 # %%
-rng = np.random.default_rng(0)  # each row of tokens has its own; here there is one
+rng = np.random.default_rng(
+    0
+)  # `sample` takes one generator for each row of `start`, which has one
 for temperature in (0.2, 0.6, 1.0):
     drawn = search.sample(
         network_step(), start, tokenizer.eot, 60, temperature, n_samples=3, rngs=[rng]
@@ -174,8 +183,10 @@ for temperature in (0.2, 0.6, 1.0):
 # %% [markdown]
 # ## Beam search as a tree
 #
-# To see the tree, we record what the search asks for: each call of `step` is one level, each
-# row a branch that is still alive, and `parents` are the edges.
+# Beam search with k beams extends each of its k texts by every possible token and keeps the k most probable
+# results. A text that ends with the end-of-text token is finished and leaves the beam. To draw this as a tree, we
+# record the calls of `step`: each call is one level, each row is a branch that was kept, and `parents` are the
+# edges.
 
 
 # %% jupyter={"source_hidden": true}
@@ -188,7 +199,7 @@ def watched(step, history):
 
 
 def draw_tree(history, winner, n_given, ax, first=1, last=12):
-    """Branches that were alive, level by level; the winner's in orange."""
+    """The branches that were kept at each step; those of the winner in orange, with thick lines."""
     for level, (tokens, parents) in list(enumerate(history))[first:last]:
         for row, parent in enumerate(parents):
             written = tokens[row, n_given:].tolist()
@@ -206,7 +217,7 @@ def draw_tree(history, winner, n_given, ax, first=1, last=12):
             )  # fmt: skip
     ax.set(
         xlabel="step",
-        ylabel="rank (0 is the best)",
+        ylabel="rank (0 is the most probable)",
         yticks=range(max(len(parents) for _, parents in history)),
     )
     ax.invert_yaxis()
@@ -221,29 +232,30 @@ best = hypotheses[search.rank(hypotheses)[0]]
 
 fig, ax = plt.subplots(figsize=(8.6, 3.4))
 draw_tree(history, best.tokens, start.shape[1], ax)
-ax.set_title("beam search with four beams: orange is what won in the end")
+ax.set_title("beam search with four beams: orange leads to the best text")
 plt.show()
 for i in search.rank(hypotheses):
     print(f"{hypotheses[i].sum_logprob:7.2f}  {tokenizer.decode(hypotheses[i].tokens)}")
 
 # %% [markdown]
-# A branch ends where all its continuations are worse than those of the other branches. When the
-# orange path moves between ranks, the search has changed its mind, which greedy search cannot do.
+# A branch ends where all its continuations are less probable than those of the other branches. Where the orange
+# path leaves rank 0, another text was more probable for a while. Greedy search keeps only one text and has
+# nothing to compare it with.
 
 # %% tags=["claim"]
 shown = history[1:12]
-assert any(len(set(parents)) < len(rows) for rows, parents in shown[1:]), "no branch ends"
+assert any(len(set(parents)) < len(rows) for rows, parents in shown[1:]), "a branch ends"
 ranks = [
     row
     for rows, _ in shown
     for row, texts in enumerate(rows[:, start.shape[1] :].tolist())
     if texts == best.tokens[: len(texts)]
 ]
-assert len(set(ranks)) > 1, "the orange path does not move"
+assert len(set(ranks)) > 1, "the orange path changes its rank"
 
 # %% [markdown]
-# In the library all this is an option of `decode`, or of a `DecodingTask`, which can be used for
-# many windows:
+# In the library, `beam_size` is an option of `decode`. A `DecodingTask` holds the options and can be used for many
+# windows. This time timestamps are requested, so the texts differ from those above:
 
 # %%
 options = npwhisper.DecodingOptions(beam_size=5)
@@ -253,10 +265,10 @@ for text, score in result.alternatives:
     print(f"{score:7.3f} per token  {text}")
 
 # %% [markdown]
-# (A text may be listed several times, with different timestamps.)
+# (The same text may be listed twice: the timestamps differ.)
 #
-# Does it help? Kennedy's sentence is easy: greedy search finds the same words. Here is half a sentence of
-# Jane Austen, read by a volunteer of LibriVox. Listen first.
+# Does beam search help? Kennedy's sentence is easy: greedy search finds the same words. Here is half a sentence
+# by Jane Austen, read by a LibriVox volunteer. Listen first.
 
 
 # %% tags=["claim"]
@@ -284,11 +296,12 @@ assert austen[1].text == "He was not an ill-disposed young man."
 assert austen[1].avg_logprob > austen[0].avg_logprob
 
 # %% [markdown]
-# Greedy search writes "old" for "ill", because that is the likelier token at that moment, and then has to go on
-# with "-sposed". With five beams "ill" is still alive when "-disposed" comes, and the whole sentence
-# turns out to be more probable: the beams win.
+# Greedy search writes "old" for "ill", because "old" is the more probable token at that step, and then continues
+# with "-sposed". With five beams "ill" is kept until "-disposed" follows, and the whole sentence turns out to be
+# more probable.
 #
-# Beams and independent samples exclude each other, and the library says so:
+# `best_of` draws several independent samples and keeps the best. It cannot be combined with beam search, and the
+# error message says so:
 
 # %%
 try:
@@ -299,15 +312,19 @@ except ValueError as error:
     print(str(error).split(";")[0])
 
 # %% [markdown]
-# ## Rules: what may not be said
+# ## Rules: which tokens are forbidden
 #
-# Rules stand between the network and the search. They forbid tokens by setting their logits to
-# minus infinity: symbols that are not spoken; a blank at the beginning; and, when timestamps are
-# requested, whatever would break their grammar: they come in pairs around text, never go back, and
-# the first is at one second at the latest.
+# Between the network and the search stand a few rules. Each forbids tokens by setting their logits to
+# minus infinity:
 #
-# Every rule can be traced, so one run gives the whole *decision log*: what was the network's
-# favourite, and what did each rule forbid?
+# - `suppress_blank`: the text may not begin with a space or with the end-of-text token;
+# - `suppress_tokens`: no symbols that nobody speaks (brackets, notes of music), and no control tokens;
+# - `apply_timestamp_rules`, when timestamps are requested: timestamps come in pairs around text, they never
+#   decrease, and the first is at most one second.
+#
+# Rules can be traced like layers, so one run gives a log of all decisions. For each step it lists the network's
+# first choice, the token that was chosen, and how many tokens each rule forbade. A star marks the steps at
+# which the rules changed the choice.
 
 # %%
 rules = ["suppress_blank", "suppress_tokens", "apply_timestamp_rules"]
@@ -315,7 +332,8 @@ with npwhisper.trace("decoder.logits", *rules) as acts:
     result = model.decode(mel)
 
 best_raw, best_allowed = [], []
-print("step              wanted                said   tokens forbidden by these rules, in order")
+print(f"{'':44}tokens forbidden by suppress_")
+print("step        first choice              chosen   blank  tokens  timestamp rules")
 for i, raw in enumerate(acts.all("decoder.logits")):
     before, log = raw[0, -1], []
     for rule in rules:
@@ -331,10 +349,10 @@ for i, raw in enumerate(acts.all("decoder.logits")):
 assert [token for token in best_allowed if token != tokenizer.eot] == result.tokens
 
 # %% [markdown]
-# One rule is subtle: if *all timestamps together* are likelier than the best text token, then the next token
-# must be a timestamp, even if no single one is the likeliest token. (Many timestamps share the probability
-# that a timestamp comes now.) Look at step 15 above: the network's favourite was a comma, but together the
-# timestamps were likelier.
+# One timestamp rule needs an explanation. The probability that *some* timestamp comes next is spread over many
+# timestamp tokens. So if all timestamps together are more probable than the best text token, the next token
+# must be a timestamp, even if each single one is less probable than that text token. Step 15 above is such
+# a case: the network's first choice was a comma, but together the timestamps were more probable.
 
 # %% tags=["claim"]
 assert words([best_raw[15]]) == [","]
@@ -356,21 +374,22 @@ ax.plot(text, "s--", label="best text token")
 ax.set_xticks(
     range(len(best_allowed)), words(best_allowed), rotation=45, ha="right", fontsize="small"
 )
-ax.set(ylabel="probability", xlabel="what was said at each step", ylim=(0, 1.05))
+ax.set(ylabel="probability", xlabel="token chosen at each step", ylim=(0, 1.05))
 ax.legend(loc=(0.12, 0.22))
 plt.show()
 
 # %% [markdown]
 # ## Fallback: when a text looks wrong
 #
-# `transcribe` decodes window after window. If a text looks wrong (too improbable, or so repetitive
-# that zlib compresses it well), it tries again at higher temperatures. `decisions` tells what
-# happened in each window. Here is Kennedy under more and more noise:
+# `transcribe` decodes one window of 30 s after another. If a text is too improbable (mean log-probability below
+# -1), or so repetitive that zlib compresses it well (compression ratio above 2.4), the window is decoded again at
+# higher temperatures: 0.2, 0.4, ... 1.0. The stream's `decisions` record what happened in each window. Here is
+# Kennedy's sentence with more and more noise:
 
 
 # %%
 def tell(audio, **options):
-    """Transcribe, and print the text and every attempt; the decisions."""
+    """Transcribe, print the text and every attempt, and return the decisions."""
     stream = model.iter_segments(audio, seed=0, **options)
     print(f"text: {''.join(segment['text'] for segment in stream)!r}")
     for decision in stream.decisions:
@@ -385,23 +404,24 @@ def tell(audio, **options):
 
 
 speech = npwhisper.load_audio(npwhisper.example())
-hiss = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32) * speech.std()
+noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32) * speech.std()
 noisy = {}
 for decibels in (0, -5, -8, -12):
     print(f"\nspeech at {decibels} dB relative to the noise")
-    noisy[decibels] = tell(speech + hiss * 10 ** (-decibels / 20))
+    noisy[decibels] = tell(speech + noise * 10 ** (-decibels / 20))
 
 # %% [markdown]
-# With as much noise as speech, most words survive. At -5 dB the first text is too improbable, and one
-# drawn at temperature 0.2 is accepted, though it is wrong. At -8 dB the greedy text is a *loop*: its
-# compression ratio of 17 gives it away, while its mean log-probability is higher than that of the text at 0 dB.
-# At -12 dB four attempts fail, and the window is taken for silence.
+# With as much noise as speech (0 dB), most words are still right. At -5 dB the first text is too improbable, and
+# one drawn at temperature 0.2 is accepted, though it is wrong. At -8 dB the greedy text is a *repetition loop*: its
+# compression ratio of 17 reveals it, while its mean log-probability is higher than that of the text at 0 dB.
+# At -12 dB four attempts fail. The fourth text is improbable, and the network gives the window a high probability
+# of "no speech". Such a window is taken for silence, and there are no further attempts.
 
 # %% tags=["claim"]
 (clear,), (first, second), (loop, after), failures = (
     noisy[decibels][0].attempts for decibels in (0, -5, -8, -12)
 )
-heard = "".join(s["text"] for s in model.iter_segments(speech + hiss, seed=0)).lower()
+heard = "".join(s["text"] for s in model.iter_segments(speech + noise, seed=0)).lower()
 assert (
     sum(
         word in heard
@@ -416,12 +436,15 @@ assert round(loop.compression_ratio) == 17
 assert loop.avg_logprob > clear.avg_logprob
 assert len(failures) == 4
 assert all(attempt.failed for attempt in failures)
+assert failures[-1].failed == ("avg_logprob",)
+loudest_noise = npwhisper.pad_or_trim(speech + noise * 10 ** (12 / 20))
+assert npwhisper.decode(model, npwhisper.log_mel_spectrogram(loudest_noise)).no_speech_prob > 0.6
 assert noisy[-12][0].reason == "the window was taken for silence"
 
 # %% [markdown]
 # ## Hallucination: text where nobody speaks
 #
-# And if there is nothing at all? Thirty seconds of zeros:
+# What does Whisper write for thirty seconds of zeros?
 
 # %%
 silence = np.zeros(30 * 16000, np.float32)
@@ -430,12 +453,15 @@ nothing = npwhisper.decode(model, npwhisper.log_mel_spectrogram(silence))
 print(f"no_speech_prob {nothing.no_speech_prob:.2f}")
 
 # %% [markdown]
-# The network invents a word: everyone who has used Whisper has met this "you". Its probability of "no
-# speech" is 0.95, but a window is dropped only if the text is improbable as well
-# (`logprob_threshold`, -1), and this one is not. So openai-whisper prints it, and so do we, because equal
-# results come first. There are safeguards. `vad=True` looks for speech in the spectrogram before it
-# decodes; `robust=True` does so too, and also ignores the previous text, forbids loops and flags
-# doubtful segments.
+# The network invents the word "you". Text without speech is called a *hallucination*, and this one is well known.
+# The probability of "no speech" is 0.95, but a window is dropped only if its text is improbable as well: its mean
+# log-probability must be below `logprob_threshold`, which is -1 by default. Here it is above. openai-whisper
+# prints this word, and npwhisper does the same, because its results should be equal. Three options prevent it:
+#
+# - `vad=True` looks for speech in the spectrogram before it decodes (*voice activity detection*);
+# - `robust=True` does the same, does not condition a window on the text before it, and never repeats ten tokens
+#   (with either option each segment has `flags` that say why it may be a hallucination);
+# - a higher `logprob_threshold` drops the improbable text.
 
 # %% tags=["claim"]
 invented = model.transcribe(silence)
@@ -453,8 +479,8 @@ _ = tell(silence, logprob_threshold=-0.5)
 # %% [markdown]
 # ## The equality
 #
-# Our step and the library's search give what `decode` gives, greedy and with beams (without rules,
-# for our step has none).
+# Our step function, used by the library's searches, gives the same tokens as `decode`, greedy and with beams.
+# (Timestamps and rules are switched off, because our step function has none.)
 
 # %%
 plain = npwhisper.DecodingOptions(
@@ -470,8 +496,8 @@ print("the same:", found.text)
 # %% [markdown]
 # ## Exercises
 #
-# **1. Greedy by hand.** Write `greedy(step, tokens, eot, max_tokens)` yourself, without the
-# library's search.
+# **1. Greedy search by hand.** Write `my_greedy(step, tokens, eot, max_tokens)` without the library's search.
+# `tokens` has shape (1, T). Return the list of new tokens, without `eot`.
 
 
 # %% tags=["exercise"]
@@ -504,9 +530,9 @@ notebooks.exercise(
 # </details>
 
 # %% [markdown]
-# **2. Long or short?** A sum of log-probabilities falls with every token, so it favours short
-# texts. `rank` divides by the length. Rank the hypotheses of the beam search by their plain sum.
-# Does the winner change? When would it?
+# **2. Long or short?** Every token makes the sum of log-probabilities smaller, so the sum favours short
+# texts. `rank` therefore divides it by the number of tokens. Find the hypothesis in `hypotheses` with the largest
+# sum. Is it the one that `rank` puts first? When would the two differ?
 
 # %% tags=["exercise"]
 by_sum = ...  # the hypothesis with the largest sum
@@ -525,23 +551,23 @@ notebooks.exercise(by_sum, lambda hypothesis: hypothesis.sum_logprob == largest)
 # assert by_sum.sum_logprob >= best.sum_logprob
 # ```
 #
-# It changes when a longer text is a little less probable as a whole, but better per token.
+# They differ when a longer text is a little less probable as a whole, but more probable per token.
 #
 # </details>
 
 # %% [markdown]
-# **3. Without the letter e.** Forbid all tokens that contain an e or an E (option
-# `suppress_tokens`, a list of ids) and transcribe. What does the network write instead? (Georges Perec
-# wrote a novel of 300 pages without that letter.)
+# **3. Without the letter e.** Decode `mel` with all tokens forbidden whose text contains an e or an E (option
+# `suppress_tokens`, a list of token ids). What does the network write instead? (Georges Perec wrote a novel of
+# 300 pages without that letter.)
 
 # %% tags=["exercise"]
-lipogram = ...  # what `decode` gives if every token with an e is forbidden
+lipogram = ...  # the result of `npwhisper.decode` if every token with an e is forbidden
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(
     lipogram,
     lambda result: len(result.text) > 20 and "e" not in result.text.lower(),
-    "Go through all ids below `tokenizer.eot`, and look at their texts.",
+    "Go through all ids below `tokenizer.eot`; `words([token])[0]` is the text of a token.",
 )
 
 # %% [markdown]

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 07 · When was each word said?
 #
-# **What you will build** · Word times out of attention: the scores of a few heads become a map
-# from tokens to moments, and dynamic time warping finds the path through the map. In the end you
-# cut single words out of the recording and listen to them.
+# **What you will build** · Word times from attention. The scores of a few heads become a map of tokens and
+# times, and *dynamic time warping* finds a path through the map. At the end you cut single words out of the
+# recording and listen to them.
 #
-# **What you need** · Notebook 03: cross-attention. Notebook 06: tokens, decoding.
+# **What you need** · Notebooks 03 (cross-attention) and 06 (tokens, decoding).
 #
 # **Which file this explains** · `npwhisper/timing/`
 
@@ -44,10 +44,10 @@ notebooks.play(npwhisper.example())
 # %% [markdown]
 # ## Run the decoder again, over the finished text
 #
-# The text is finished. Now the decoder runs once more, over all tokens at once, and we record the
-# heads that follow the speech (`model.alignment_heads`; they were identified after
-# training, see notebook 10). The trace gives their *scores*: how well each token matches each of
-# the 1500 moments of 20 ms.
+# The text is known now. We run the decoder once more, over all tokens at once, and record cross-attention. Some
+# heads attend to the part of the recording in which the next token is spoken. Their list, `model.alignment_heads`,
+# comes with the checkpoint; OpenAI chose them after training (see notebook 10). The trace gives their *scores*:
+# how well each token matches each of the 1500 audio positions, which are 20 ms apart.
 
 # %%
 prefix = len(tokenizer.sot_sequence)
@@ -63,22 +63,22 @@ scores = np.stack(
         for layer, head in model.alignment_heads
     ]
 )
-scores = scores[:, :, : n_frames // 2]  # only where there is sound
-print(f"{scores.shape}: heads, tokens, moments")
+scores = scores[:, :, : n_frames // 2]  # without the padding after the recording
+print(f"{scores.shape}: heads, tokens, audio positions")
 
 # %% [markdown]
 # ## From scores to a map
 #
-# Four small steps. Look at what each does to the picture of one head.
+# The map takes four steps. The pictures show the first three of them for one head.
 #
-# 1. `softmax` over time: each token distributes a weight of 1 over the moments.
-# 2. `standardise` over the tokens: some moments get attention from *every* token. What counts is
-#    which token stands out at a moment, so subtract the mean of the moment and divide by its
-#    standard deviation.
-# 3. `median_filter` over time, 7 moments wide: removes single outliers and keeps edges.
-# 4. the mean over the heads.
+# 1. `softmax` over time: the weights of each token sum to 1.
+# 2. `standardise` over the tokens: some audio positions get a high weight from *every* token. What counts is
+#    which token has an unusually high weight at a position. So subtract the mean of each position over the
+#    tokens, and divide by the standard deviation.
+# 3. `median_filter` over time, 7 positions wide: this removes single outliers and keeps edges.
+# 4. The mean over the heads.
 #
-# The first picture shows a broad band; in the last only the stairs are left.
+# The scores form a broad band; after the filter a narrow staircase is left.
 
 # %%
 weights = layers.softmax(scores)
@@ -103,9 +103,13 @@ for ax, (title, values) in zip(axes.flat, steps.items(), strict=True):
     fig.colorbar(picture, ax=ax, label="value")
 for ax in axes[:, 0]:
     ax.set_yticks(np.arange(0, len(names), 2) + 0.5, names[::2], fontsize="small")
+    ax.set_ylabel("token (every second one)")
 for ax in axes[1]:
     ax.set_xlabel("time (s)")
 plt.show()
+
+# %% [markdown]
+# The library has the same four steps in one function:
 
 # %%
 assert np.allclose(map_, timing.token_map(scores), atol=1e-5)
@@ -124,16 +128,19 @@ assert np.corrcoef(stairs, np.arange(len(stairs)))[0, 1] > 0.9
 # %% [markdown]
 # ## The path: dynamic time warping
 #
-# Words are said in their order, without going back. So we look for a path through the map, from
-# the upper left corner to the lower right, which only ever goes right (the token continues), down
-# (next token) or both, and collects as much brightness as possible. There are astronomically many
-# such paths, but we need not try them all: the best path to a cell comes from the best path to one of
-# its three neighbours. So one pass over the table is enough. As a definition:
+# Words are spoken in order. So we look for a path through the map from the upper left corner to the lower
+# right corner. Each step goes right (the token continues), down (the next token begins) or both at once. Of all
+# such paths we want the one with the largest sum of values. To follow the usual definition, we give each cell a
+# *cost*, minus its value, and look for the cheapest path.
+#
+# The number of paths is enormous (exercise 1), but we need not try them all. The cheapest path to a cell is the
+# cheapest path to one of three neighbours (left, above, or above left), plus the cell itself. So one pass over the
+# table is enough:
 
 
 # %%
 def comes_from(cost, i, j):
-    """The cheapest neighbour; on a tie the one in the same row, as openai-whisper has it."""
+    """The neighbour with the lowest cost; on a tie the left one, which is openai-whisper's rule."""
     corner, up, left = cost[i - 1, j - 1], cost[i - 1, j], cost[i, j - 1]
     if corner < min(up, left):
         return i - 1, j - 1
@@ -141,7 +148,7 @@ def comes_from(cost, i, j):
 
 
 def my_dtw(x):
-    """The cheapest monotone path from corner to corner: (N, M) -> rows, columns, costs."""
+    """The cheapest path from corner to corner: (N, M) -> its rows, its columns, and the cost to reach each cell."""
     n, m = x.shape
     cost = np.full((n + 1, m + 1), np.inf)
     cost[0, 0] = 0
@@ -161,8 +168,8 @@ rows, columns, cost = my_dtw(toy)
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.2))
 for ax, values, title in (
-    (axes[0], toy, "price of each cell"),
-    (axes[1], cost, "price of the best path to each cell"),
+    (axes[0], toy, "cost of each cell"),
+    (axes[1], cost, "cost of the cheapest path to each cell"),
 ):
     ax.imshow(values, origin="upper", cmap="viridis_r")
     ax.plot(columns, rows, color="#FF800E", linewidth=3)
@@ -175,12 +182,12 @@ for ax, values, title in (
             va="center",
             color="white" if value > values.max() / 2 else "black",
         )
-    ax.set(title=title, xlabel="moment", ylabel="token", xticks=range(6), yticks=range(3))
+    ax.set(title=title, xlabel="audio position", ylabel="token", xticks=range(6), yticks=range(3))
 plt.show()
 
 # %% [markdown]
-# The price of a cell is *minus* its brightness, and the rows are the text with its end (without
-# the special tokens before it).
+# Now the real map. We leave out the start sequence before `<|notimestamps|>` and the last row, of
+# `<|endoftext|>`.
 
 # %%
 matrix = map_[prefix:-1]
@@ -198,13 +205,12 @@ fig.colorbar(picture, ax=ax, label="attention, standardised")
 plt.show()
 
 # %% [markdown]
-# Why does the first row say `<|notimestamps|>`? Each row stands for the token that is *read*,
-# while the attention serves to predict the *next* one. So the row of a token tells when its
-# successor is said.
+# Why does the first row belong to `<|notimestamps|>`? Each row belongs to the token that the decoder *reads*, and
+# its attention is used to predict the *next* token. So the row of a token shows when the token after it is spoken.
 #
 # ## From tokens to words
 #
-# A token begins where the path enters its row. A word begins with its first token and ends where
+# A token begins where the path enters the row that predicts it. A word begins with its first token and ends where
 # the next word begins.
 
 # %%
@@ -218,7 +224,7 @@ for word, begin, end in zip(words, times[bounds[:-1]], times[bounds[1:]], strict
 # %% [markdown]
 # ## The equality
 #
-# Our path is the library's path, and our times are those of `find_alignment`.
+# Our path is the library's path, and our words begin when those of `find_alignment` begin.
 
 # %%
 assert np.array_equal(timing.dtw(-matrix), [rows, columns])
@@ -226,11 +232,12 @@ assert np.array_equal(timing.dtw(-matrix), [rows, columns])
 library = timing.find_alignment(model, tokenizer, text.tokens, features[0], n_frames)
 assert [word.word for word in library] == words[:-1]
 assert np.allclose([word.start for word in library], times[bounds[:-1]])
-print(f"{len(library)} words, all at the same times")
+print(f"{len(library)} words, all with the same start")
 
 # %% [markdown]
-# With `word_timestamps=True`, `transcribe` adds a few rules of thumb: punctuation joins its word,
-# and words beside pauses are made no longer than others. Over the spectrogram:
+# With `word_timestamps=True`, `transcribe` then applies a few rules of thumb: a punctuation mark joins its word, and
+# a word at the beginning or end of a sentence or segment is shortened if it is much longer than the others. Here
+# are the words over the spectrogram:
 
 # %%
 segments = model.transcribe(npwhisper.example(), word_timestamps=True)["segments"]
@@ -238,19 +245,19 @@ spoken = [word for segment in segments for word in segment["words"]]
 
 # %%
 ax = plot_alignment(spoken, mel[:, :n_frames])
-ax.set_title("every word in its place")
+ax.set_title("each word between its start and its end (white lines)")
 plt.show()
 
 # %% [markdown]
-# Are the times right? In fluent speech the white lines stand close to where one word ends and the next
-# begins. At pauses they do not: a word begins where the word before ends, so
-# "ask" gets the whole second of silence before it. (The rules of thumb shorten such words only at
-# the ends of sentences and segments.) Cut out the longest words and listen: all three contain a pause.
+# Are the times right? In fluent speech the white lines are close to the borders between words. At pauses they
+# are not: each word begins where the one before it ends, so "ask" includes the whole second of silence before it.
+# (The rules of thumb shorten such words only beside the ends of sentences and segments.) Cut out the three longest
+# words and listen: all of them contain a pause.
 
 
 # %% tags=["claim"]
 def is_quiet(sound):
-    """Which tenths of a second have less than a sixth of the recording's mean amplitude."""
+    """Which tenths of a second have less than a sixth of the recording's RMS amplitude."""
     tenths = np.sqrt((sound[: len(sound) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
     return tenths < np.sqrt((samples**2).mean()) / 6
 
@@ -272,8 +279,9 @@ for word in sorted(spoken, key=lambda word: word["start"] - word["end"])[:3]:
 # %% [markdown]
 # ## Exercises
 #
-# **1. How many paths?** Count the monotone paths from corner to corner of an N by M table (right,
-# down, or both). Use the same trick as `my_dtw`. How many are there for 3 by 6, and for our map?
+# **1. How many paths?** Write a function that counts the paths from the upper left to the lower right corner of a
+# table with n rows and m columns (steps go right, down, or both at once). Fill a table of counts, as `my_dtw` fills
+# a table of costs. How many paths are there for 3 by 6, and for our map?
 
 
 # %% tags=["exercise"]
@@ -299,22 +307,22 @@ notebooks.exercise(n_paths(3, 6), lambda count: count == 61)
 # print(f"{n_paths(*matrix.shape):.1e} paths through the map")
 # ```
 #
-# These are the Delannoy numbers.
+# They are called Delannoy numbers.
 #
 # </details>
 
 # %% [markdown]
-# **2. A lie.** Align a text that is *not* said in the recording:
-# `npwhisper.align(npwhisper.example(), "The weather is fine today.", model)`. Every word gets a
-# time. How can you tell that it is a lie?
+# **2. The wrong text.** Align a text that is *not* spoken in the recording:
+# `npwhisper.align(npwhisper.example(), "The weather is fine today.", model)`. It returns a list of words, each with
+# `start`, `end` and `probability`. How can you tell that the text is wrong?
 
 # %% tags=["exercise"]
-lie = ...  # the mean probability of the words that were not said
+mean_probability = ...  # the mean of `probability` over the words of the wrong text
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 aligned = npwhisper.align(npwhisper.example(), "The weather is fine today.", model)
 expected = np.mean([word.probability for word in aligned])
-notebooks.exercise(lie, lambda p: np.isclose(p, expected, rtol=0.01))
+notebooks.exercise(mean_probability, lambda p: np.isclose(p, expected, rtol=0.01))
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -323,10 +331,11 @@ notebooks.exercise(lie, lambda p: np.isclose(p, expected, rtol=0.01))
 # for text_given in (text.text, "The weather is fine today."):
 #     aligned = npwhisper.align(npwhisper.example(), text_given, model)
 #     print(f"{np.mean([word.probability for word in aligned]):.3f}  {text_given}")
-# lie = np.mean([word.probability for word in aligned])
+# mean_probability = np.mean([word.probability for word in aligned])
 # ```
 #
-# By the probabilities of the words: the times alone look plausible.
+# By the probabilities of the words, which are less than a tenth of those of the right text. The times alone look
+# plausible.
 #
 # </details>
 
@@ -335,11 +344,11 @@ said = npwhisper.align(npwhisper.example(), text.text, model)
 assert np.mean([word.probability for word in said]) > 10 * expected
 
 # %% [markdown]
-# **3. Without the median filter.** How much do the word times change with `medfilt_width=1`, or
-# 21? Which words are sensitive?
+# **3. The median filter.** `timing.find_alignment(..., medfilt_width=7)` uses a filter 7 positions wide. How much do
+# the start times of the words change with a width of 1 (no filter), and with 21? Which words change most?
 
 # %% tags=["exercise"]
-moved = ...  # by how many seconds the words begin elsewhere with width 21 than with 7, on average
+moved = ...  # the mean absolute change of the start times from width 7 to width 21, in seconds
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 begins = [
