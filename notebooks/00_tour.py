@@ -1,15 +1,15 @@
 # %% [markdown]
-# # 00 · A tour: from a sound to a sentence
+# # 00 · A tour: from sound to sentence
 #
-# **What you will build** · Speech recognition in five lines, and then the same five lines again
-# with the lid off: you take the sound through every stage of Whisper by hand, until the same
-# sentence comes out.
+# **What you will build** · Speech recognition in three lines, and then the same computation by
+# hand: you pass a recording through every stage of Whisper and inspect each intermediate array,
+# until you get the same sentence.
 #
-# **What you need** · NumPy: arrays, shapes, `argmax`. You need not know anything about neural networks
-# or sound.
+# **What you need** · NumPy: arrays, shapes, `argmax`. You need no knowledge of neural networks or
+# of sound.
 #
-# **Which file this explains** · `npwhisper/whisper/handle.py`, the handle that people hold, and the order
-# in which all other files are read.
+# **Which file this explains** · `npwhisper/whisper/handle.py`, the `Whisper` object that
+# `load_model` returns. The tour also gives the order in which to read the other files.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -33,9 +33,9 @@ from npwhisper.lab.drawing import plot_network
 notebooks.use_style()
 
 # %% [markdown]
-# ## Listen, then let the machine listen
+# ## Transcribe a recording
 #
-# This recording comes with the package: eleven seconds of John F. Kennedy's inaugural address, 1961.
+# The package contains a recording: eleven seconds of John F. Kennedy's inaugural address of 1961.
 # Play it.
 
 # %%
@@ -43,10 +43,9 @@ samples = npwhisper.load_audio(npwhisper.example())
 notebooks.play(npwhisper.example())
 
 # %% [markdown]
-# `load_model` without a name gives `tiny.en`, the smallest of the models that OpenAI trained on
-# 680,000 hours of speech. It comes with the package, so everything in these notebooks works
-# offline. Larger models make fewer errors: `npwhisper.load_model("base.en")` downloads one, and
-# everything below stays as it is.
+# Without a name, `load_model` loads `tiny.en`, OpenAI's smallest Whisper model for English. It is
+# part of the package, so these notebooks work offline. Larger models make fewer errors:
+# `npwhisper.load_model("base.en")` downloads one, and the code below stays the same.
 
 # %%
 model = npwhisper.load_model()
@@ -54,30 +53,30 @@ result = model.transcribe(npwhisper.example())
 print(result["text"])
 
 # %% [markdown]
-# The result is a dictionary. Apart from the whole text it has *segments*, which tell what is said
-# when.
+# The result is a dictionary. Besides the whole text, it contains *segments*: pieces of the text with
+# their start and end times.
 
 # %%
 for segment in result["segments"]:
     print(f"{segment['start']:5.2f} s to {segment['end']:5.2f} s: {segment['text']}")
 
 # %% [markdown]
-# ## Now with the lid off
+# ## The same, one stage at a time
 #
-# What happened between the sound and the sentence? Four things, and each is an array you can look
-# at.
+# Between the sound and the sentence, `transcribe` computes three arrays. You will now compute each
+# of them yourself.
 #
-# | stage | array | in words |
+# | stage | array | meaning |
 # |---|---|---|
-# | sound | `(samples,)` | air pressure, 16000 times a second |
-# | mel | `(n_mels, 3000)` | how loud each pitch is, 100 times a second: a picture of the sound |
-# | features | `(1, 1500, D)` | what the **encoder** makes of the picture: D numbers for each 20 ms |
-# | logits | `(1, T, V)` | what the **decoder** makes of features and tokens: a score for each of V tokens |
+# | sound | `(samples,)` | the input: air pressure, 16,000 numbers per second |
+# | mel | `(n_mels, 3000)` | how loud each pitch is, 100 times per second: a picture of the sound |
+# | features | `(1, 1500, D)` | the output of the **encoder**: D numbers for every 20 ms of the picture |
+# | logits | `(1, T, V)` | the output of the **decoder**: after each of T tokens, a score for each of V tokens |
 #
-# ### Stage 1: sound to picture
+# ### Stage 1: from sound to picture
 #
-# Whisper always looks at windows of exactly 30 seconds, so a short recording is padded with
-# silence.
+# Whisper processes windows of exactly 30 seconds. A shorter recording is padded with zeros, that
+# is, with silence.
 
 # %%
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n_mels)
@@ -86,17 +85,18 @@ mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(8, 4.2), sharex=True)
 seconds = np.arange(len(samples)) / 16000
 top.plot(seconds, samples, linewidth=0.5)
-top.set(title="the sound", ylabel="pressure")
+top.set(title="sound", ylabel="pressure")
 frames = len(samples) // 160
 plot_mel(mel[:, :frames], ax=bottom)
-bottom.set_title("the same as a log-mel spectrogram: bright is loud")
+bottom.set_title("log-mel spectrogram: bright is loud")
 plt.show()
 
 # %% [markdown]
-# Time runs to the right in both pictures. In the lower one, low pitches are at the bottom and hisses
-# (*s*, *sh*) at the top; the stripes are the overtones of the voice. The dark gaps are Kennedy's
-# pauses. Even they are not black below 5000 Hz: the old recording is noisy throughout. Notebook 01
-# shows how this picture is made.
+# Time runs to the right in both pictures. In the lower one, frequency increases upwards: the
+# stripes are the overtones of the voice, and hissing sounds (*s*, *sh*) lie near the top. The dark
+# gaps are Kennedy's pauses. Below 5000 Hz even the gaps are not black, because the old recording
+# contains noise throughout. Notebook 01 shows how to compute this picture, the *log-mel
+# spectrogram*.
 
 # %% tags=["claim"]
 loudness = mel[:, :frames].mean(axis=0)
@@ -104,26 +104,26 @@ pauses = mel[:60, :frames][:, loudness < np.quantile(loudness, 0.2)]
 assert (pauses > mel.min() + 0.01).mean() > 0.9, "the pauses are black"
 
 # %% [markdown]
-# ### Stage 2: picture to features
+# ### Stage 2: from picture to features
 #
-# The encoder reads the whole picture at once.
+# The encoder is the first half of the network. It processes the whole picture at once.
 
 # %%
 features = model.embed_audio(mel)
 d = model.dims
 print(f"mel {mel.shape} -> features {features.shape}")
 print(
-    f"the encoder has {d.n_audio_layer} blocks, each of which passes on {d.n_audio_state} numbers for each 20 ms"
+    f"the encoder has {d.n_audio_layer} blocks; each outputs {d.n_audio_state} numbers for every 20 ms"
 )
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
-heard = features[0, : frames // 2, :48]
+shown = features[0, : frames // 2, :48]
 picture = ax.imshow(
-    (heard - heard.mean(axis=0)).T, extent=(0, frames / 100, 0, 48), vmin=-3, vmax=3
+    (shown - shown.mean(axis=0)).T, extent=(0, frames / 100, 0, 48), vmin=-3, vmax=3
 )
 ax.set(
-    title="what the encoder computed (48 features, less their means)",
+    title="output of the encoder (48 features, each minus its mean)",
     xlabel="time (s)",
     ylabel="feature",
 )
@@ -131,20 +131,20 @@ fig.colorbar(picture, ax=ax, label="value")
 plt.show()
 
 # %% [markdown]
-# Nobody designed these features: the network found them in training, and most cannot be read. But
-# you can see that they change when the sound changes, and one row can be read after all: feature 19
-# is bright in the pauses and dark where Kennedy speaks.
+# Nobody designed these features. The network learned them during training, and most have no obvious
+# meaning. But you can see that they change with the sound, and one of them is easy to interpret:
+# feature 19 is high in the pauses and low where Kennedy speaks.
 
 # %% tags=["claim"]
 by_position = loudness.reshape(-1, 2).mean(axis=1)
 assert np.corrcoef(features[0, : frames // 2, 19], by_position)[0, 1] < -0.6, "feature 19"
 
 # %% [markdown]
-# ### Stage 3: one token at a time
+# ### Stage 3: from features to text, one token at a time
 #
-# The decoder does one thing only: given the features and the tokens so far, it scores every
-# possible next token. A *token* is a piece of text, often a word with the space before it, and has
-# a number.
+# The decoder is the second half of the network. Given the features and the text so far, it computes
+# a score for every possible next token. A *token* is a piece of text, often a word with the space
+# before it. The network knows each token by its number.
 
 # %%
 tokenizer = model.tokenizer
@@ -153,17 +153,17 @@ print(tokens)
 print([tokenizer.decode([token]) for token in tokens])
 
 # %% [markdown]
-# Before the text stand *special tokens*, which tell the model what we want: here "a transcript
-# starts" and "no timestamps, please". A multilingual model is told the language and the task as
-# well.
+# The text is preceded by *special tokens*, which select what the model does. Here they mean "start
+# of transcript" and "no timestamps". A multilingual model also needs one token for the language and
+# one for the task (transcribe or translate).
 
 # %%
 start = list(tokenizer.sot_sequence_including_notimestamps)
 print(start, tokenizer.encoding.decode(start))
 
 # %% [markdown]
-# One step. `logits[:, -1]` are the scores after the last token; the highest is the decoder's
-# choice.
+# Now compute one step. The scores are called *logits*. `logits[:, -1]` are those after the last
+# token, and the token with the highest score is the most likely next one.
 
 # %%
 logits = model.logits(np.array([start]), features)
@@ -182,8 +182,8 @@ ax.set(title="the eight tokens with the highest scores", xlabel="score (logit)")
 plt.show()
 
 # %% [markdown]
-# Now do it again with that token appended, and again, until the model says that the text ends.
-# That loop is called *greedy decoding*, and it is all there is.
+# Append that token, compute the scores again, and repeat until the most likely token is the
+# *end-of-text* token. This loop is called *greedy decoding*.
 
 # %%
 tokens = list(start)
@@ -196,20 +196,21 @@ while len(tokens) < 60:
 print(tokenizer.decode(tokens[len(start) :]))
 
 # %% [markdown]
-# There it is. You have transcribed speech with a loop of eight lines.
+# You have transcribed speech with a loop of eight lines.
 #
-# ## Seeing everything
+# ## Look inside the network
 #
-# Here is the whole network, with the shape of what flows along every arrow. On the right is what happens inside
-# each cross-attention. The boxes will make sense one by one: 02 explains the layers, 03 attention, 05 the blocks.
+# This diagram shows the whole network, with the shape of the array on every arrow. The right column
+# expands the cross-attention of a decoder block. You need not understand the boxes yet: notebook 02
+# explains the layers, 03 attention, and 05 the blocks.
 
 # %%
 plot_network(d)
 plt.show()
 
 # %% [markdown]
-# `trace` records every intermediate result inside its `with` block, under the names that PyTorch
-# gives to the parts of the same network. Nothing inside the box is hidden.
+# `trace` records every intermediate result inside its `with` block. The names are those of the
+# modules in OpenAI's PyTorch implementation.
 
 # %%
 with npwhisper.trace() as acts:
@@ -227,40 +228,50 @@ for column in steps(d).values():
         assert not step.trace.startswith("decoder") or acts[step.trace].shape == shape, step
 
 # %% [markdown]
-# One of these arrays deserves a look now. While it writes, the decoder *attends* to the
-# recording: for each token it distributes weights over the 1500 positions of the window. Some of
-# its *heads* follow the speech, although training never told them when a word is said. Here is one
-# of those that OpenAI found to follow it best.
+# One kind of these arrays is easy to interpret already. In each step the decoder *attends* to the
+# recording: it distributes weights, which add up to 1, over the 1500 positions of the window. It does so
+# several times in parallel, in so-called *heads*. Some heads follow the speech, although the training data
+# contain no times of single words. Here is one of the heads that OpenAI uses to find these times.
 
 # %%
 layer, head = model.alignment_heads[2]
 attention = acts[f"decoder.blocks.{layer}.cross_attn.softmax"].reshape(-1, len(tokens), 1500)[head]
-names = [tokenizer.encoding.decode([token]) for token in tokens]
+attention = attention[len(start) - 1 :]  # one row for each step of the loop
+names = [tokenizer.encoding.decode([token]) for token in (*tokens[len(start) :], tokenizer.eot)]
 
 # %% jupyter={"source_hidden": true}
-ax = plot_attention(attention[:, : frames // 2], queries=names)
+fig, ax = plt.subplots(figsize=(8, 6.8), layout="constrained")
+plot_attention(attention[:, : frames // 2], queries=names, ax=ax)
 ax.set(
-    title=f"where head {head} of decoder block {layer} listens",
+    title=f"attention weights of head {head} in decoder block {layer}",
     xlabel="time (s)",
-    ylabel="token",
+    ylabel="token chosen in the step",
 )
 plt.show()
 
 # %% [markdown]
-# The bright path runs from the upper left to the lower right: word after word, as they are said.
-# In notebook 03 you build this, and in notebook 07 it becomes a time for every word.
+# Each row is one step of the loop, labelled with the token that the step chose. The bright path runs
+# from the upper left to the lower right: in each step the head attends to the moment at which the
+# chosen word is spoken. You build attention in notebook 03, and notebook 07 turns this path into a
+# time for every word.
 
 # %% tags=["claim"]
 path = attention[:, : frames // 2].argmax(axis=1)
 assert np.corrcoef(path, np.arange(len(path)))[0, 1] > 0.95, "the head does not follow the speech"
+timed = model.transcribe(npwhisper.example(), word_timestamps=True)["segments"]
+times = [(word["start"], word["end"]) for segment in timed for word in segment["words"]]
+peaks = [p / 50 for p, name in zip(path, names, strict=True) if name.startswith(" ")]
+near = [begin - 0.25 < p < end + 0.25 for p, (begin, end) in zip(peaks, times, strict=True)]
+assert np.mean(near) > 0.9, "the rows are not labelled with the words that are spoken there"
 
 # %% [markdown]
 # ## The equality
 #
-# Every notebook ends with one: what we built by hand is what the library computes. `decode`
-# transcribes one window. Usually it also forbids some tokens (noises, music signs, a blank at the
-# beginning); here we switch that off, since our loop does not forbid them. (`transcribe` above asked
-# for timestamps as well, which is why its text has other punctuation.)
+# Every notebook has a section with this title. It checks that what you built by hand equals what
+# the library computes. Here the library's function is `decode`, which transcribes one window. By
+# default it also excludes some tokens (for example music signs, and a space at the
+# beginning). Our loop excludes none, so we switch this off. `transcribe` above also asked for
+# timestamps. Its words are the same, its punctuation differs.
 
 # %%
 options = npwhisper.DecodingOptions(
@@ -269,7 +280,7 @@ options = npwhisper.DecodingOptions(
 decoded = npwhisper.decode(model, mel, options)
 assert tokens[len(start) :] == decoded.tokens
 assert tokenizer.decode(tokens[len(start) :]).strip() == decoded.text
-print("the same:", decoded.text)
+print("equal:", decoded.text)
 
 # %% tags=["claim"]
 import re
@@ -279,9 +290,9 @@ assert spoken != punctuated, "the punctuation is the same with timestamps"
 assert re.findall(r"\w+", spoken) == re.findall(r"\w+", punctuated)
 
 # %% [markdown]
-# ## The way on
+# ## What comes next
 #
-# | notebook | file that it explains |
+# | notebook | part of `npwhisper/` that it explains |
 # |---|---|
 # | 01 sound to mel | `audio/` |
 # | 02 layers | `model/`: linear, layer norm, GELU, convolution |
@@ -290,24 +301,25 @@ assert re.findall(r"\w+", spoken) == re.findall(r"\w+", punctuated)
 # | 05 encoder and decoder | `model/`, compared with PyTorch layer by layer |
 # | 06 decoding | `decoding/` |
 # | 07 word times | `timing/` |
-# | 08 the hot path | `compute/`: how the layers became fast |
-# | 09 checkpoint files | `checkpoint/`: what is inside a `.pt` file |
+# | 08 the hot path | `compute/`: how the layers are made fast |
+# | 09 checkpoint files | `checkpoint/`: what a `.pt` file contains |
 # | 10 looking inside | `tracing/`: experiments on the network |
 #
 # ## Exercises
 #
-# **1. How big is the model?** `model.weights` maps names to arrays. How many numbers are there in
-# all, and which share of them is the table of tokens (`decoder.token_embedding.weight`)?
+# **1. How large is the model?** `model.weights` maps names to arrays. How many numbers do they hold
+# in total, and what share of them is in the token embedding
+# (`decoder.token_embedding.weight`), the table with one row for each token?
 
 # %% tags=["exercise"]
-share = ...  # the share of the table of tokens, between 0 and 1
+share = ...  # the share of the token embedding, between 0 and 1
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 total = sum(array.size for array in model.weights.values())
 notebooks.exercise(
     share,
     lambda s: np.isclose(s * total, model.dims.n_vocab * model.dims.n_text_state, rtol=0.01),
-    "Add up the sizes of all arrays; then divide the size of the table by the sum.",
+    "Add up the sizes of all arrays, then divide the size of the token embedding by the sum.",
 )
 
 # %% [markdown]
@@ -316,12 +328,12 @@ notebooks.exercise(
 # ```python
 # total = sum(array.size for array in model.weights.values())
 # table = model.weights["decoder.token_embedding.weight"].size
-# print(f"{total / 1e6:.1f} million numbers, of which {table / total:.0%} are the table of tokens")
+# print(f"{total / 1e6:.1f} million numbers, {table / total:.0%} of them in the token embedding")
 # assert table == model.dims.n_vocab * model.dims.n_text_state
 # share = table / total
 # ```
 #
-# Half of this small model is the table of tokens; of `large` it is 4 %.
+# In this small model the token embedding is half of all numbers; in `large` it is 4 %.
 #
 # </details>
 
@@ -335,11 +347,11 @@ width, n_blocks, n_tokens = (
 assert round(n_tokens / (n_tokens + 28 * n_blocks * width), 2) == 0.04
 
 # %% [markdown]
-# **2. What does it transcribe in silence?** Decode a window of zeros. Look at `text`, and at
-# `no_speech_prob`.
+# **2. What does the model transcribe from silence?** Decode a window whose samples are all zero. Look at
+# `text` and at `no_speech_prob`.
 
 # %% tags=["exercise"]
-no_speech = ...  # the probability that nobody speaks, in a window of zeros
+no_speech = ...  # the probability of "no speech" for a window of zeros
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(no_speech, lambda p: 0.94 < p < 0.97, "It is the result's `no_speech_prob`.")
@@ -349,34 +361,34 @@ notebooks.exercise(no_speech, lambda p: 0.94 < p < 0.97, "It is the result's `no
 #
 # ```python
 # silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), model.dims.n_mels)
-# heard = npwhisper.decode(model, silence, without_timestamps=True)
-# print(repr(heard.text), f"no_speech_prob {heard.no_speech_prob:.3f}, mean log-probability {heard.avg_logprob:.2f}")
-# no_speech = heard.no_speech_prob
+# found = npwhisper.decode(model, silence, without_timestamps=True)
+# print(repr(found.text), f"no_speech_prob {found.no_speech_prob:.3f}, mean log-probability {found.avg_logprob:.2f}")
+# no_speech = found.no_speech_prob
 # ```
 #
-# It writes "you". Whisper was trained on subtitled recordings, where nearly every sound has words, so
-# in silence it makes some up: a *hallucination*. Yet it gives a probability of 95 % to the token for "no
-# speech". Notebook 06 shows how `transcribe` uses these two numbers.
+# The text is "you", although nobody speaks. Text without speech is called a *hallucination*. At the
+# same time the model assigns a probability of 95 % to its token for "no speech". Notebook 06 shows
+# how `transcribe` decides from this number and the mean log-probability whether a window is silent.
 #
 # </details>
 
 # %% tags=["claim"]
 quiet = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), model.dims.n_mels)
-heard_in_silence = npwhisper.decode(model, quiet, without_timestamps=True)
-assert heard_in_silence.text == "you"
-assert round(heard_in_silence.no_speech_prob, 2) == 0.95
+from_silence = npwhisper.decode(model, quiet, without_timestamps=True)
+assert from_silence.text == "you"
+assert round(from_silence.no_speech_prob, 2) == 0.95
 
 # %% [markdown]
-# **3. How much faster may one speak?** Keep every sample but say that there are fewer of them:
-# resample the recording as if it had been made at 20000 samples a second
-# (`npwhisper.audio.resample(samples, 20000, 16000)`), and transcribe. Higher and faster, like a
-# record at the wrong speed. When does the text break?
+# **3. How fast may the speech be?** Pretend that the recording was made with 20,000 samples per second, and
+# resample it to 16,000: `npwhisper.audio.resample(samples, 20000, 16000)`. The voice becomes faster and
+# higher by a factor of 1.25, like a tape that runs too fast. Transcribe it. At which factor does
+# the text become wrong?
 
 # %% tags=["exercise"]
-fastest = ...  # of the factors 1, 1.125, 1.25, 1.5 and 2, the last at which every word is right
+fastest = ...  # of 1, 1.125, 1.25, 1.5 and 2, the largest factor at which every word is right
 
 # %% jupyter={"source_hidden": true} tags=["check"]
-notebooks.exercise(fastest, lambda f: f == 1.5, "Compare the words with those of the recording.")
+notebooks.exercise(fastest, lambda f: f == 1.5, "Compare the words with those of the original.")
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -387,19 +399,19 @@ notebooks.exercise(fastest, lambda f: f == 1.5, "Compare the words with those of
 #
 # for rate in (16000, 18000, 20000, 24000, 32000):
 #     quick = npwhisper.audio.resample(samples, rate, 16000)
-#     heard = npwhisper.decode(model, npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(quick), model.dims.n_mels))
-#     print(f"{rate / 16000:.2f} times faster: {heard.text}")
-#     if letters(heard.text) == letters(decoded.text):
+#     faster = npwhisper.decode(model, npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(quick), model.dims.n_mels))
+#     print(f"factor {rate / 16000:.3f}: {faster.text}")
+#     if letters(faster.text) == letters(decoded.text):
 #         fastest = rate / 16000
 # ```
 #
-# At one and a half times the speed every word is still right; at twice the speed the first half of the
-# sentence is lost.
+# At 1.5 times the speed every word is still right. At twice the speed most of the first half of the sentence is
+# wrong: "fellow Americans" and "ask" are missing.
 #
 # </details>
 
 # %% tags=["claim"]
 twice = npwhisper.audio.resample(samples, 32000, 16000)
 twice_mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(twice), model.dims.n_mels)
-heard_twice = npwhisper.decode(model, twice_mel).text
-assert not re.search("fellow|Americans|ask", heard_twice), heard_twice
+at_twice = npwhisper.decode(model, twice_mel).text
+assert not re.search("fellow|Americans|ask", at_twice), at_twice
