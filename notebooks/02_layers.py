@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 02 · Layers: linear, layer norm, GELU, convolution
 #
-# **What you will build** · The four small functions that make up nearly all of Whisper, each
-# first as its definition and then as one or two lines of NumPy; and from them the front end of the
-# encoder.
+# **What you will build** · The four small functions that make up most of the network: linear, layer
+# norm, GELU and convolution. You write each as a formula and then as a few lines of NumPy. At the
+# end you combine them into the front end of the encoder.
 #
-# **What you need** · Matrix products and broadcasting. Notebook 01 for the picture that goes in.
+# **What you need** · Matrix products and broadcasting, and notebook 01 for the spectrogram.
 #
 # **Which file this explains** · `npwhisper/model/layers.py`
 
@@ -35,32 +35,34 @@ mel = npwhisper.log_mel_spectrogram(
     npwhisper.pad_or_trim(npwhisper.load_audio(npwhisper.example())), model.dims.n_mels
 )
 
-with npwhisper.trace("encoder*") as acts:  # so that we can work with real numbers
+with npwhisper.trace("encoder*") as acts:  # real values to work with
     model.embed_audio(mel)
 print(acts)
 
 # %% [markdown]
 # ## A layer is a function of an input and its weights
 #
-# `f(x, w)`: nothing else. The weights are the arrays of the checkpoint, under PyTorch's names, and
-# `model.scope` nests them at the dots of their names, so that each layer can be handed its own
-# slice.
+# Every layer in this notebook is a function `f(x, w)` of its input and its weights, and has no other
+# state. The *weights* are the arrays that training has found. The checkpoint stores them under
+# PyTorch's names, such as `encoder.blocks.0.mlp.0.weight`. `model.scope` nests them at the dots, so
+# that each layer can be given its own part. The trace above holds what the encoder's layers compute for
+# the recording of notebook 00, so you can check every function on real values.
 
 # %%
 w = model.scope["encoder"]["blocks"]["0"]["mlp"]["0"]
 print(w.name, {name: array.shape for name, array in w.items()})
 
 # %% [markdown]
-# ## Linear: every output asks one question of all inputs
+# ## Linear: inner products with rows of weights
 #
-# A linear layer has a row of weights for each of its outputs. The output is the inner product of
-# this row with the input (*does the input look like this row?*), plus a bias (*how likely is that
-# anyway?*). As a definition:
+# A linear layer has one row of weights for each of its outputs. The output is the inner product of
+# this row with the input, plus a constant, the *bias*. The inner product is large if the input is
+# similar to the row. As a formula:
 #
 # $$ y_o = b_o + \sum_i W_{oi}\, x_i $$
 #
-# `einsum` is this formula in NumPy, and a matrix product is the fast way to compute it. PyTorch
-# stores $W$ as (outputs, inputs), hence the transposition.
+# `einsum` writes this formula in NumPy; a matrix product computes it faster. PyTorch stores $W$
+# as (outputs, inputs), so the code transposes it.
 
 # %%
 x = acts["encoder.blocks.0.mlp_ln"]  # (1, 1500, D): D numbers at each of 1500 positions
@@ -68,19 +70,19 @@ by_definition = np.einsum("bti,oi->bto", x, w["weight"]) + w["bias"]
 by_product = x @ w["weight"].T + w["bias"]
 assert np.allclose(by_definition, by_product, atol=1e-4)
 assert np.allclose(layers.linear(x, w), by_product, atol=1e-4)
-print(f"{x.shape} -> {by_product.shape}: the same question is asked at every position")
+print(f"{x.shape} -> {by_product.shape}: the same weights at every position")
 
 # %% [markdown]
 # ## Layer norm: bring every position to the same scale
 #
-# Numbers that pass through many layers tend to grow or to shrink. A layer norm looks at the D numbers
-# of *one position*, subtracts their mean and divides by their standard deviation, and then lets
-# each feature have a scale and a shift of its own, which were learned.
+# Numbers that pass through many layers tend to grow or to shrink. A layer norm takes the D numbers
+# of *one position*, subtracts their mean and divides by their standard deviation. Then it multiplies
+# each of the D features by a learned scale $w$ and adds a learned shift $b$.
 #
 # $$ y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \, w + b $$
 #
-# Two pitfalls: the variance is the *biased* one (divide by D, not by D - 1), and $\varepsilon =
-# 10^{-5}$ is *inside* the root.
+# Two details are easy to get wrong: the variance is the *biased* one (divide by D, not by D - 1),
+# and $\varepsilon = 10^{-5}$ is *inside* the root.
 
 
 # %%
@@ -102,16 +104,16 @@ for ax, values, title in ((left, before, "before"), (right, after, "after")):
     spread = values[0, :145].std(axis=-1)
     ax.plot(np.arange(145) / 50, values[0, :145].mean(axis=-1), label="mean")
     ax.plot(np.arange(145) / 50, spread, label="standard deviation", linestyle="--")
-    ax.set(title=f"{title} the last layer norm", xlabel="position (s)", ylabel="over the features")
+    ax.set(title=f"{title} the last layer norm", xlabel="time (s)", ylabel="over the features")
 left.legend()
 plt.show()
 
 # %% [markdown]
-# Two positions stand out: their numbers are more than twenty times as large as those of the others. Both lie
-# where nobody speaks (before the first word and in the first pause). Many large transformers do
-# this: they put a few huge values at places without information, where heads that find nothing
-# can look. (Sun et al. 2024 call them *massive activations*.) After the layer norm all positions
-# have about the same size.
+# Before the layer norm, two positions stand out: their standard deviation is more than 20 times that
+# of a typical position. Both lie where nobody speaks, before the first word and in the first pause. Many
+# large transformers have such outliers, usually at positions with little information. Sun et al. (2024) call them
+# *massive activations* and show that attention concentrates on them. After the layer norm, the standard
+# deviations of all positions are within a factor of 3.
 
 # %% tags=["claim"]
 sizes = [values[0, :145].std(axis=-1) for values in (before, after)]
@@ -123,11 +125,12 @@ assert (loudness[outliers] < np.quantile(loudness, 0.3)).all(), "where nobody sp
 assert sizes[1].max() < 3 * sizes[1].min()
 
 # %% [markdown]
-# ## GELU: a bend
+# ## GELU: a nonlinearity
 #
-# Any number of linear layers one after the other is just one linear layer. Something must bend in
-# between. The simplest bend is ReLU, `max(x, 0)`: keep what is positive. GELU does this softly: it
-# multiplies x by the probability that a normally distributed number is smaller than x.
+# Two linear layers in a row are equivalent to a single one, and so is any longer stack. A stack can compute more
+# only with a *nonlinearity* in between, a function whose graph is not a straight line. The simplest is ReLU,
+# `max(x, 0)`, which sets negative values to zero. GELU is a smooth version: it multiplies x by the
+# probability $\Phi(x)$ that a standard normal random number is smaller than x.
 #
 # $$ \mathrm{gelu}(x) = x \cdot \Phi(x) = \frac{x}{2} \left(1 + \mathrm{erf} \frac{x}{\sqrt 2}\right) $$
 
@@ -137,7 +140,7 @@ def gelu(x):
     return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 
-def gelu_tanh(x):  # an approximation that other networks use: not Whisper
+def gelu_tanh(x):  # an approximation that other networks use, but not Whisper
     return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
@@ -147,20 +150,20 @@ t = np.linspace(-4, 4, 401)
 fig, (left, right) = plt.subplots(1, 2)
 left.plot(t, np.maximum(t, 0), label="ReLU", linestyle="--")
 left.plot(t, gelu(t), label="GELU")
-left.set(xlabel="x", ylabel="y", title="two bends")
+left.set(xlabel="x", ylabel="y", title="two nonlinearities")
 left.legend()
 library = layers.gelu(t.astype(np.float32))
 right.semilogy(t, np.abs(gelu_tanh(t) - gelu(t)) + 1e-9, label="tanh approximation")
 right.semilogy(t, np.abs(library - gelu(t)) + 1e-9, label="npwhisper, in float32", linestyle="--")
-right.set(xlabel="x", ylabel="error", title="distance from the definition", ylim=(1e-12, 1e-2))
+right.set(xlabel="x", ylabel="error", title="difference from the definition", ylim=(1e-12, 1e-2))
 right.legend(loc="lower center")
 plt.show()
 
 # %% [markdown]
-# On the right: the well-known tanh approximation is wrong by up to 5e-4, which can change a token
-# in the end. The function of the library is a polynomial inside a tanh and wrong by less than what
-# float32 can tell apart; its coefficients were fitted, and it is several times faster than `erf`
-# (not in a browser, where both take about as long).
+# The right plot shows the errors of two approximations. The well-known tanh approximation is off by almost
+# 5e-4, which can be enough to change a token. The library also uses a tanh, but of a longer polynomial with
+# fitted coefficients. In float32 its error stays below 1e-6, and it is faster than SciPy's `erf` (in a browser
+# the two take about the same time).
 
 # %%
 assert np.abs(layers.gelu(t.astype(np.float32)) - gelu(t)).max() < 1e-6
@@ -185,12 +188,12 @@ for name, function in {
 assert sys.platform == "emscripten" or quickest["erf"] > 1.5 * quickest["ours"], quickest
 
 # %% [markdown]
-# ## The mlp: wider, bend, back
+# ## The mlp: linear, GELU, linear
 #
-# Linear, GELU, linear is called a *multi-layer perceptron*. It treats every position by
-# itself: D numbers become 4 D questions, the bend keeps the ones that were answered with yes, and
-# the answers are combined into D numbers again. More than half of the weights in Whisper's blocks are in
-# these.
+# Linear, GELU, linear is called a *multi-layer perceptron* (mlp). It treats every position
+# separately. The first layer expands the D features to 4 D *hidden values*, GELU suppresses the
+# negative ones, and the second layer combines the rest into D features again. More than half of the weights
+# in Whisper's blocks belong to mlps.
 
 
 # %%
@@ -217,14 +220,14 @@ ax.hist(hidden.ravel(), bins=100, range=(-4, 4), alpha=0.6, label="after GELU")
 ax.set(
     xlabel="value",
     ylabel="count",
-    title="the questions in the first mlp of the encoder",
+    title="hidden values in the first mlp of the encoder",
     yscale="log",
 )
 ax.legend()
 plt.show()
 
 # %%
-print(f"answered with yes (above 0.1): {(hidden > 0.1).mean():.0%}")
+print(f"hidden values above 0.1 after GELU: {(hidden > 0.1).mean():.0%}")
 
 # %% tags=["claim"]
 in_blocks = {name: a.size for name, a in model.weights.items() if ".blocks." in name}
@@ -233,13 +236,13 @@ assert sum(n for name, n in in_blocks.items() if ".mlp." in name) > 0.5 * sum(in
 # %% [markdown]
 # ## Convolution: a linear layer that slides
 #
-# The encoder begins with two convolutions. A convolution of width 3 is a linear layer that sees
-# three neighbouring frames at once, and is applied at every frame. So that the ends have
-# neighbours, a frame of zeros is put before and after.
+# The encoder begins with two convolutions. A convolution of width 3 is a linear layer whose input is
+# three neighbouring frames. The same layer is applied at every frame. To give the first and the last
+# frame two neighbours, a frame of zeros is added at each end (*padding*).
 #
 # $$ y_{o,t} = b_o + \sum_i \sum_{j=0}^{2} W_{oij}\, x_{i,\,t + j - 1} $$
 #
-# With *stride 2* only every second frame is computed. That is how 3000 frames of 10 ms become 1500
+# With a *stride* of 2, only every second output is computed. This turns 3000 frames of 10 ms into 1500
 # positions of 20 ms.
 
 
@@ -260,14 +263,14 @@ assert np.allclose(mine, layers.conv1d(mel[None], encoder["conv1"]), atol=1e-4)
 print(f"conv1: {mel[None].shape} -> {mine.shape}")
 
 # %% [markdown]
-# What do the kernels of the first convolution look for? Each is a small picture, as high as the
-# spectrogram and 3 frames wide, and answers at each moment: does the spectrogram look like me
-# here?
+# What does the first convolution detect? Each of its outputs has its own weights, a *kernel*: a small
+# picture, as high as the spectrogram and 3 frames wide. The output is large wherever the spectrogram
+# is similar to the kernel. These are the sixteen kernels with the largest weights:
 
 # %%
 kernels = encoder["conv1"]["weight"]
 strongest = np.argsort(-np.abs(kernels).max(axis=(1, 2)))[:16]
-# from low to high pitch
+# sorted from low to high frequency
 strongest = strongest[np.abs(kernels[strongest]).max(axis=2).argmax(axis=1).argsort()]
 limit = np.abs(kernels[strongest]).max() / 2
 
@@ -283,10 +286,10 @@ fig.colorbar(picture, ax=axes, label="weight")
 plt.show()
 
 # %% [markdown]
-# The strongest sixteen each respond to one narrow band: purple in the band, orange beside it, so that
-# a pitch counts if it is louder than its neighbours. Two of the three for the lowest pitches are stronger in the
-# last frame than in the first, so they respond when a low pitch begins. Nobody designed them: they
-# were learned.
+# Each of the sixteen responds to one narrow band of frequencies: its weights are positive (purple) in the
+# band and negative (orange) beside it, so the output is large if the band is louder than its neighbours. Of the
+# three kernels for the lowest band, two have a larger weight in the last frame than in the first, so they respond
+# most when the sound in the band begins. Nobody designed these kernels: they were learned.
 
 # %% tags=["claim"]
 bands = [int(np.abs(kernel).max(axis=1).argmax()) for kernel in kernels[strongest]]
@@ -301,14 +304,14 @@ assert sum(rises) == 2
 # %% [markdown]
 # ## The equality
 #
-# The front end of the encoder: convolution, bend, convolution with stride 2, bend. What comes out
-# goes into the blocks.
+# Now combine these functions into the front end of the encoder: convolution, GELU, convolution with stride
+# 2, GELU. Its output, plus a table of positions (notebook 05), is the input of the first block.
 
 # %%
 y = gelu(conv1d(mel[None, :, :400], encoder["conv1"]))
 y = gelu(conv1d(y, encoder["conv2"], stride=2))
 
-# up to position 195, away from the end, which we cut off at frame 400
+# Compare up to position 195 only: we cut the spectrogram at frame 400, which changes the last positions.
 traced = layers.gelu(acts["encoder.conv2"])[:, :, :195]
 assert np.allclose(y[:, :, :195], traced, atol=1e-4)
 print(f"largest difference {np.abs(y[:, :, :195] - traced).max():.1e}")
@@ -318,7 +321,7 @@ fig, axes = plt.subplots(1, 2)
 for ax, values, title in zip(
     axes,
     (mel[:, :300], y[0, :64, :150]),
-    ("mel, every 10 ms", "convolved, every 20 ms"),
+    ("spectrogram, every 10 ms", "front end, every 20 ms"),
     strict=True,
 ):
     picture = ax.imshow(values, extent=(0, 3, 0, len(values)))
@@ -329,8 +332,8 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **1. The wrong variance.** How large is the error if a layer norm divides by D - 1 instead of D?
-# Compute it for the last layer norm, and compare with the formula $\sqrt{(D-1)/D}$.
+# **1. The wrong variance.** How large is the error if the variance of a layer norm is divided by D - 1
+# instead of D? Compute the ratio of the two results for the last layer norm, and compare it with $\sqrt{(D-1)/D}$.
 
 # %% tags=["exercise"]
 ratio = ...  # the normalised values with the wrong variance, divided by the right ones
@@ -338,7 +341,7 @@ ratio = ...  # the normalised values with the wrong variance, divided by the rig
 # %% jupyter={"source_hidden": true} tags=["check"]
 D = before.shape[-1]
 notebooks.exercise(
-    ratio, lambda r: np.allclose(r, math.sqrt((D - 1) / D), rtol=1e-4), "Leave weight and bias out."
+    ratio, lambda r: np.allclose(r, math.sqrt((D - 1) / D), rtol=1e-4), "Leave out weight and bias."
 )
 
 # %% [markdown]
@@ -349,17 +352,17 @@ notebooks.exercise(
 # right = (before - before.mean(-1, keepdims=True)) / np.sqrt(before.var(-1, keepdims=True) + 1e-5)
 # D = before.shape[-1]
 # assert np.allclose(wrong / right, math.sqrt((D - 1) / D), rtol=1e-3)
-# print(f"everything is {1 - math.sqrt((D - 1) / D):.2%} too small")
+# print(f"all values are {1 - math.sqrt((D - 1) / D):.2%} too small")
 # ratio = (wrong / right).mean()
 # ```
 #
-# Small enough to be overlooked in a demonstration, large enough to fail a comparison with PyTorch.
+# The error is so small that a transcript hardly shows it, and large enough to fail a comparison with PyTorch.
 #
 # </details>
 
 # %% [markdown]
-# **2. A convolution is a linear layer.** Write `conv1d` with one single matrix product: put the
-# three neighbouring frames side by side into one long vector first.
+# **2. A convolution is a linear layer.** Write `conv1d` with a single matrix product. First put the
+# three neighbouring frames into one long vector.
 
 
 # %% tags=["exercise"]
@@ -391,8 +394,8 @@ notebooks.exercise(
 # </details>
 
 # %% [markdown]
-# **3. Position by position.** Show that the mlp does not mix positions: change the input at
-# position 10 and see where the output changes. Then do the same with the first convolution.
+# **3. Position by position.** Show that the mlp does not mix positions: change the input at position
+# 10 and find where the output changes. Then do the same for frame 10 of the first convolution.
 
 # %% tags=["exercise"]
 reached = ...  # [changed positions after the mlp, changed frames after conv1], two lists
@@ -417,6 +420,6 @@ notebooks.exercise(reached, lambda r: [list(part) for part in r] == [[10], [9, 1
 # reached.append(np.flatnonzero(moved).tolist())
 # ```
 #
-# Far positions meet in one place only: attention, the subject of notebook 03.
+# Only attention combines positions that are far apart. It is the subject of notebook 03.
 #
 # </details>
