@@ -14,11 +14,11 @@ import npwhisper
 from npwhisper.decoding import DecodingOptions, DecodingTask, rules
 from npwhisper.decoding.search import Beam
 from npwhisper.lab.glass import Run, page, record, replay
-from npwhisper.lab.glass.cells import Cells
+from npwhisper.lab.glass.boxes.cells import Cells
 from npwhisper.lab.glass.command import parser, search_options
 from npwhisper.lab.glass.command import run as command
 from npwhisper.lab.glass.comparing import difference
-from npwhisper.lab.glass.hearing import peaks, pooled
+from npwhisper.lab.glass.encoder import peaks, pooled
 from npwhisper.lab.glass.packing import levels, pack, unpack
 from npwhisper.lab.glass.page import MODULES, bundle
 from npwhisper.model.layers import layer_norm, linear

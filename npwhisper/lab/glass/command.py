@@ -46,21 +46,29 @@ def parser() -> argparse.ArgumentParser:
         "Whatever is not given is as in npwhisper.transcribe: greedy search, other temperatures if that fails; "
         "word times are on.",
     )
-    p.add_argument("audio", metavar="AUDIO", help="a recording")
-    p.add_argument("--output", "-o", metavar="PAGE.html", help="the file to write (the recording's name with .html)")
-    p.add_argument("--title", help="what the page is called (the recording's name)")
-    models = p.add_argument_group("model")
-    models.add_argument("--model", metavar="NAME", help="an official name, or the path of a checkpoint (embedded)")
-    models.add_argument("--against", metavar="NAME", help="a second model, shown beside the first")
-    models.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
-    models.add_argument("--weights", default="float32", choices=["float32", "int8"], help="int8: a quarter of memory")
-    Given(models).add_argument("--num_threads", "--threads", type=optional(int), help="CPU threads; 0: all")
+    _add_page(p)
+    _add_models(p.add_argument_group("model"))
     add_sound(Given(p.add_argument_group("sound")))
     add_decoding(Given(p.add_argument_group("decoding")))
     add_fallback(Given(p.add_argument_group("when to decode a window again")))
     add_guards(Given(p.add_argument_group("silence and imagined text")))
     add_words(Given(p.add_argument_group("words")))
     return p
+
+
+def _add_page(p: argparse.ArgumentParser) -> None:
+    p.add_argument("audio", metavar="AUDIO", help="a recording")
+    p.add_argument("--output", "-o", metavar="PAGE.html", help="the file to write (the recording's name with .html)")
+    p.add_argument("--title", help="what the page is called (the recording's name)")
+
+
+def _add_models(group: Any) -> None:
+    """The model, a second one, and what they need."""
+    group.add_argument("--model", metavar="NAME", help="an official name, or the path of a checkpoint (embedded)")
+    group.add_argument("--against", metavar="NAME", help="a second model, shown beside the first")
+    group.add_argument("--model_dir", help="where official models are kept (~/.cache/whisper unless given)")
+    group.add_argument("--weights", default="float32", choices=["float32", "int8"], help="int8: a quarter of memory")
+    Given(group).add_argument("--num_threads", "--threads", type=optional(int), help="CPU threads; 0: all")
 
 
 def run(arguments: Sequence[str]) -> int:

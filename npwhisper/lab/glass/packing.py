@@ -23,6 +23,7 @@ import numpy as np
 
 from npwhisper.tracing.seam import Array
 
+Part = tuple[dict[str, Any], dict[str, Array]]  # what a block holds, or a piece of it: meta data and arrays
 DTYPES = ("float32", "uint8", "uint16", "int32")
 LEVEL = 2  # of zlib's: the next one takes a quarter longer for 3 % fewer bytes, the sixth 2.7 times as long for 8 %
 
@@ -38,7 +39,7 @@ def levels(x: Array, largest: Array | float) -> Array:
 
 
 def pack(meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
-    """One block of the page, as base64 text.
+    """One block of the page, as base64 text; numbers of `meta` that are not finite become null.
 
     >>> block = pack({"name": "talk"}, {"x": np.arange(3, dtype=np.float32)})
     >>> unpack(block)[1]["x"]
@@ -47,14 +48,40 @@ def pack(meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     directory, parts, at = {}, [], 0
     for name, array in arrays.items():
         if str(array.dtype) not in DTYPES:
-            raise TypeError(f"the page holds {', '.join(DTYPES)}, got {array.dtype} for {name!r}: convert it")
+            raise TypeError(f"a page holds {', '.join(DTYPES)}, got {array.dtype} for {name!r}: convert the array")
         data = _padded(np.ascontiguousarray(array).tobytes())
         directory[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "at": at}
         parts.append(data)
         at += len(data)
-    header = json.dumps({"meta": meta, "arrays": directory}, allow_nan=False, separators=(",", ":")).encode()
-    start = _padded(len(header).to_bytes(4, "little") + header)
+    header = {"meta": plain(meta), "arrays": directory}
+    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
+    start = _padded(len(text).to_bytes(4, "little") + text)
     return base64.b64encode(zlib.compress(b"".join([start, *parts]), LEVEL)).decode("ascii")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it; a number that is not finite becomes None.
+
+    >>> plain({"shape": (2, np.float32(0.5)), "logit": float("-inf")})
+    {'shape': [2, 0.5], 'logit': None}
+    """
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return _number(value) if isinstance(value, (float, np.floating, np.integer)) else _text(value)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _text(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _padded(data: bytes) -> bytes:

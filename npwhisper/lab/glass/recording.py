@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.lab.glass import hearing
+from npwhisper.lab.glass import encoder
 from npwhisper.lab.glass.masks import Marks
 from npwhisper.lab.glass.steps import Candidates, Step, candidates, make_step
+from npwhisper.lab.glass.vocabulary import Embeddings, related_tokens
 from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer
 from npwhisper.tracing.seam import Array, Function, handling
@@ -30,7 +31,6 @@ RULES = (
 )
 TIMING = ("softmax", "standardise", "median_filter", "token_map", "dtw_cost", "dtw")
 CELL_STEP = 2  # the decode step from which the worked examples are taken
-BEGINNING = 8  # numbers of an embedding, which tell all trained ones apart
 SAMPLE = 64  # numbers of every value that are kept to compare two runs
 ENCODER_BLOCK = re.compile(r"encoder\.blocks\.\d+")
 SOFTMAX = re.compile(r"encoder\.blocks\.\d+\.attn\.softmax")
@@ -79,10 +79,9 @@ class Recorder:
     def __init__(self, model: Network, tokenizer: Tokenizer, finish: Callable[[Window], None] = lambda _: None) -> None:
         self.model, self.tokenizer, self.finish = model, tokenizer, finish
         self.windows: list[Window] = []
-        self._embeddings = np.asarray(model.weights["decoder.token_embedding.weight"])
-        self._by_beginning = _by_beginning(self._embeddings)
+        self._embeddings = Embeddings(model)
         self._positions = np.asarray(model.weights["decoder.positional_embedding"])
-        self._related = _related_tokens(tokenizer)
+        self._related = related_tokens(tokenizer)
         self._marks = Marks(tokenizer.eot, tokenizer.timestamp_begin, tokenizer.no_timestamps)
         self._values: dict[str, Array] = {}
         self._stages: list[Array] = []
@@ -108,13 +107,18 @@ class Recorder:
         if name == "stft":
             self._power = value if self._power is None else self._power  # of the first 30 seconds
         elif name == "mel":
-            first = not self._n_windows
-            self.end()
-            self.windows.append(Window(value, self._power if first else None))
-            self._attempt, self._values, self._n_windows = None, {}, self._n_windows + 1
-        elif not self.windows:
-            return  # the language is looked for before the first window
-        elif name.startswith("encoder"):
+            self._begin_window(value)
+        elif self.windows:  # before the first window the language is detected
+            self._see_inside(name, value)
+
+    def _begin_window(self, mel: Array) -> None:
+        self.end()
+        self.windows.append(Window(mel, None if self._n_windows else self._power))
+        self._attempt, self._values, self._n_windows = None, {}, self._n_windows + 1
+
+    def _see_inside(self, name: str, value: Array) -> None:
+        """A value of the window that is being recorded."""
+        if name.startswith("encoder"):
             self._see_encoder(name, value)
         elif name.startswith("decoder"):
             self._see_decoder(name, value)
@@ -128,13 +132,13 @@ class Recorder:
     def _see_encoder(self, name: str, value: Array) -> None:
         window = self.window
         if SOFTMAX.fullmatch(name):
-            side = hearing.side_of_maps(self.model.dims.n_audio_layer * self.model.dims.n_audio_head, value.shape[-1])
-            window.maps.append(hearing.pooled(value[0], side))
-            window.peaks.append(hearing.peaks(value[0]))
+            side = encoder.side_of_maps(self.model.dims.n_audio_layer * self.model.dims.n_audio_head, value.shape[-1])
+            window.maps.append(encoder.pooled(value[0], side))
+            window.peaks.append(encoder.peaks(value[0]))
         if ENCODER_BLOCK.fullmatch(name):
-            window.norms.append(hearing.norms(value[0]))
+            window.norms.append(encoder.norms(value[0]))
         if ENCODER_BLOCK.fullmatch(name) or name == "encoder":
-            window.pictures.append((name, *hearing.picture(value[0])))
+            window.pictures.append((name, *encoder.picture(value[0])))
         self._keep_row(name, value)
         if not name.endswith(("scores", "softmax", "heads", "attend")):
             _sample(window.samples, name, value)
@@ -142,7 +146,7 @@ class Recorder:
     def _see_timing(self, name: str, value: Array) -> None:
         """A stage of the word times, which are looked for after the last attempt, in a pass over its whole text."""
         if name == "softmax" and value.ndim == 3:
-            self.window.timing = {"tokens": self._tokens(self._values["decoder.token_embedding"])[0]}
+            self.window.timing = {"tokens": self._embeddings.tokens(self._values["decoder.token_embedding"])[0]}
         if "tokens" in self.window.timing:
             self.window.timing[name] = value
 
@@ -180,7 +184,7 @@ class Recorder:
         """Every rule was applied; the step is reduced once the next one tells what was chosen."""
         values, logits = self._values, self._values["decoder"]
         values["length"] = np.array(self._read)
-        fed = self._tokens(values["decoder.token_embedding"])
+        fed = self._embeddings.tokens(values["decoder.token_embedding"])
         self._settle(fed[:, -1])
         if self._attempt is None:
             self._attempt = Attempt(no_speech=_probability(logits[0, 0], self.tokenizer.no_speech))
@@ -213,23 +217,6 @@ class Recorder:
         related = self._related(int(stages[-1].argmax()), stages[0])
         return candidates(stages, np.concatenate([related, chosen]), self._marks)
 
-    def _tokens(self, embedded: Array) -> Array:
-        """The ids whose embeddings these are: (B, T, D) -> (B, T)."""
-        return np.array([[self._token(x) for x in row] for row in embedded])
-
-    def _token(self, x: Array) -> int:
-        i = self._by_beginning.get(x[:BEGINNING].tobytes())
-        if i is not None and np.array_equal(self._embeddings[i], x):
-            return i
-        return int(np.square(self._embeddings - x).sum(axis=1).argmin())  # a swapped embedding
-
-
-def _by_beginning(embeddings: Array) -> dict[bytes, int]:
-    """The first token whose embedding begins with these numbers."""
-    data = np.ascontiguousarray(embeddings[:, :BEGINNING]).tobytes()
-    size = len(data) // len(embeddings)
-    return {data[size * i : size * (i + 1)]: i for i in range(len(embeddings) - 1, -1, -1)}
-
 
 def _probability(logits: Array, token: int) -> float:
     weights = np.exp(logits - logits.max())
@@ -241,22 +228,6 @@ def _sample(samples: dict[str, Array], name: str, value: Array) -> None:
     if name not in samples and value.size:
         flat = value.reshape(-1)
         samples[name] = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].astype(np.float32)
-
-
-def _related_tokens(tokenizer: Tokenizer) -> Callable[[int, Array], Array]:
-    """A function that finds tokens spelled like a given one: they begin with the same four bytes."""
-    texts = tokenizer.encoding.decode_tokens_bytes(range(tokenizer.eot))
-    families: dict[bytes, list[int]] = {}
-    for i, text in enumerate(texts):
-        families.setdefault(text[:4], []).append(i)
-
-    def related(token: int, logits: Array) -> Array:
-        is_word = token < len(texts) and len(texts[token]) >= 4
-        family = np.array(families[texts[token][:4]] if is_word else [], dtype=np.int64)
-        family = family[family < len(logits)]
-        return family[np.argsort(-logits[family], kind="stable")[:5]]
-
-    return related
 
 
 @contextmanager

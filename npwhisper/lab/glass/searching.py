@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from npwhisper.decoding import Hypothesis, rank
-from npwhisper.lab.glass.steps import Candidates, Step
+from npwhisper.lab.glass.scores import logprob_of
+from npwhisper.lab.glass.steps import Step
 
 KEPT, ENDED, DROPPED = 0, 1, 2
 
@@ -28,6 +28,7 @@ class Node:
     logprob: float
     total: float
     fate: int
+    row: int  # of its step, in which it was a candidate
 
 
 @dataclass
@@ -69,38 +70,6 @@ def _row(steps: Sequence[Step], b: int, eot: int, is_cut: bool) -> tuple[list[in
     return tokens, total
 
 
-def logprob_of(candidates: Candidates, token: int) -> float:
-    """The log-probability of a token after all rules, if it is among the recorded ones."""
-    at = np.flatnonzero(candidates.ids == token)
-    return float(candidates.logprobs[-1, at[0]]) if len(at) else float("-inf")
-
-
-def scored(found: Found, length_penalty: float | None) -> list[dict[str, float]]:
-    """What the hypotheses are ranked by, the best first: the sum of the log-probabilities, divided as `rank` does."""
-    lengths = [len(tokens) for tokens, _ in found.hypotheses]
-    divisors = [max(1, n) if length_penalty is None else ((5 + n) / 6) ** length_penalty for n in lengths]
-    return [
-        {"sum": total, "length": n, "divisor": divisor, "result": total / divisor}
-        for (_, total), n, divisor in zip(found.hypotheses, lengths, divisors, strict=True)
-    ]
-
-
-def running_sums(logprobs: Sequence[float]) -> list[dict[str, Any]]:
-    """The score of the chosen text at every step: its parent's sum and the log-probability of the new token."""
-    sums = [sum(logprobs[:i]) for i in range(len(logprobs))]
-    return [
-        {"kind": "sum", "before": before, "logprob": logprob, "result": before + logprob}
-        for before, logprob in zip(sums, logprobs, strict=True)
-    ]
-
-
-def mean_logprob(found: Found, recorded: float | None) -> dict[str, Any]:
-    """The mean log-probability of the chosen text, its end counted, beside what the decision log holds."""
-    tokens, total = found.hypotheses[0]
-    cell = {"kind": "mean_logprob", "sum": total, "length": len(tokens), "result": total / (len(tokens) + 1)}
-    return cell if recorded is None else cell | {"recorded": recorded}
-
-
 def _until(tokens: list[int], eot: int) -> list[int]:
     return tokens[: tokens.index(eot)] if eot in tokens else tokens
 
@@ -109,23 +78,71 @@ def follow_beams(
     steps: Sequence[Step], eot: int, beam_size: int, patience: float, length_penalty: float | None
 ) -> Found:
     """Make the choices of a beam search again, and keep its tree."""
-    nodes: list[Node] = []
-    live, ended, capacity = [-1], list[int](), round(beam_size * patience)
-    behind: dict[int, int] = {}  # the row of its step in which each node was a candidate
+    tree = Tree(eot, beam_size, round(beam_size * patience))
     for t, step in enumerate(steps):
-        kept = list[int]()
-        for total, row, token, logprob in _ranked(step, [_total(nodes, n) for n in live], beam_size):
-            fate = KEPT if token != eot else ENDED
-            if len(kept) == beam_size or (fate == ENDED and len(ended) == capacity):
-                fate = DROPPED
-            behind[len(nodes)] = row
-            if fate != DROPPED or np.isfinite(total):
-                (kept if fate == KEPT else ended if fate == ENDED else []).append(len(nodes))
-                nodes.append(Node(t, live[row], token, logprob, total, fate))
-        live = kept
-        if len(ended) >= capacity or not live:
+        tree.grow(t, step)
+        if len(tree.ended) >= tree.capacity or not tree.live:
             break
-    return _best_of_tree(nodes, live, ended, behind, beam_size, capacity, length_penalty)
+    return tree.best(length_penalty)
+
+
+@dataclass
+class Tree:
+    """A beam search: every continuation that was looked at, and the nodes at which the beams stand.
+
+    `capacity` hypotheses that have ended stop the search. The node -1 is the beginning.
+    """
+
+    eot: int
+    beam_size: int
+    capacity: int
+    nodes: list[Node] = field(default_factory=list)
+    live: list[int] = field(default_factory=lambda: [-1])
+    ended: list[int] = field(default_factory=list)
+
+    def grow(self, t: int, step: Step) -> None:
+        """Continue every beam by one token."""
+        kept: list[int] = []
+        sums = [self.nodes[n].total if n >= 0 else 0.0 for n in self.live]
+        for total, row, token, logprob in _ranked(step, sums, self.beam_size):
+            fate = self._fate(token, len(kept))
+            if fate == DROPPED and not np.isfinite(total):
+                continue
+            if fate != DROPPED:
+                (kept if fate == KEPT else self.ended).append(len(self.nodes))
+            self.nodes.append(Node(t, self.live[row], token, logprob, total, fate, row))
+        self.live = kept
+
+    def _fate(self, token: int, n_kept: int) -> int:
+        """What becomes of the next best continuation, after `n_kept` others of its step were kept."""
+        is_end = token == self.eot
+        if n_kept == self.beam_size or (is_end and len(self.ended) == self.capacity):
+            return DROPPED
+        return ENDED if is_end else KEPT
+
+    def best(self, length_penalty: float | None) -> Found:
+        """Rank the ended hypotheses, topped up with unfinished ones if there are too few."""
+        ends = [*self.ended, *self._unfinished()]
+        paths = [self._path(n) for n in ends]
+        texts = [_until([node.token for node in path], self.eot) for path in paths]
+        sums = [self.nodes[n].total for n in ends]
+        order = rank([Hypothesis(text, total) for text, total in zip(texts, sums, strict=True)], length_penalty)
+        path = paths[order[0]]
+        hypotheses = [(texts[i], sums[i]) for i in order]
+        return Found([n.token for n in path], [n.row for n in path], self.nodes, ends[order[0]], hypotheses)
+
+    def _unfinished(self) -> list[int]:
+        if len(self.ended) >= self.capacity and self.ended:
+            return []
+        return sorted(self.live, key=lambda n: -self.nodes[n].total)[: max(0, self.beam_size - len(self.ended))]
+
+    def _path(self, n: int) -> list[Node]:
+        """The nodes from the beginning to node `n`."""
+        path = []
+        while n >= 0:
+            path.append(self.nodes[n])
+            n = self.nodes[n].parent
+        return path[::-1]
 
 
 def _ranked(step: Step, sums: Sequence[float], beam_size: int) -> list[tuple[float, int, int, float]]:
@@ -136,37 +153,3 @@ def _ranked(step: Step, sums: Sequence[float], beam_size: int) -> list[tuple[flo
         for i in np.argsort(-logprobs, kind="stable")[: beam_size + 1]:
             found.append((sums[row] + float(logprobs[i]), row, int(candidates.ids[i]), float(logprobs[i])))
     return sorted(found, key=lambda c: (-c[0], c[1], c[2]))[: 3 * beam_size]
-
-
-def _total(nodes: Sequence[Node], n: int) -> float:
-    return nodes[n].total if n >= 0 else 0.0
-
-
-def _best_of_tree(
-    nodes: list[Node],
-    live: list[int],
-    ended: list[int],
-    behind: dict[int, int],
-    beam_size: int,
-    capacity: int,
-    length_penalty: float | None,
-) -> Found:
-    """Rank the ended hypotheses, topped up with unfinished ones if there are too few."""
-    ends = list(ended)
-    if len(ended) < capacity or not ended:
-        ends += sorted(live, key=lambda n: -nodes[n].total)[: max(0, beam_size - len(ended))]
-    paths = [_path(nodes, n) for n in ends]
-    texts = [[nodes[n].token for n in path if nodes[n].fate != ENDED] for path in paths]
-    order = rank([Hypothesis(text, nodes[n].total) for text, n in zip(texts, ends, strict=True)], length_penalty)
-    path = paths[order[0]]
-    hypotheses = [(texts[i], nodes[ends[i]].total) for i in order]
-    tokens = [nodes[n].token for n in path]
-    return Found(tokens, [behind[n] for n in path], nodes, ends[order[0]], hypotheses)
-
-
-def _path(nodes: Sequence[Node], n: int) -> list[int]:
-    path = []
-    while n >= 0:
-        path.append(n)
-        n = nodes[n].parent
-    return path[::-1]

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from npwhisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND
-from npwhisper.decoding import TIME_PRECISION
-from npwhisper.lab.glass.hearing import _mean_of_runs
+from npwhisper.audio import TOKENS_PER_SECOND
+from npwhisper.lab.glass.encoder import mean_of_runs
 from npwhisper.lab.glass.packing import levels
 from npwhisper.lab.glass.recording import Window
 from npwhisper.tokenizer import Tokenizer
@@ -36,12 +35,12 @@ def stages(window: Window) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def _picture(x: Array, columns: int) -> tuple[Array, list[float]]:
-    small = x if x.shape[-1] <= columns else _mean_of_runs(x, columns)
+    small = x if x.shape[-1] <= columns else mean_of_runs(x, columns)
     low, high = float(small.min()), float(small.max())
     return levels(small - np.float32(low), max(high - low, 1e-12)), [low, high]
 
 
-def raw_words(window: Window, tokenizer: Tokenizer, positions_per_second: float) -> list[dict[str, Any]]:
+def raw_words(window: Window, tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """The words as the path gives them, before punctuation is joined: word, number of tokens, start and end."""
     timing = window.timing
     if "dtw" not in timing:
@@ -50,7 +49,7 @@ def raw_words(window: Window, tokenizer: Tokenizer, positions_per_second: float)
     text = [int(t) for t in timing["tokens"][start + 1 :]]  # after the start sequence and <|notimestamps|>
     words, word_tokens = tokenizer.split_to_word_tokens(text)
     rows, frames = timing["dtw"]
-    times = frames[np.diff(rows, prepend=-1) > 0] / positions_per_second
+    times = frames[np.diff(rows, prepend=-1) > 0] / TOKENS_PER_SECOND
     bounds = pairwise(np.cumsum([0, *map(len, word_tokens[:-1])]).tolist())
     return [
         {"word": word, "tokens": list(map(int, tokens)), "start": float(times[i]), "end": float(times[j])}
@@ -71,52 +70,16 @@ def join_words(raw: Sequence[dict[str, Any]], final: Sequence[dict[str, Any]]) -
         while text != word["word"] and (part := next(parts, None)) is not None:
             taken.append(part)
             text += part["word"]
-        joined.append(
-            {
-                "word": word["word"],
-                "start": float(word["start"]),
-                "end": float(word["end"]),
-                "probability": float(word.get("probability", 0.0)),
-                "tokens": [token for part in taken for token in part["tokens"]],
-                "raw": [[part["word"], part["start"], part["end"]] for part in taken],
-            }
-        )
+        joined.append(_joined(word, taken))
     return joined
 
 
-def time_box(joined: Sequence[dict[str, Any]], offset: float, window: Window) -> dict[str, Any]:
-    """The box of the word times: the frame at which the path enters the rows of a word, as seconds.
-
-    The word is the one in the middle of those whose time the treatment of pauses left alone.
-    """
-    kept = [word for word in joined if word["raw"] and abs(word["raw"][0][1] + offset - word["start"]) < 0.006]
-    if not kept:
-        return {}
-    word = kept[len(kept) // 2]
-    frame = round(word["raw"][0][1] * TOKENS_PER_SECOND)
-    cell = {
-        "kind": "time", "word": word["word"], "frame": frame, "offset": offset,
-        "result": offset + frame / TOKENS_PER_SECOND, "recorded": word["start"],
-    }  # fmt: skip
-    where = f"the word {word['word'].strip()!r}"
-    return {"find_alignment": box("find_alignment", window.timing["dtw"].shape, cell, where)}
-
-
-def split_box(segments: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The box of the segments: the timestamp that ends the first one, as seconds; word times may move its end."""
-    stamps = [t for t in segments[0]["tokens"] if t >= tokenizer.timestamp_begin] if segments else []
-    if not stamps:
-        return {}
-    start, last = segments[0]["seek"] / FRAMES_PER_SECOND, stamps[-1] - tokenizer.timestamp_begin
-    cell = {
-        "kind": "split", "token": stamps[-1], "begin": tokenizer.timestamp_begin, "offset": start,
-        "result": start + last * TIME_PRECISION, "end": float(segments[0]["end"]),
-    }  # fmt: skip
-    if "words" not in segments[0]:
-        cell["recorded"] = cell["end"]
-    return {"split_at_timestamps": box("split_at_timestamps", [len(segments)], cell, "the end of the first segment")}
-
-
-def box(function: str, output: Sequence[int], cell: dict[str, Any], where: str) -> dict[str, Any]:
-    """A box without weights."""
-    return {"function": function, "output": list(output), "weights": {}, "cell": cell, "where": where}
+def _joined(word: dict[str, Any], parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "word": word["word"],
+        "start": float(word["start"]),
+        "end": float(word["end"]),
+        "probability": float(word.get("probability", 0.0)),
+        "tokens": [token for part in parts for token in part["tokens"]],
+        "raw": [[part["word"], part["start"], part["end"]] for part in parts],
+    }

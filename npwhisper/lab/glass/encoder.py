@@ -30,10 +30,10 @@ def pooled(weights: Array, side: int) -> Array:
     array([[0.5, 0. ],
            [0. , 0.5]], dtype=float32)
     """
-    return _mean_of_runs(_mean_of_runs(weights, side).swapaxes(1, 2), side).swapaxes(1, 2)
+    return mean_of_runs(mean_of_runs(weights, side).swapaxes(1, 2), side).swapaxes(1, 2)
 
 
-def _mean_of_runs(x: Array, n: int) -> Array:
+def mean_of_runs(x: Array, n: int) -> Array:
     """Means over runs of equal length along the last axis; the last run may be shorter: (..., S) -> (..., about n)."""
     length = x.shape[-1]
     run = -(-length // n)
@@ -52,26 +52,21 @@ def peaks(weights: Array) -> dict[str, Array | float]:
     room, length = PEAKS * weights.shape[0] * weights.shape[1], weights.shape[-1]
     places = np.flatnonzero(weights >= THRESHOLDS[0])
     values = weights.ravel()[places]
-    for threshold in THRESHOLDS:
-        large = values >= threshold
-        if np.count_nonzero(large) <= room:
-            break
+    threshold = next((t for t in THRESHOLDS if np.count_nonzero(values >= t) <= room), THRESHOLDS[-1])
+    large = values >= threshold
     rows, keys = np.divmod(places[large], length)
     largest = float(values.max()) if len(values) else float(weights.max())
     counts = np.bincount(rows, minlength=weights.size // length).reshape(weights.shape[:-1])
     return {
-        "threshold": threshold,
-        "largest": largest,
-        "counts": counts.astype(np.uint16),
-        "keys": keys.astype(np.uint16),
-        "values": levels(values[large], largest),
-    }
+        "threshold": threshold, "largest": largest, "counts": counts.astype(np.uint16),
+        "keys": keys.astype(np.uint16), "values": levels(values[large], largest),
+    }  # fmt: skip
 
 
 def picture(features: Array) -> tuple[Array, float]:
     """Features (S, D), less the mean of each over time, as levels (128 is 0, 255 is `largest`), pooled: (64, 300)."""
-    small = _mean_of_runs(np.ascontiguousarray((features - features.mean(axis=0)).T), FEATURE_COLUMNS)
-    small = _mean_of_runs(np.ascontiguousarray(small.T), FEATURE_ROWS).T
+    small = mean_of_runs(np.ascontiguousarray((features - features.mean(axis=0)).T), FEATURE_COLUMNS)
+    small = mean_of_runs(np.ascontiguousarray(small.T), FEATURE_ROWS).T
     largest = float(np.percentile(np.abs(small), 99)) or 1.0
     return np.clip(np.rint(128 + 127 * small / largest), 0, 255).astype(np.uint8), largest
 
