@@ -335,19 +335,29 @@ def compare(
     exact = _activations({} if judge is None else judge)
     differences: list[Difference] = []
     unchecked: list[str] = []
-    counts: dict[str, int] = {}
-    for name, value in found.records:
-        call = counts[name] = counts.get(name, -1) + 1
-        if name not in expected or call >= len(expected.all(name)):
+    for name, call, value in _calls(found):
+        wanted, true = _value(expected, name, call), _value(exact, name, call)
+        if wanted is None:
             unchecked.append(name)
             continue
-        difference = _difference(name, call, value, expected.all(name)[call], tolerance)
-        if difference.is_wrong and name in exact and call < len(exact.all(name)):
-            triple = value, expected.all(name)[call], exact.all(name)[call]
-            difference = difference._replace(is_wrong=not _is_rounding(name, *triple, tolerance))
+        difference = _difference(name, call, value, wanted, tolerance)
+        if difference.is_wrong and true is not None:
+            difference = difference._replace(is_wrong=not _is_rounding(name, value, wanted, true, tolerance))
         differences.append(difference._replace(unchecked=tuple(dict.fromkeys(unchecked))))
         unchecked = unchecked if difference.is_wrong else []
     return Comparison(differences, [name for name in expected if name not in found])
+
+
+def _calls(acts: Activations) -> Iterator[tuple[str, int, Array]]:
+    """Every record with the number of its call: the first value of a name is call 0."""
+    counts: dict[str, int] = {}
+    for name, value in acts.records:
+        counts[name] = counts.get(name, -1) + 1
+        yield name, counts[name], value
+
+
+def _value(acts: Activations, name: str, call: int) -> Array | None:
+    return acts.all(name)[call] if name in acts and call < len(acts.all(name)) else None
 
 
 def first_difference(reference: Source, acts: Source, tolerance: float = TOLERANCE) -> Difference | None:

@@ -35,10 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     except ValueError as error:
         p.error(str(error))
     with tempfile.TemporaryDirectory() as work:
-        submissions = find(given.submissions, Path(work), given.student or _student(given.metadata))
-        n, advice = len(submissions), "add --student NAME if it is one"
-        if given.gradescope and n != 1:
-            p.error(f"--gradescope is for one submission, but there are {n}: {advice}")
+        submissions = _submissions(p, given, Path(work))
         journal = Journal(_journal_path(given))
         class_marks = _graded(submissions, options, given.jobs, journal)
     pairs = _pairs(class_marks, options, given.similar)
@@ -46,6 +43,15 @@ def run(arguments: Sequence[str]) -> int:
     journal.remove()
     is_short = given.strict and any(marks.points < marks.of for marks in class_marks)
     return int(is_short or bool(needs_a_look(class_marks)))
+
+
+def _submissions(p: argparse.ArgumentParser, given: argparse.Namespace, work: Path) -> list[Submission]:
+    """What was handed in; for Gradescope it must be one submission."""
+    submissions = find(given.submissions, work, given.student or _student(given.metadata))
+    if given.gradescope and len(submissions) != 1:
+        n, advice = len(submissions), "add --student NAME if it is one"
+        p.error(f"--gradescope is for one submission, but there are {n}: {advice}")
+    return submissions
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,16 +107,20 @@ def options_from(given: argparse.Namespace) -> Options:
     )
     names = (given.assignment, tuple(given.tasks), given.seconds, given.start_seconds, given.memory, given.partial)
     options = Options(*names, given.seed, secret, given.user, given.sandbox)
-    if unknown := sorted(set(given.tasks) - set(options.chosen)):
-        own = ", ".join(Options(given.assignment).chosen)
-        raise ValueError(f"--tasks {' '.join(unknown)}: {given.assignment} has {own}")
+    _check(options)
+    return options
+
+
+def _check(options: Options) -> None:
+    if unknown := sorted(set(options.tasks) - set(options.chosen)):
+        own = ", ".join(Options(options.assignment).chosen)
+        raise ValueError(f"--tasks {' '.join(unknown)}: {options.assignment} has {own}")
     if not (options.seconds > 0 and options.start > 0 and options.memory > 0):
         raise ValueError("--seconds, --start-seconds and --memory must be greater than 0")
     if options.user:
         _check_user(options.user)
     if options.is_sandboxed:
         _check_sandbox(options.user)
-    return options
 
 
 def _check_sandbox(user: str) -> None:
@@ -191,8 +201,13 @@ def _report(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequ
         print(f"\nSimilar: {len(pairs)}. Similar code proves nothing; read both, and ask.\n{as_pairs(pairs)}")
     if failed := needs_a_look(class_marks):
         print(f"\nThe grader failed for {', '.join(map(printable, failed))}: see their notes.")
+    _write(given, class_marks, pairs)
+
+
+def _write(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> None:
+    """Write the files that were asked for."""
     for path, text in (
-        (given.csv, "\ufeff" + as_csv(class_marks)),  # the mark tells spreadsheets that this is UTF-8
+        (given.csv, "\ufeff" + as_csv(class_marks)),  # the byte-order mark tells spreadsheets that this is UTF-8
         (given.json, as_json(class_marks, pairs)),
         (given.gradescope, as_gradescope(class_marks[0])),
     ):

@@ -123,14 +123,13 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
         notes += [f"{printable(code.name)} is not graded: {printable(best.name)} is" for code in codes if code != best]
         graders = {task: _grader(best, task, request["identity"], options) for task in options.chosen}
         marks = tuple(_mark(grader, task, options) for task, grader in graders.items())
-    seen: dict[str, Any] = {
-        "file": best.name,
-        "code": best.text,
-        "left_out": best.left_out,
-        "shapes": fingerprints(best.text),
-    }
     seconds = round(time.monotonic() - began, 1)
-    return Marks(**known, **seen, marks=marks, notes=(*notes, *best.notes), seconds=seconds)
+    return Marks(**known, **_seen(best), marks=marks, notes=(*notes, *best.notes), seconds=seconds)
+
+
+def _seen(code: Code) -> dict[str, Any]:
+    """What the marks tell of the file that was graded."""
+    return {"file": code.name, "code": code.text, "left_out": code.left_out, "shapes": fingerprints(code.text)}
 
 
 def _all_missing(options: Options, reason: str) -> tuple[Mark, ...]:

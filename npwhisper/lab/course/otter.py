@@ -46,6 +46,15 @@ class HandOutError(ValueError):
 
 def write_otter(notebook: Path, folder: Path, seed: int) -> list[Path]:
     """Write the master notebook; ``otter assign MASTER dist`` makes the rest of it."""
+    master = _master(notebook, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / notebook.name) as file:
+        file.write(json.dumps(master, indent=1).encode("utf-8"))
+    return [folder / notebook.name]
+
+
+def _master(notebook: Path, seed: int) -> dict[str, Any]:
+    """The notebook with a question for each task."""
     try:
         handed_out: Any = json.loads(read_text(notebook)[0])
         cells = [cell for given in handed_out["cells"] for cell in _cells(given, seed)]
@@ -55,13 +64,8 @@ def write_otter(notebook: Path, folder: Path, seed: int) -> list[Path]:
         raise HandOutError(
             f"{str(notebook)!r} has no tasks: give an assignment as it is handed out, like a1_layers.ipynb"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    master = {**handed_out, "cells": [_cell("raw", ASSIGN, "config"), *cells]}
-    for number, cell in enumerate(master["cells"]):
-        cell["id"] = f"cell-{number}"
-    with replacing(folder / notebook.name) as file:
-        file.write(json.dumps(master, indent=1).encode("utf-8"))
-    return [folder / notebook.name]
+    cells = [_cell("raw", ASSIGN, "config"), *cells]
+    return {**handed_out, "cells": [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]}
 
 
 def _cells(given: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:

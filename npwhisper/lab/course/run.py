@@ -43,21 +43,25 @@ def grade_all(submissions: Sequence[Submission], options: Options, jobs: int) ->
 def grade_one(submission: Submission, safe: str, options: Options) -> Marks:
     """Grade a submission in another process; if that fails, the marks say so."""
     with tempfile.TemporaryDirectory() as folder:
-        request, answer, empty = (Path(folder) / name for name in ("request.json", "answer.json", "empty"))
-        empty.mkdir()
+        request, answer = (Path(folder) / name for name in ("request.json", "answer.json"))
         request.write_text(json.dumps(_request(submission, safe, options)), encoding="utf-8")
-        command = [sys.executable, "-c", START, str(PACKAGES), str(request), str(answer)]
         limit = SPARE_SECONDS + len(options.chosen) * (options.seconds + options.start)
         try:
-            run = subprocess.run(
-                command, cwd=empty, capture_output=True, timeout=limit, check=False, env=_environment()
-            )
+            run = _run_grader(request, answer, limit)
         except subprocess.TimeoutExpired:
             return _failed(submission, options, f"grading did not end within {limit:.0f} s")
         if run.returncode or not answer.exists():
             last = run.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
             return _failed(submission, options, f"grading ended with status {run.returncode}: {printable(last)[:300]}")
         return read_marks(json.loads(answer.read_text(encoding="utf-8")))
+
+
+def _run_grader(request: Path, answer: Path, limit: float) -> subprocess.CompletedProcess[bytes]:
+    """The process that grades, once it has ended; it runs in an empty folder."""
+    command = [sys.executable, "-c", START, str(PACKAGES), str(request), str(answer)]
+    empty = request.parent / "empty"
+    empty.mkdir()
+    return subprocess.run(command, cwd=empty, capture_output=True, timeout=limit, check=False, env=_environment())
 
 
 def _environment() -> dict[str, str]:

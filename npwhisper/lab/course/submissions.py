@@ -159,12 +159,8 @@ def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
     parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
     if member.is_dir():
         return Entry((*parts, "") if parts else (), None), 0
-    if not parts or not parts[-1].lower().endswith((*CODE, ".zip")):
-        return Entry(parts, None, "it is neither Python nor a notebook"), 0
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return Entry(parts, None, "it is not a regular file"), 0
-    if member.file_size > min(LARGEST, left):
-        return Entry(parts, None, f"it has {member.file_size >> 20} MB, which is too much"), 0
+    if reason := _refusal(parts, member, left):
+        return Entry(parts, None, reason), 0
     try:
         with opened.open(member) as source:
             data = source.read(member.file_size)
@@ -172,6 +168,17 @@ def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
         return Entry(parts, None, f"it cannot be unpacked: {error}"), 0
     target.write_bytes(data)
     return Entry(parts, target), len(data)
+
+
+def _refusal(parts: tuple[str, ...], member: zipfile.ZipInfo, left: int) -> str:
+    """Why a member is not unpacked; an empty text if it is."""
+    if not parts or not parts[-1].lower().endswith((*CODE, ".zip")):
+        return "it is neither Python nor a notebook"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "it is not a regular file"
+    if member.file_size > min(LARGEST, left):
+        return f"it has {member.file_size >> 20} MB, which is too much"
+    return ""
 
 
 def _without_wrapping(entries: list[Entry]) -> list[Entry]:

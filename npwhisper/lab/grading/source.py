@@ -345,17 +345,20 @@ def _locals(node: ast.AST) -> Scope:
     names: Scope = {child.arg: "" for child in ast.walk(arguments) if isinstance(child, ast.arg)} if arguments else {}
     names |= {name: "" for generator in getattr(node, "generators", []) for name in _stored(generator)}
     foreign: set[str] = set()
+    for child in _own(node):
+        names |= dict(bound(child))
+        if isinstance(child, (ast.Global, ast.Nonlocal)):
+            foreign |= set(child.names)
+    return {name: origin for name, origin in names.items() if name not in foreign}
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements of a function, but not those of the functions and classes inside it."""
     body = getattr(node, "body", [])
     todo = list(body) if isinstance(body, list) else []
     while todo:
         child = todo.pop()
-        if isinstance(child, (ast.Global, ast.Nonlocal)):
-            foreign |= set(child.names)
-        names |= dict(bound(child))
+        yield child
         if not isinstance(child, (*FUNCTIONS, ast.ClassDef)):
-            todo += [
-                inner
-                for inner in ast.iter_child_nodes(child)
-                if isinstance(inner, (ast.stmt, ast.ExceptHandler, ast.match_case))
-            ]
-    return {name: origin for name, origin in names.items() if name not in foreign}
+            inner = ast.iter_child_nodes(child)
+            todo += [n for n in inner if isinstance(n, (ast.stmt, ast.ExceptHandler, ast.match_case))]
