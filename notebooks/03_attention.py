@@ -1,8 +1,9 @@
 # %% [markdown]
-# # 03 · Attention: how positions look at each other
+# # 03 · Attention: how positions exchange information
 #
-# **What you will build** · Attention from its definition: scores, softmax, weighted mean; then
-# with a mask, then with many heads. Then you look at what it does in a real network for speech.
+# **What you will build** · Attention from its formula: scores, softmax, weighted mean; then with
+# several heads and with a mask. You also plot the attention weights of a real speech model and see
+# what its heads do.
 #
 # **What you need** · Notebook 02: linear layers.
 #
@@ -32,24 +33,27 @@ from npwhisper.model import layers, self_attention
 notebooks.use_style()
 model = npwhisper.load_model()
 samples = npwhisper.load_audio(npwhisper.example())
-n_heard = len(samples) // 320  # positions of 20 ms that are sound and not padding
+n_sound = len(samples) // 320  # positions of 20 ms that are sound, not padding
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), model.dims.n_mels)
 
 # %% [markdown]
-# ## A dictionary that is never quite sure
+# ## A soft dictionary lookup
 #
 # A Python dictionary finds the one key that equals the query, and returns its value. Attention
-# asks *how well* the query matches each key, and returns a mixture of all values. Queries, keys
-# and values are vectors; a match is an inner product.
+# measures *how well* the query matches each key, and returns a weighted mean of all values. Queries,
+# keys and values are vectors of K numbers. The match is an inner product, the *score*. *Softmax* turns the
+# scores into weights: it exponentiates them and divides by the sum, so they are positive and add up to 1.
 #
 # $$ \mathrm{attend}(q, k, v) = \mathrm{softmax}\!\left(\frac{q\, k^\top}{\sqrt K}\right) v $$
 #
-# Here is one with three keys in the plane. The query is turned through a circle: watch the answer.
+# Here is an example with three keys in the plane (and without the division by $\sqrt K$). The query
+# rotates through a full circle, and the plots show the weight of each key.
 
 
 # %%
 def softmax(x):
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))  # exp(1000) would be infinite
+    # Without the subtraction, large scores overflow: exp(1000) is infinite.
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
@@ -73,7 +77,9 @@ axes[0].legend(fontsize="small", loc="upper center")
 plt.show()
 
 # %% [markdown]
-# A long query makes it a dictionary, a short one an average. The network can choose the length.
+# With a long query, one key gets nearly all the weight, as in a dictionary. With a short query, the
+# result is closer to an average. The network learns the weights that produce the queries, so it
+# can learn either behaviour.
 
 # %% tags=["claim"]
 top = [np.median(softmax(sharpness * queries @ keys.T).max(axis=1)) for sharpness in (1, 20)]
@@ -82,9 +88,10 @@ assert top[0] < 0.75 < 0.99 < top[1], top
 # %% [markdown]
 # ## Why divide by the root of K?
 #
-# The inner product of two random vectors of K numbers has standard deviation $\sqrt K$. Without
-# the division, long vectors would make every softmax all-or-nothing from the start, and then
-# nothing can be learned.
+# The inner product of two vectors of K independent standard normal numbers has standard deviation $\sqrt K$. So
+# without the division, the scores grow with K, and in an untrained network one key gets nearly all the
+# weight. There the softmax hardly reacts to small changes of the scores, its gradient is close to zero, and
+# training hardly makes progress. The plot shows the largest of 50 weights, for random queries and keys:
 
 # %%
 rng = np.random.default_rng(0)
@@ -118,10 +125,9 @@ assert softmax(q @ k.swapaxes(1, 2)).max(axis=-1).mean() > 0.7, "not divided, on
 # %% [markdown]
 # ## Heads
 #
-# One attention gives one answer. Whisper asks several questions at once: the D features are cut
-# into H *heads* of K = D / H features, each of which attends by itself. With `einsum` the whole
-# thing is its own documentation: b batch, h head, t position that asks, s position that is asked,
-# k feature.
+# One attention computes one weighted mean per query. Whisper computes several in parallel: the D
+# features are cut into H *heads* of K = D / H features, and each head attends separately. `einsum`
+# names the axes: b batch, h head, t position of the query, s position of the key, k feature.
 
 
 # %%
@@ -140,31 +146,33 @@ def split_heads(x, n_head):
 q, k, v = (rng.standard_normal((2, 3, n, 8)).astype(np.float32) for n in (5, 7, 7))
 assert np.allclose(attend(q, k, v), layers.attend(q, k, v), atol=1e-5)
 print(
-    f"queries {q.shape}, keys {k.shape} -> scores {(*q.shape[:3], k.shape[2])} -> answers {attend(q, k, v).shape}"
+    f"queries {q.shape}, keys {k.shape} -> scores {(*q.shape[:3], k.shape[2])} -> output {attend(q, k, v).shape}"
 )
 
 # %% [markdown]
 # ## Self-attention
 #
-# Where do queries, keys and values come from? From three linear layers. In *self-attention* all
-# three see the same positions. A fourth linear layer mixes the answers of the heads. (The keys
-# have no bias: it would add the same to all scores of a query, and softmax does not care.)
+# Three linear layers compute the queries, keys and values. In *self-attention* all three have the same
+# input, so each position attends to the positions of its own sequence. A fourth linear layer combines the outputs
+# of the heads. (The layer for the keys has no bias: a bias would add the same number to all scores of a
+# query, which does not change the softmax.)
 
 
 # %%
 def my_self_attention(x, w, n_head, mask=None):
     q, k, v = (split_heads(layers.linear(x, w[name]), n_head) for name in ("query", "key", "value"))
-    answers = attend(q, k, v, mask)
-    merged = answers.transpose(0, 2, 1, 3).reshape(x.shape)
+    y = attend(q, k, v, mask)
+    merged = y.transpose(0, 2, 1, 3).reshape(x.shape)
     return layers.linear(merged, w["out"])
 
 
 # %% [markdown]
-# ## Looking at a network that listens
+# ## Self-attention in the encoder
 #
-# The encoder's self-attention, traced while it encodes our sentence. Each row of a picture is a
-# position that asks, each column a position that it looks at. Only the part with sound is shown;
-# the rest of the 30 seconds is padding.
+# What do the heads of a trained network attend to? The next plot shows the attention weights of the
+# encoder for our recording, one picture per head. Each row is a query position, each column a
+# key position. Only the 11 seconds of sound are shown; the rest of the window is padding. The square root
+# of the weights is plotted, so that small weights are visible.
 
 # %%
 with npwhisper.trace("encoder.blocks.*.attn.softmax", "encoder.blocks.0.attn*") as acts:
@@ -180,30 +188,30 @@ fig, axes = plt.subplots(
 )
 for row, block in zip(axes, blocks, strict=True):
     for head, ax in enumerate(row):
-        weights = acts[f"encoder.blocks.{block}.attn.softmax"][0, head, :n_heard, :n_heard]
+        weights = acts[f"encoder.blocks.{block}.attn.softmax"][0, head, :n_sound, :n_sound]
         ax.imshow(
             np.sqrt(weights),
-            extent=(0, n_heard / 50, n_heard / 50, 0),
+            extent=(0, n_sound / 50, n_sound / 50, 0),
             origin="upper",
             aspect="equal",
         )
         ax.set_title(f"block {block}, head {head}", fontsize="small")
 for ax in axes[-1]:
-    ax.set_xlabel("looked at (s)")
+    ax.set_xlabel("key: time (s)")
 for row in axes:
-    row[0].set_ylabel("looking (s)")
+    row[0].set_ylabel("query: time (s)")
 plt.show()
 
 # %% [markdown]
-# Two kinds of heads are there from the first block on. A thin bright diagonal is a head that looks at
-# its immediate neighbourhood. A checkerboard is a head for which *what* counts, not where: pauses
-# look at pauses, and speech at speech, however far away. In some heads (block 3, head 5) there are short
-# diagonals beside the main one: they join moments that sound alike, for "can do for" and "your
-# country" are said twice. (The root of the weights is shown, so that faint ones are visible too.)
+# Two kinds of heads appear from the first block on. In a picture with a thin bright diagonal, each position
+# attends to its immediate neighbourhood. In a checkerboard, the content matters and not the distance:
+# pauses attend to pauses and speech to speech, however far apart. Some heads (block 3, head 5) have short
+# diagonals away from the main one. They connect moments with the same sound: "can do for" and "your country" are
+# each said twice.
 
 # %% tags=["claim"]
-last = np.array(acts["encoder.blocks.3.attn.softmax"][0, 5, :n_heard, :n_heard])
-far = np.where(np.tri(n_heard, k=-75, dtype=bool), last, 0)  # more than 1.5 seconds before
+last = np.array(acts["encoder.blocks.3.attn.softmax"][0, 5, :n_sound, :n_sound])
+far = np.where(np.tri(n_sound, k=-75, dtype=bool), last, 0)  # more than 1.5 seconds before
 for spoken, (begin, end), lag in (
     ("can do for", (9.3, 9.9), 2.7),
     ("your country", (9.95, 10.5), 4.1),
@@ -215,17 +223,18 @@ for spoken, (begin, end), lag in (
     assert abs(np.median(lags) - lag) < 0.3, (spoken, lags)
 
 # %% [markdown]
-# How far does each head look? The mean distance between looking and looked at:
+# How far apart are query and key? For each head, the next plot shows their mean distance, weighted by
+# the attention weights.
 
 # %%
-positions = np.arange(n_heard) / 50
+positions = np.arange(n_sound) / 50
 distance = np.abs(positions[:, None] - positions)
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 reach = np.empty((d.n_audio_layer, d.n_audio_head))
 for block in range(d.n_audio_layer):
-    weights = acts[f"encoder.blocks.{block}.attn.softmax"][0, :, :n_heard, :n_heard]
+    weights = acts[f"encoder.blocks.{block}.attn.softmax"][0, :, :n_sound, :n_sound]
     reach[block] = (weights * distance).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
     ax.plot(np.full(d.n_audio_head, block), reach[block], "o")
 ax.set(
@@ -237,17 +246,19 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# In every block some heads look less than half a second away, and others two or three seconds.
+# Every block has both kinds: heads with a mean distance below half a second, and heads with two to three and a
+# half seconds.
 
 # %% tags=["claim"]
 assert (reach.min(axis=1) < 0.5).all()
 assert ((reach.max(axis=1) > 2) & (reach.max(axis=1) < 3.6)).all()
 
 # %% [markdown]
-# ## A mask: do not look into the future
+# ## The causal mask: no attention to later positions
 #
-# The decoder writes from left to right, so a position must not see later ones. That is done by
-# adding minus infinity to their scores: their share of the softmax is then exactly zero.
+# The decoder produces text from left to right, so a position must not attend to later ones. A *causal mask*
+# ensures this: it adds minus infinity to the scores of later positions, and their weights become exactly
+# zero. Next you plot the self-attention of the first three heads of the decoder, for the tokens of our sentence.
 
 # %%
 mask = layers.causal_mask(6, 6)
@@ -268,17 +279,18 @@ fig, axes = plt.subplots(1, n_shown, figsize=(11, 4.6), sharey=True, squeeze=Fal
 for head, ax in enumerate(axes[0]):
     ax.imshow(weights[head], origin="upper", aspect="equal", vmin=0, vmax=1)
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
-    ax.set(title=f"block 0, head {head}", xlabel="looked at")
+    ax.set(title=f"block 0, head {head}", xlabel="key")
 axes[0, 0].set_yticks(range(len(names)), names, fontsize="x-small")
+axes[0, 0].set_ylabel("query")
 plt.show()
 
 # %%
-assert np.array_equal(weights, np.tril(weights)), "nobody looks to the right"
+assert np.array_equal(weights, np.tril(weights)), "a position attends to a later one"
 
 # %% [markdown]
-# The first and the third head look at the token itself and almost nowhere else. The one in the middle finds
-# repetitions: in the second half of the sentence "ask", "what", "do", "for", "your" and "country" each
-# look back at the earlier occurrence of the same word.
+# Above the diagonal all weights are zero. In the first and the third head nearly every text token attends to itself and
+# almost to nothing else. The middle head finds repetitions: in the second half of the sentence, "ask", "what",
+# "do", "for", "your" and "country" each attend to the earlier occurrence of the same word.
 
 # %% tags=["claim"]
 assert np.median(np.diag(weights[0])) > 0.9
@@ -289,15 +301,17 @@ for word in (" ask", " what", " do", " for", " your", " country"):
     assert weights[1][again, before] > 0.4, word
 
 # %% [markdown]
-# ## Cross-attention: the text looks at the sound
+# ## Cross-attention: from the text to the sound
 #
-# In *cross-attention* the queries come from the text and the keys and values from the encoder. It
-# is the only place where the sound enters the decoder. The heads of its blocks, for the tokens of
-# our sentence:
+# In *cross-attention* the queries come from the text, and the keys and values from the output of the encoder.
+# This is the only way by which the sound enters the decoder. The next plot shows all heads for our sentence. Each
+# row is one step and is labelled with the token that the step predicts.
 
 # %%
 n_rows, n_columns = min(d.n_text_layer, 4), min(d.n_text_head, 6)
 blocks = np.linspace(0, d.n_text_layer - 1, n_rows).round().astype(int)
+first = len(tokenizer.sot_sequence_including_notimestamps) - 1  # predicts the first text token
+predicted = [*names[first + 1 :], "(end)"]
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plt.subplots(
@@ -307,35 +321,32 @@ for row, block in zip(axes, blocks, strict=True):
     for head, ax in enumerate(row):
         weights = acts_text[f"decoder.blocks.{block}.cross_attn.softmax"].reshape(
             d.n_text_head, len(names), -1
-        )[head]
-        ax.imshow(
-            np.sqrt(weights[:, :n_heard]), extent=(0, n_heard / 50, len(names), 0), origin="upper"
-        )
+        )[head, first:, :n_sound]
+        ax.imshow(np.sqrt(weights), extent=(0, n_sound / 50, len(predicted), 0), origin="upper")
         star = " *" if (block, head) in model.alignment_heads else ""
         ax.set_title(f"block {block}, head {head}{star}", fontsize="small")
 for ax in axes[-1]:
     ax.set_xlabel("time (s)")
 for row in axes:
-    row[0].set_yticks(np.arange(0, len(names), 2) + 0.5, names[::2], fontsize=8)
+    row[0].set_yticks(np.arange(0, len(predicted), 2) + 0.5, predicted[::2], fontsize=8)
+    row[0].set_ylabel("predicted token")
 plt.show()
 
 # %% [markdown]
-# Staircases from the upper left to the lower right are heads that follow the speaker: while a
-# word is written, they look at the moment at which it was said. The flat parts of the stairs are
-# Kennedy's pauses. The heads with a star are those that OpenAI chose for word times (notebook 07); some
-# without a star follow the speech as well. In the first block most heads look everywhere, or nowhere in
-# particular.
+# In many heads the weights form a path from the upper left to the lower right: these heads follow the speech.
+# Where the path jumps to the right, Kennedy pauses. The star marks the heads that OpenAI selected for
+# word times (notebook 07). They attend roughly to the moment at which the predicted word is spoken. Some heads without
+# a star follow the speech as well. Two of them (block 1, head 2 and block 2, head 4) attend to the word
+# before, which is the input of the step. Most heads of the first block spread their weights over the whole recording.
+
 
 # %% tags=["claim"]
-n_given = 2  # the tokens before the text
-
-
 def follows(block, head):
-    """Correlation between the order of the tokens and the moments they look at most."""
-    listened = acts_text[f"decoder.blocks.{block}.cross_attn.softmax"].reshape(
+    """Correlation between the order of the steps and the times with the largest weights."""
+    attention = acts_text[f"decoder.blocks.{block}.cross_attn.softmax"].reshape(
         d.n_text_head, len(names), -1
     )
-    moments = listened[head, n_given:, :n_heard].argmax(axis=1)
+    moments = attention[head, first:, :n_sound].argmax(axis=1)
     return np.corrcoef(moments, np.arange(len(moments)))[0, 1] if np.ptp(moments) else 0.0
 
 
@@ -346,11 +357,31 @@ assert all(
 )
 assert sum(follows(0, head) < 0.6 for head in range(d.n_text_head)) >= 4
 
+timed = model.transcribe(samples, word_timestamps=True)["segments"]
+times = np.array([(word["start"], word["end"]) for segment in timed for word in segment["words"]])
+word_at = np.array([i for i, name in enumerate(names) if name.startswith(" ")])
+
+
+def off(block, head, step):
+    """Median distance (s) from a word to the time with the largest weight, `step` rows below the word's own."""
+    attention = acts_text[f"decoder.blocks.{block}.cross_attn.softmax"].reshape(
+        d.n_text_head, len(names), -1
+    )
+    peaks = attention[head, word_at + step, :n_sound].argmax(axis=1) / 50
+    return np.median(np.clip(np.maximum(times[:, 0] - peaks, peaks - times[:, 1]), 0, None))
+
+
+for pair in model.alignment_heads:  # nearer to the predicted word than to the word before
+    assert off(*pair, -1) < 0.2, pair
+    assert off(*pair, -1) < off(*pair, 0), pair
+for pair in ((1, 2), (2, 4)):  # the other way round
+    assert off(*pair, 0) < 0.02 < 0.1 < off(*pair, -1), pair
+
 # %% [markdown]
 # ## The equality
 #
-# Our self-attention, with the real weights of the encoder's first block, on the input that block
-# received:
+# Our self-attention equals the library's, with the weights of the encoder's first block and the input
+# that this block received:
 
 # %%
 block = model.scope["encoder"]["blocks"]["0"]
@@ -363,8 +394,8 @@ print(f"largest difference {np.abs(mine - library).max():.1e}")
 # %% [markdown]
 # ## Exercises
 #
-# **1. Attention does not know about order.** Shuffle the positions of `x`. Show that the result of
-# self-attention is the same, shuffled. Why does the encoder need `positional_embedding`?
+# **1. Attention ignores the order.** Shuffle the positions of `x`. Show that self-attention returns
+# the same vectors, shuffled in the same way. Why does the encoder need `positional_embedding`?
 
 # %% tags=["exercise"]
 order = np.random.default_rng(1).permutation(x.shape[1])
@@ -386,19 +417,19 @@ notebooks.exercise(
 # assert np.allclose(shuffled, library[:, order], atol=1e-4)
 # ```
 #
-# Every position asks every other one, and the sum over them has no order. Without positions added
-# at the beginning, "dog bites man" would be the same as "man bites dog".
+# Every position attends to all positions, and a sum does not depend on the order of its terms. Without a
+# positional embedding, attention could not distinguish "dog bites man" from "man bites dog".
 #
 # </details>
 
 # %% [markdown]
-# **2. A mask of zeros.** Somebody multiplies the weights *after* softmax with 0 for the future,
-# instead of adding minus infinity before. What is wrong? Check that the weights of a query add up
-# to one.
+# **2. A mask of zeros.** Suppose somebody multiplies the weights of later positions by 0 *after* the softmax,
+# instead of adding minus infinity to the scores before. What is wrong? Compute what the weights of each query
+# add up to.
 
 # %% tags=["exercise"]
 scores = np.random.default_rng(2).standard_normal((6, 6)).astype(np.float32)
-sums = ...  # what the weights of each query add up to if they are multiplied after softmax
+sums = ...  # the sum of the weights of each query, if they are multiplied by 0 after the softmax
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(sums, lambda s: np.allclose(s, (softmax(scores) * np.tri(6)).sum(axis=1)))
@@ -414,18 +445,18 @@ notebooks.exercise(sums, lambda s: np.allclose(s, (softmax(scores) * np.tri(6)).
 # sums = wrong.sum(axis=1)
 # ```
 #
-# The future is not mixed in, but it still takes its share of the weights away: early positions get
-# nearly nothing.
+# Later positions no longer contribute, but they still took their share in the softmax. The remaining
+# weights add up to less than 1, and for the first positions to much less.
 #
 # </details>
 
 # %% [markdown]
-# **3. What does a query cost?** Count the multiplications of `attend` for H heads, T queries and S
-# keys of width K. At which length does attention cost as much as the mlp (8 D² per position), if D
-# = H K?
+# **3. What does attention cost?** Count the multiplications in `attend` for H heads, T queries and S keys of
+# width K, with D = H K. For which S does attention cost as much as the mlp (8 D² multiplications per
+# position)?
 
 # %% tags=["exercise"]
-ratio = ...  # multiplications of attention / multiplications of the mlp, in this encoder
+ratio = ...  # multiplications in attention / multiplications in the mlp, for this encoder
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(ratio, lambda r: np.isclose(r, d.n_audio_ctx / (4 * d.n_audio_state), rtol=0.01))
@@ -433,8 +464,8 @@ notebooks.exercise(ratio, lambda r: np.isclose(r, d.n_audio_ctx / (4 * d.n_audio
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# Scores: H T S K; weighted mean: H T S K; together 2 T S D. Per position 2 S D, which equals 8 D²
-# at S = 4 D.
+# The scores take H T S K multiplications and the weighted means as many, together 2 T S D. That is 2 S D per
+# position, which equals 8 D² if S = 4 D.
 #
 # ```python
 # print(f"this encoder: S = {d.n_audio_ctx}, 4 D = {4 * d.n_audio_state}")
@@ -442,6 +473,11 @@ notebooks.exercise(ratio, lambda r: np.isclose(r, d.n_audio_ctx / (4 * d.n_audio
 # ratio = 2 * d.n_audio_ctx * d.n_audio_state / (8 * d.n_audio_state**2)
 # ```
 #
-# Small models spend their time in attention, large ones in the mlp.
+# S is 1500 in every model, so the ratio 1500 / (4 D) falls as models get wider. In `tiny`, attention costs
+# about as much as the mlp; in `large` (D = 1280), 0.29 of it.
 #
 # </details>
+
+# %% tags=["claim"]
+assert round(d.n_audio_ctx / (4 * d.n_audio_state), 2) == 0.98
+assert round(1500 / (4 * 1280), 2) == 0.29
