@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 04 · The KV cache: do not compute the same thing twice
+# # 04 · The KV cache: compute keys and values only once
 #
-# **What you will build** · A memory for attention, in three lines; and a measurement of what a
-# decoder costs without it. Then you use the library's cache: cut a text anywhere,
-# reorder its rows, and see that nothing changes.
+# **What you will build** · A cache for the keys and values of attention, in three lines, and a
+# measurement of what it saves. Then you use the library's cache and check that it never changes the
+# result: neither when the text is cut into pieces nor when the rows of a batch are reordered.
 #
-# **What you need** · Notebook 03: attention, masks.
+# **What you need** · Notebook 03: attention, the causal mask.
 #
 # **Which file this explains** · `npwhisper/model/cache.py`, and `start_cache` in
 # `npwhisper/model/network.py`
@@ -30,7 +30,7 @@ from matplotlib.colors import ListedColormap
 import npwhisper
 from npwhisper.lab import notebooks
 from npwhisper.model import layers
-from npwhisper.model.cache import BlockCache, Cache, KeyValues
+from npwhisper.model.cache import KeyValues
 
 notebooks.use_style()
 model = npwhisper.load_model()
@@ -41,11 +41,12 @@ mel = npwhisper.log_mel_spectrogram(
 features = model.embed_audio(mel)
 
 # %% [markdown]
-# ## What is computed again and again?
+# ## What is computed repeatedly?
 #
-# The decoder writes one token at a time. To write token 10 it needs keys and values of the tokens
-# 0 to 9, and to write token 11 those of 0 to 10. But since no position sees a later one (the
-# causal mask), those of 0 to 9 *are the same as before*.
+# The decoder produces one token at a time. For token 10 it needs the keys and values of tokens 0 to
+# 9, for token 11 those of tokens 0 to 10. The causal mask keeps every position from attending to
+# later ones, so a new token does not change the positions before it: the keys and values of tokens 0 to 9
+# are *the same as in the step before*.
 
 # %%
 steps = 12
@@ -58,33 +59,33 @@ ax.imshow(work, origin="upper", aspect="equal", cmap=ListedColormap(["none", "#A
 ax.set(xlabel="position in the text", ylabel="step", xticks=range(steps), yticks=range(steps))
 for label, colour in (
     ("computed for the first time", "#2E86C9"),
-    ("computed again: the same", "#A2C8EC"),
+    ("computed again, with the same result", "#A2C8EC"),
 ):
     ax.scatter([], [], marker="s", s=60, color=colour, label=label)
 ax.legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
 plt.show()
 
 # %%
-print(f"{steps} steps: {steps * (steps + 1) // 2} positions without a memory, {steps} with one")
+print(f"{steps} steps: {steps * (steps + 1) // 2} positions without a cache, {steps} with one")
 
 # %% [markdown]
-# For the recording it is worse still: every decoder block computes keys and values of all 1500 audio
-# positions, which never change while a window is decoded.
+# Cross-attention repeats even more work: in every step, every decoder block computes the keys and values of
+# all 1500 audio positions, which do not change while a window is decoded.
 #
-# ## A memory in three lines
+# ## A cache in three lines
 #
-# Keep the keys and values that were seen; append the new ones; attend to all. The queries need not
-# be kept: a query is asked once.
+# Keep the keys and values of earlier positions, append those of the new positions, and attend to all of them.
+# Queries need not be kept, because each query is used only in its own step.
 
 
 # %%
-def attention_with_memory(x, w, n_head, memory):
+def attention_with_cache(x, w, n_head, cache):
     q, k, v = (
         layers.split_heads(layers.linear(x, w[name]), n_head) for name in ("query", "key", "value")
     )
-    if memory:
-        k, v = np.concatenate([memory["k"], k], axis=2), np.concatenate([memory["v"], v], axis=2)
-    memory.update(k=k, v=v)
+    if cache:
+        k, v = np.concatenate([cache["k"], k], axis=2), np.concatenate([cache["v"], v], axis=2)
+    cache.update(k=k, v=v)
     mask = layers.causal_mask(q.shape[2], k.shape[2])
     return layers.linear(layers.merge_heads(layers.attend(q, k, v, mask)), w["out"])
 
@@ -92,22 +93,23 @@ def attention_with_memory(x, w, n_head, memory):
 w = model.scope["decoder"]["blocks"]["0"]["attn"]
 x = np.random.default_rng(0).standard_normal((1, 10, d.n_text_state)).astype(np.float32)
 
-whole = attention_with_memory(x, w, d.n_text_head, {})
-memory = {}
-one_by_one = [attention_with_memory(x[:, i : i + 1], w, d.n_text_head, memory) for i in range(10)]
+whole = attention_with_cache(x, w, d.n_text_head, {})
+cache = {}
+one_by_one = [attention_with_cache(x[:, i : i + 1], w, d.n_text_head, cache) for i in range(10)]
 assert np.allclose(whole, np.concatenate(one_by_one, axis=1), atol=1e-4)
-print("ten positions at once, or one after the other: the same")
+print("ten positions at once and one at a time give the same result")
 
 # %% [markdown]
-# The mask deserves a look. With a memory, the queries are the *last* positions: query i is
-# position `n_key - n_query + i`. A mask that forgets this offset is the classic mistake.
+# The mask needs care. With a cache, the queries are the *last* positions: query i is at position
+# `n_key - n_query + i`. It is a common mistake to leave out this offset. For 2 queries and 5 keys
+# the right mask is:
 
 # %%
 print(layers.causal_mask(2, 5))
 
 # %% [markdown]
-# The library's `KeyValues` does the same without concatenating: it makes room for all positions
-# once and writes into it, so that appending copies only what is new.
+# `np.concatenate` copies all earlier keys and values in every step. The library's `KeyValues` avoids
+# this: it allocates arrays for all positions once and writes each new position into them.
 
 # %%
 room = KeyValues.empty(
@@ -120,28 +122,18 @@ for i in range(10):
     )
     keys, values = room.append(k, v)
 print(
-    f"length {room.length} of {room.k.shape[2]}; keys so far {keys.shape}, a view: {np.shares_memory(keys, room.k)}"
+    f"{room.length} of {room.k.shape[2]} positions; keys so far {keys.shape}, a view: {np.shares_memory(keys, room.k)}"
 )
-assert np.allclose(keys, memory["k"], atol=1e-5)
+assert np.allclose(keys, cache["k"], atol=1e-5)
 
 # %% [markdown]
-# ## Measured
+# ## What the cache saves
 #
-# What does the next token cost, after n tokens? With no memory at all, with the audio remembered,
-# and with both.
+# How long does the next token take if n tokens are given? Measure it without a cache, with a cache for the
+# audio only, and with a cache for audio and text. (`emptied` returns a cache with the same audio and no text.)
 
 
 # %%
-def forget_text(cache):
-    """The same audio, and nothing written yet."""
-    empty = [KeyValues.empty(1, *block.text.k.shape[1:]) for block in cache.blocks]
-    return Cache(
-        tuple(
-            BlockCache(text, block.audio) for text, block in zip(empty, cache.blocks, strict=True)
-        )
-    )
-
-
 def milliseconds(step):
     times = []
     for _ in range(7):
@@ -154,21 +146,21 @@ def milliseconds(step):
 tokens = np.arange(1000, 1200)[None]
 lengths = [1, 10, 25, 50, 100, 150, 200]
 cache = model.start_cache(features)
-cost = {"no memory": [], "audio remembered": [], "audio and text remembered": []}
+cost = {"no cache": [], "audio cached": [], "audio and text cached": []}
 for n in lengths:
-    cost["no memory"].append(
+    cost["no cache"].append(
         milliseconds(lambda n=n: model.decoder(tokens[:, :n], features, at=[-1]))
     )
-    audio_only = [forget_text(cache) for _ in range(7)]
-    cost["audio remembered"].append(
+    audio_only = [cache.emptied() for _ in range(7)]
+    cost["audio cached"].append(
         milliseconds(
             lambda n=n, left=audio_only: model.decoder(tokens[:, :n], features, left.pop(), at=[-1])
         )
     )
-    both = forget_text(cache)
+    both = cache.emptied()
     if n > 1:
         model.decoder(tokens[:, : n - 1], features, both, at=[-1])
-    cost["audio and text remembered"].append(
+    cost["audio and text cached"].append(
         milliseconds(lambda n=n, both=both: model.decoder(tokens[:, n - 1 : n], features, both))
     )
 
@@ -176,20 +168,20 @@ for n in lengths:
 fig, ax = plt.subplots()
 for (label, values), style in zip(cost.items(), ("o-", "s--", "^:"), strict=True):
     ax.plot(lengths, values, style, label=label)
-ax.set(xlabel="tokens so far", ylabel="time for one more (ms)", ylim=(0, None))
+ax.set(xlabel="tokens so far", ylabel="time for the next token (ms)", ylim=(0, None))
 ax.legend()
 plt.show()
 
 # %%
-factor = cost["no memory"][-1] / cost["audio and text remembered"][-1]
-print(f"after {lengths[-1]} tokens the memory makes a step {factor:.0f} times faster")
+factor = cost["no cache"][-1] / cost["audio and text cached"][-1]
+print(f"after {lengths[-1]} tokens the cache makes a step {factor:.0f} times faster")
 
 # %% [markdown]
-# With both, a step costs almost the same at the beginning and at the end. More than half of what remains is
-# the comparison with all tokens of the vocabulary.
+# With audio and text cached, a step takes almost the same time after 200 tokens as after one. More than half of the
+# remaining arithmetic is the last layer, which computes a score for every token of the vocabulary.
 
 # %% tags=["claim"]
-# In operations counted, for seconds depend on what else the machine does.
+# Operations are counted, because times depend on what else the machine does.
 
 
 def operations(step):
@@ -200,7 +192,7 @@ def operations(step):
     return {name: costs[name].flops for name in leaves}
 
 
-after_1, after_200 = forget_text(cache), forget_text(cache)
+after_1, after_200 = cache.emptied(), cache.emptied()
 model.decoder(tokens[:, :199], features, after_200, at=[-1])
 without = operations(lambda: model.decoder(tokens, features, at=[-1]))
 with_both = [
@@ -211,10 +203,10 @@ assert with_both[1]["decoder.logits"] > 0.5 * sum(with_both[1].values())
 assert sum(without.values()) > 10 * sum(with_both[1].values())
 
 # %% [markdown]
-# ## What it costs: memory
+# ## What the cache costs
 #
-# Two arrays (keys and values) of D float32 numbers for each position and block. Computed for this
-# model, and for the official sizes:
+# The cache takes memory: two arrays (keys and values) of D float32 numbers for each position and
+# block. The next plot shows it for this model and for the official sizes.
 
 # %%
 sizes = {"this model": (d.n_text_layer, d.n_text_state)}
@@ -238,17 +230,17 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## Rows that change places
+# ## Reorder the rows
 #
-# A beam search (notebook 06) keeps several texts at once, one for each row of the cache. When row
-# 0 is dropped and row 1 continues in two ways, the memory must follow: `reorder([1, 1])`. The audio is
-# the same for all rows and stays.
+# Beam search (notebook 06) keeps several candidate texts at once, each in its own row of the cache. If it drops
+# row 0 and continues row 1 in two ways, the cache must change in the same way: `reorder([1, 1])`. The keys
+# and values of the audio are the same for all rows and stay.
 
 # %%
 sot = model.tokenizer.sot
 first = np.array([[sot, 100, 200], [sot, 300, 400]])
 cache = model.start_cache(features)
-cache.reorder(np.array([0, 0]))  # two rows that have seen nothing yet
+cache.reorder(np.array([0, 0]))  # make two rows, still without text
 model.decoder(first, features, cache)
 cache.reorder(np.array([1, 1]))
 after = model.decoder(np.array([[500], [600]]), features, cache)[:, -1]
@@ -262,8 +254,8 @@ print("both rows continue row 1")
 # %% [markdown]
 # ## The equality
 #
-# The most valuable property of a cache: *cached equals uncached, for every way of cutting the
-# text*. All at once; one by one; and every cut in two.
+# A cache must not change the result, *however the text is cut*. Compare the logits of all tokens at once with
+# those of every cut into two pieces, and with those of one token at a time.
 
 # %%
 given = model.tokenizer.sot_sequence_including_notimestamps
@@ -276,16 +268,16 @@ for cut in cuts:
     cache = model.start_cache(features)
     parts = [model.decoder(part, features, cache) for part in np.split(tokens, cut, axis=1)]
     assert np.allclose(np.concatenate(parts, axis=1), reference, atol=1e-3), cut
-print(f"{len(cuts)} ways of cutting {n} tokens: the same logits")
+print(f"{len(cuts)} ways to cut {n} tokens give the same logits")
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Write with the cache.** Write the greedy loop of notebook 00 with a cache: after the first
-# step, give the decoder only the one new token. It must end with the same text as `decode`.
+# **1. Greedy decoding with a cache.** Write the greedy loop of notebook 00 with a cache: after the
+# first step, give the decoder only the new token. The result must be the text that `decode` returns.
 
 # %% tags=["exercise"]
-text = ...  # the tokens that your loop wrote
+text = ...  # the tokens that your loop chose
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 plain = npwhisper.DecodingOptions(
@@ -312,13 +304,13 @@ notebooks.exercise(text, lambda t: list(t) == npwhisper.decode(model, features[0
 # </details>
 
 # %% [markdown]
-# **2. Where am I?** The position of a new token is the number of tokens in the cache. What would
-# the model write if somebody forgot this, and every token stood at position 0? (A dict with a
-# changed table is enough: `dict(model.scope["decoder"], positional_embedding=...)`, given to
-# `npwhisper.model.decoder`.)
+# **2. A forgotten offset.** The position of a new token is the number of tokens in the cache. Which text does
+# the model produce if the code forgets this and gives every new token the position 0? (You need not change the code:
+# give `npwhisper.model.decoder` weights with another table of positions,
+# `dict(model.scope["decoder"], positional_embedding=...)`.)
 
 # %% tags=["exercise"]
-forgotten = ...  # the table of positions, as a decoder sees it that always stands at position 0
+forgotten = ...  # a table of positions in which every position looks like position 0
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 first = model.scope["decoder"]["positional_embedding"][:1]
@@ -338,20 +330,32 @@ notebooks.exercise(
 # for _ in range(12):
 #     new = [int(decoder(np.array([new]), lost, d.n_text_head, cache)[0, -1].argmax())]
 #     text += new
-# print(model.tokenizer.decode(text))
+# print(model.tokenizer.encoding.decode(text))
 # forgotten = lost["positional_embedding"]
 # ```
 #
+# The model repeats `<|notimestamps|>` and never gets to the text.
+#
 # </details>
 
+# %% tags=["claim"]
+from npwhisper.model import decoder
+
+table = np.repeat(model.scope["decoder"]["positional_embedding"][:1], d.n_text_ctx, axis=0)
+at_0 = dict(model.scope["decoder"], positional_embedding=table)
+cache, new = model.start_cache(features), list(model.tokenizer.sot_sequence_including_notimestamps)
+for _ in range(12):
+    new = [int(decoder(np.array([new]), at_0, d.n_text_head, cache)[0, -1].argmax())]
+    assert model.tokenizer.encoding.decode(new) == "<|notimestamps|>"
+
 # %% [markdown]
-# **3. How many multiplications are saved?** A decoder block does about 14 D² multiplications for
+# **3. How many multiplications does the cache save?** A decoder block does about 14 D² multiplications for
 # each text position (4 D² in self-attention, 2 D² in cross-attention, 8 D² in the mlp) and 2 D²
-# for each audio position (its keys and values). How many times less work are 100 tokens with both
-# memories than with none? (Leave out the scores and the vocabulary.)
+# for each audio position (its keys and values). By what factor do caches for audio and text reduce
+# the multiplications for 100 tokens? (Leave out the scores and the last layer.)
 
 # %% tags=["exercise"]
-factor = ...  # how many times less work
+factor = ...  # multiplications without a cache / multiplications with it
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 without = sum(14 * n + 2 * 1500 for n in range(1, 101))
@@ -362,11 +366,11 @@ notebooks.exercise(factor, lambda f: np.isclose(f, without / (14 * 100 + 2 * 150
 #
 # ```python
 # without = sum(14 * n + 2 * 1500 for n in range(1, 101))
-# with_both = 14 * 100 + 2 * 1500
-# print(f"{without / with_both:.0f} times")
-# factor = without / with_both
+# with_cache = 14 * 100 + 2 * 1500
+# print(f"{without / with_cache:.0f} times fewer")
+# factor = without / with_cache
 # ```
 #
-# D² and the number of blocks cancel.
+# D² and the number of blocks are the same in numerator and denominator, so they cancel.
 #
 # </details>
