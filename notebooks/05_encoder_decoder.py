@@ -1,12 +1,11 @@
 # %% [markdown]
-# # 05 · Encoder and decoder: the whole network, beside PyTorch
+# # 05 · Encoder and decoder: the whole network, compared with PyTorch
 #
-# **What you will build** · The encoder and the decoder in a handful of lines, out of the layers of
-# the notebooks 02 to 04; and a comparison with PyTorch, value by value, that points at the first
-# layer which is wrong.
+# **What you will build** · The encoder and the decoder, a few lines each, from the layers of
+# notebooks 02 to 04. Then you compare every layer with PyTorch and let the comparison find
+# the first layer that is wrong.
 #
-# **What you need** · Notebooks 02, 03 and 04. PyTorch need not be installed: what it computes was
-# written to a file.
+# **What you need** · Notebooks 02, 03 and 04. You need no PyTorch: its results are in a file.
 #
 # **Which file this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
 
@@ -35,14 +34,14 @@ notebooks.use_style()
 model = npwhisper.load_model()
 d = model.dims
 samples = npwhisper.load_audio(npwhisper.example())
-n_heard = len(samples) // 320
+n_sound = len(samples) // 320  # positions of 20 ms that are sound, not padding
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), d.n_mels)[None]
 
 # %% [markdown]
-# ## The plan of the network
+# ## The structure of the network
 #
-# A checkpoint is a flat list of arrays with dotted names. Nested at the dots, it is the plan of the
-# network.
+# A checkpoint maps dotted names to arrays. Nested at the dots, the names show the structure of the
+# network: which modules it has, and the shapes of their weights.
 
 
 # %%
@@ -57,7 +56,7 @@ def draw(scope, indent=0):
             print("  " * indent + name)
             draw(dict(list(part.items())[:1]) if name == "blocks" else part, indent + 1)
             if name == "blocks":
-                print(f"{'  ' * (indent + 1)}... {len(part)} such blocks")
+                print(f"{'  ' * (indent + 1)}... {len(part)} such blocks in all")
         else:
             print(f"{'  ' * indent + name:24} {part.shape}")
 
@@ -67,10 +66,10 @@ draw(model.scope)
 # %% [markdown]
 # ## The encoder: from sound to features
 #
-# Two convolutions (notebook 02), then a table of positions, then blocks. Each block *adds* to its
-# input: first what attention found at other positions, then what the mlp made of it. So the same D
-# numbers run through the whole encoder like a stream, to which every block adds something. It is
-# called the *residual stream*.
+# The encoder consists of the two convolutions of notebook 02, a table of positions, and a stack of blocks. A block does
+# not replace its input. It *adds* to it twice: first the output of attention, then the output of the mlp. So one
+# array of D numbers per position passes through all blocks, and each block adds to it. This array is called the
+# *residual stream*.
 
 
 # %%
@@ -91,14 +90,13 @@ def encoder(mel, w, n_head):
 # %% [markdown]
 # ### The table of positions
 #
-# Attention does not know what is before and what is after (notebook 03), so each position gets a
-# pattern of its own: waves, fast ones and slow ones, like the hands of many clocks. In Whisper
-# the left half of the features are sines and the right half cosines, and the table
-# is stored in the checkpoint.
+# Attention ignores the order of the positions (notebook 03), so the encoder adds a different pattern to each
+# position. The patterns are samples of waves, from fast to slow: in Whisper, the left half of the features are
+# sines and the right half cosines. The checkpoint contains this table.
 
 # %%
 table = model.scope["encoder"]["positional_embedding"]
-# The file holds it in half precision.
+# The file stores it in half precision.
 assert np.allclose(table, layers.sinusoids(*table.shape), atol=2e-3)
 
 # %% jupyter={"source_hidden": true}
@@ -109,12 +107,13 @@ fig.colorbar(picture, ax=left, label="value")
 alike = table[:400] @ table[200] / (d.n_audio_state / 2)
 right.plot(np.arange(400) / 50, alike)
 right.set(
-    title="likeness to the position at 4 s", xlabel="position (s)", ylabel="inner product, scaled"
+    title="similarity to the position at 4 s", xlabel="position (s)", ylabel="inner product, scaled"
 )
 plt.show()
 
 # %% [markdown]
-# Neighbours are alike, which makes it easy for a head to look at its neighbourhood.
+# Neighbouring positions have similar patterns, and the similarity falls with the distance. From such patterns a
+# head can learn to attend to the neighbourhood of a position.
 
 # %% tags=["claim"]
 assert (alike[190:211] > 0.65).all()
@@ -123,7 +122,8 @@ assert alike[190:211].min() > alike[:150].max()
 # %% [markdown]
 # ### What each block adds
 #
-# The size of the stream, and the size of what attention and mlp add to it, where there is speech:
+# How much do attention and mlp contribute? The next plot shows the length of the vectors that they add, and the
+# length of the stream, averaged over the positions with sound.
 
 # %%
 with npwhisper.trace("encoder.blocks.*") as acts:
@@ -131,16 +131,14 @@ with npwhisper.trace("encoder.blocks.*") as acts:
 
 
 def size(name):
-    return float(np.linalg.norm(acts[name][0, :n_heard], axis=-1).mean())
+    return float(np.linalg.norm(acts[name][0, :n_sound], axis=-1).mean())
 
 
 blocks = range(d.n_audio_layer)
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots()
-ax.plot(
-    blocks, [size(f"encoder.blocks.{i}") for i in blocks], "o-", label="the stream after the block"
-)
+ax.plot(blocks, [size(f"encoder.blocks.{i}") for i in blocks], "o-", label="stream after the block")
 ax.plot(
     blocks, [size(f"encoder.blocks.{i}.attn") for i in blocks], "s--", label="added by attention"
 )
@@ -150,8 +148,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# In the first block attention adds most; in the last one the mlp does, and the stream ends up nearly three
-# times as large as after the first block.
+# In the first block attention adds more than the mlp, in the last block the mlp adds more. At the end the stream is
+# almost three times as long as after the first block.
 
 # %% tags=["claim"]
 stream, by_attention, by_mlp = (
@@ -162,12 +160,12 @@ assert by_mlp[-1] > by_attention[-1]
 assert 2.5 < stream[-1] / stream[0] < 3
 
 # %% [markdown]
-# ## The decoder: say what comes next
+# ## The decoder: predict the next token
 #
-# The decoder's stream begins with the embedding of each token plus a learned table of positions.
-# Each block attends to the text so far, then to the recording, and then applies its mlp. In the end each
-# position is compared with the embeddings of *all* tokens: the same table that turned tokens into
-# vectors turns vectors into scores. (The weights are *tied*.)
+# The decoder's stream starts as the *embedding* of each token, its row in a learned table, plus the row of its position
+# in another learned table. Each block attends to the text so far, then to the recording, and then applies its mlp.
+# The last step computes the inner product of each position with the embeddings of *all* tokens. The same
+# table thus turns tokens into vectors and vectors into scores: the weights are *tied*.
 
 
 # %%
@@ -193,15 +191,15 @@ tokens = np.array(
     [[*model.tokenizer.sot_sequence_including_notimestamps, *model.tokenizer.encode(" Yes, I")]]
 )
 logits = decoder(tokens, model.scope["decoder"], d.n_text_head, model.start_cache(features))
-print(f"{logits.shape}: a score for each of {d.n_vocab} tokens after each of {tokens.size}")
+print(f"{logits.shape}: a score for each of {d.n_vocab} tokens, after each of {tokens.size} tokens")
 
 # %% [markdown]
-# ## Beside PyTorch
+# ## Compare with PyTorch
 #
-# How do we know that this is Whisper, and not just something close to it? We let openai-whisper compute
-# with the same weights, record what every module returns, and compare. Since few people want to
-# install PyTorch for this, the package holds a very small network (`small.safetensors`) and what
-# PyTorch 2.13 recorded of it (`small_activations.npz`).
+# How do we know that this is Whisper and not only something close to it? We run openai-whisper with the same weights,
+# record the output of every module, and compare. So that you need not install PyTorch, the package contains a very
+# small network with random weights (`small.safetensors`) and the outputs that PyTorch 2.13 computed for it
+# (`small_activations.npz`).
 
 # %%
 checkpoint = read_checkpoint(notebooks.path("small.safetensors"))
@@ -234,27 +232,27 @@ def show_errors(ax, comparison, title, style="o"):
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.6))
-show_errors(ax, comparison, "each of our layers beside PyTorch's")
+show_errors(ax, comparison, "our layers compared with PyTorch's")
 ax.text(0, 2e-4, "tolerance", color="#C85200")
 plt.show()
 
 # %%
 assert comparison, comparison.first
 print(
-    f"{len(comparison.differences)} values, the largest error is {max(x.error for x in comparison.differences):.0e}"
+    f"{len(comparison.differences)} arrays, the largest error is {max(x.error for x in comparison.differences):.0e}"
 )
 
 # %% [markdown]
-# That is float32's own rounding: the two add up in a different order, no more.
+# Errors of this size are rounding errors of float32: the two programs add the same numbers in a different order.
 
 # %% tags=["claim"]
 assert max(difference.error for difference in comparison.differences) < 1e-5
 
 # %% [markdown]
-# ## The first layer that is wrong
+# ## Find the first wrong layer
 #
-# Suppose you wrote your own layer norm and divided by D - 1. `swap` puts it into the network in
-# place of the right one, and the comparison shows where things begin to go wrong.
+# Suppose your own layer norm divides the variance by D - 1. `swap` puts it in the place of one layer norm of the
+# network, and the comparison shows from where on the values are wrong.
 
 
 # %%
@@ -284,12 +282,16 @@ print(comparison.first)
 
 # %% tags=["claim"]
 assert comparison.first.name == "decoder.blocks.0.mlp_ln"
+is_wrong = [difference.is_wrong for difference in comparison.differences]
+assert is_wrong == sorted(is_wrong), "all before the first are right, all after it are wrong"
 
 # %% [markdown]
-# ## With PyTorch itself
+# The error jumps at the layer that we replaced. All layers before it agree, and all after it are wrong, because they
+# depend on it. So when a comparison fails, look at the first wrong layer.
 #
-# If torch and openai-whisper are installed, this cell compares the real model with them; otherwise
-# it says so.
+# ## Compare with an installed PyTorch
+#
+# If torch and openai-whisper are installed, the next cell compares `tiny.en` with them.
 
 # %%
 try:
@@ -297,7 +299,7 @@ try:
     from whisper.model import ModelDimensions as TorchDimensions
     from whisper.model import Whisper as TorchWhisper
 except ImportError:
-    print("torch and openai-whisper are not installed: the recorded values above must do")
+    print("torch or openai-whisper is not installed, so this comparison is skipped")
 else:
     theirs = TorchWhisper(TorchDimensions(**vars(d))).eval()
     theirs.load_state_dict(
@@ -309,13 +311,13 @@ else:
         model(mel, tokens)
     comparison = compare(reference, ours)
     assert comparison, comparison.first
-    print(f"{len(comparison.differences)} values beside torch {torch.__version__}: all equal")
+    print(f"{len(comparison.differences)} arrays agree with torch {torch.__version__}")
 
 # %% [markdown]
 # ## The equality
 #
-# Our few lines are the library's encoder and decoder; and since the library is PyTorch's, so are
-# they.
+# The encoder and the decoder above compute the same as the library's, for `tiny.en`, and the same as PyTorch, for the
+# small network.
 
 # %%
 ours = encoder(mel, model.scope["encoder"], d.n_audio_head)
@@ -323,27 +325,27 @@ assert np.allclose(ours, features, atol=1e-3)
 assert np.allclose(logits, model.logits(tokens, features), atol=1e-3)
 
 w = small.scope
-heard = encoder(small_mel[None], w["encoder"], small.dims.n_audio_head)
-said = decoder(small_tokens, w["decoder"], small.dims.n_text_head, small.start_cache(heard))
-assert np.allclose(heard, recorded["encoder"], atol=1e-4)
-assert np.allclose(said, recorded["decoder"], atol=1e-4)
-print(f"largest difference from PyTorch: {np.abs(said - recorded['decoder']).max():.1e}")
+encoded = encoder(small_mel[None], w["encoder"], small.dims.n_audio_head)
+decoded = decoder(small_tokens, w["decoder"], small.dims.n_text_head, small.start_cache(encoded))
+assert np.allclose(encoded, recorded["encoder"], atol=1e-4)
+assert np.allclose(decoded, recorded["decoder"], atol=1e-4)
+print(f"largest difference from PyTorch: {np.abs(decoded - recorded['decoder']).max():.1e}")
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Other mistakes.** Make other layers wrong in the small network (GELU by its tanh
-# approximation everywhere, scores without the division) and let `compare` find them. Which mistake
-# is found at the layer where it was made, and which only later? Why?
+# **1. Other mistakes.** Make two other mistakes in the small network, one after the other: replace every GELU by its
+# tanh approximation (notebook 02), and compute all scores without the division by $\sqrt K$. Let `compare` find each
+# mistake. Which layer is the first wrong one?
 
 # %% tags=["exercise"]
-first_wrong = ...  # names of the first wrong layers: [with a wrong GELU, with wrong scores]
+first_wrong = ...  # names of the first wrong layers: [with the wrong GELU, with the wrong scores]
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(
     first_wrong,
     lambda names: "gelu" in names[0] and names[1].endswith("attn.scores"),
-    "They are the names in `compare(recorded, wrong).first`.",
+    "The name is `compare(recorded, wrong).first.name`.",
 )
 
 # %% [markdown]
@@ -364,14 +366,14 @@ notebooks.exercise(
 #     first_wrong.append(compare(recorded, wrong).first.name)
 # ```
 #
-# Both are found where they were made: PyTorch has no module for the scores, but the recorder computes them
-# from the queries and keys.
+# `compare` finds both at the first layer that contains the mistake. OpenAI's code has no module for the scores,
+# but its attention returns them beside its output, and `capture_torch` records them as well.
 #
 # </details>
 
 # %% [markdown]
-# **2. The stream.** Check that the output of the first encoder block is its input plus what `attn`
-# and `mlp` added. (The input of the second block is the output of the first.)
+# **2. The residual stream.** Check that the output of the second encoder block is its input plus the outputs of its
+# `attn` and `mlp`. (The input of the second block, `encoder.blocks.1`, is the output of the first.)
 
 # %% tags=["exercise"]
 with npwhisper.trace("encoder.blocks.*") as acts:
@@ -396,18 +398,17 @@ notebooks.exercise(added, lambda a: np.allclose(a, change, atol=1e-3))
 # </details>
 
 # %% [markdown]
-# **3. Who sounds alike?** The last step compares a vector with all embeddings. Which tokens have
-# embeddings that are most alike (largest cosine) to that of " see"? What does that tell about the
-# mistakes the model will make?
+# **3. Similar embeddings.** The last step of the decoder compares a vector with the embeddings of all tokens. Which
+# ten embeddings are most similar (have the largest cosine) to that of " see"? Do these tokens sound alike?
 
 # %% tags=["exercise"]
-nearest = ...  # the ids of the ten tokens that are most alike to " see", itself first
+nearest = ...  # the ids of the ten most similar tokens, " see" itself first
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 embeddings = model.weights["decoder.token_embedding.weight"]
 unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-likeness = unit @ unit[model.tokenizer.encode(" see")[0]]
-notebooks.exercise(nearest, lambda ids: list(ids) == np.argsort(-likeness)[:10].tolist())
+cosine = unit @ unit[model.tokenizer.encode(" see")[0]]
+notebooks.exercise(nearest, lambda ids: list(ids) == np.argsort(-cosine)[:10].tolist())
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -416,13 +417,20 @@ notebooks.exercise(nearest, lambda ids: list(ids) == np.argsort(-likeness)[:10].
 # embeddings = model.weights["decoder.token_embedding.weight"]
 # unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 # (token,) = model.tokenizer.encode(" see")
-# likeness = unit @ unit[token]
-# nearest = np.argsort(-likeness)[:10]
+# cosine = unit @ unit[token]
+# nearest = np.argsort(-cosine)[:10]
 # print([model.tokenizer.encoding.decode([int(i)]) for i in nearest])
-# assert np.isclose(likeness[nearest[0]], 1, atol=1e-3)
+# assert np.isclose(cosine[nearest[0]], 1, atol=1e-3)
 # nearest = nearest.tolist()
 # ```
 #
-# Tokens that are alike get similar scores, so they are what is confused first.
+# They are other forms of the word (" See", " seen", " seeing") and verbs with a related meaning (" find", " hear",
+# " know"). " sea", which sounds the same, is not among them. Tokens with similar embeddings get similar scores from the
+# same vector.
 #
 # </details>
+
+# %% tags=["claim"]
+close = {model.tokenizer.encoding.decode([int(i)]) for i in np.argsort(-cosine)[:10]}
+assert close >= {" See", " seen", " seeing", " find", " hear", " know"}
+assert " sea" not in close

@@ -35,7 +35,7 @@ DIMS = ModelDimensions(
 
 
 def inputs() -> tuple[np.ndarray, np.ndarray]:
-    """What the network hears and reads: mel (7, 24), tokens (1, 6). The notebook makes the same."""
+    """The inputs of the network: mel (7, 24), tokens (1, 6). Notebook 05 makes the same."""
     return np.random.default_rng(0).random((7, 24), dtype=np.float32), np.array(
         [[3, 1, 4, 1, 5, 9]]
     )
