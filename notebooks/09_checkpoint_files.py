@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 09 · What is inside a `.pt` file, and why opening one can be dangerous
 #
-# **What you will build** · A reader for PyTorch's files in two dozen lines, without PyTorch; and,
-# before that, a file that does something its reader did not ask for when it is opened.
+# **What you will build** · First a file that runs code when it is opened; then a reader for PyTorch's checkpoint files
+# in about two dozen lines, without PyTorch.
 #
-# **What you need** · Python; what bytes are. Nothing of the other notebooks.
+# **What you need** · Python, and what bytes are. You need none of the other notebooks.
 #
 # **Which file this explains** · `npwhisper/checkpoint/`: `pt.py`, `unpickle.py`,
 # `torch_globals.py`, `safetensors_file.py`
@@ -41,27 +41,27 @@ notebooks.use_style()
 model = npwhisper.load_model()
 folder = tempfile.TemporaryDirectory()
 pt_file = Path(folder.name) / "model.pt"
-convert(embedded_path(), pt_file)  # the embedded model, as torch.save would write it
+convert(embedded_path(), pt_file)  # the model in the package, in the format of torch.save
 print(f"{pt_file.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
 # ## It is a zip archive
 #
-# Since 2020 `torch.save` writes an ordinary zip archive, uncompressed.
+# Since 2020, `torch.save` has written an ordinary zip archive without compression.
 
 # %%
 with zipfile.ZipFile(pt_file) as archive:
     entries = archive.infolist()
 for entry in [*entries[:5], *entries[-2:]]:
     print(f"{entry.filename:22} {entry.file_size:10} bytes")
-print(f"... {len(entries)} entries in all")
+print(f"... {len(entries)} entries in total")
 
 # %% tags=["claim"]
 assert all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
 
 # %% [markdown]
-# Each `data/…` holds bare numbers, nothing else. What they mean is in `data.pkl`. Where are
-# the bytes?
+# Each `data/…` entry holds the numbers of one array and nothing else. Names and shapes are in `data.pkl`. Which parts
+# of the network need the most bytes?
 
 # %%
 with zipfile.ZipFile(pt_file) as archive:
@@ -82,25 +82,24 @@ plt.show()
 # %% [markdown]
 # ## The pickle is a program
 #
-# `data.pkl` is a *pickle*, Python's own format for objects. A pickle is not data: it is a program
-# for a small machine with a stack, and reading it means running it. Here is the pickle of
-# something harmless, as a listing:
+# `data.pkl` is a *pickle*, Python's own format for objects. A pickle is a program for a small stack machine, and
+# loading it means running it. Here is the program that rebuilds a harmless dict:
 
 # %%
 pickletools.dis(pickletools.optimize(pickle.dumps({"n_mels": 80, "layers": (4, 2)}, protocol=2)))
 
 # %% [markdown]
-# Read it aloud: *push an empty dict; push the text n_mels; push 80; ...; make a tuple of the top
-# two; put keys and values into the dict; stop.*
+# In words: *push an empty dict; push the text n_mels; push 80; ...; make a tuple of the top
+# two; put the keys and values into the dict; stop.*
 #
-# Two of the instructions are the problem. `GLOBAL` fetches **any** function of
-# **any** module by its name. `REDUCE` calls it.
+# Two other instructions are dangerous. `GLOBAL` looks up **any** function in **any** module by its name. `REDUCE`
+# calls it.
 #
 # ## A harmless attack
 #
-# Any class may say how its objects are to be rebuilt: "call this function with these arguments".
-# Nobody checks what the function does. Ours only prints; it could as well delete files or send
-# your keys away.
+# A class can define how its objects are rebuilt: its method `__reduce__` returns a function and the arguments to call
+# it with. `pickle` does not check what the function does. Ours only prints; it could just as well delete files or
+# send your passwords to somebody.
 
 
 # %%
@@ -126,12 +125,13 @@ assert ("GLOBAL", "__builtin__ print") in program
 assert "REDUCE" in dict(program)
 
 # %% [markdown]
-# That is all: `GLOBAL 'builtins print'` (called `__builtin__` in this old protocol), its argument,
-# `REDUCE`. A model file from a stranger that is opened with plain `pickle.load` is a program from
-# a stranger that you run. (PyTorch's `weights_only=True` is there to prevent this.)
+# Three instructions suffice: `GLOBAL` with the name of `print` (in this old protocol its module is called
+# `__builtin__`), a tuple with the argument, and `REDUCE`. If you open a stranger's model file with plain
+# `pickle.load`, you run a stranger's program. (`torch.load` with `weights_only=True`, the default since
+# PyTorch 2.6, prevents this.)
 #
-# What does npwhisper do? It has a machine of its own, which knows a few harmless instructions and
-# a closed table of names, all of which stand for functions of ours. Any other name is refused:
+# npwhisper does not use Python's pickle machine. It has its own, which knows only a few harmless instructions and a
+# fixed table of names, each of which stands for a function of npwhisper. A file with any other name is refused:
 
 # %%
 evil_file = Path(folder.name) / "evil.pt"
@@ -147,7 +147,7 @@ except CheckpointError as error:
 with contextlib.redirect_stdout(io.StringIO()) as printed:
     try:
         read_checkpoint(evil_file)
-        raise AssertionError("it was opened")
+        raise AssertionError("the file was opened")
     except CheckpointError:
         pass
 assert printed.getvalue() == ""
@@ -167,20 +167,21 @@ for name in sorted(
     print(name)
 
 # %% [markdown]
-# Three names. A tensor is a call of `_rebuild_tensor_v2` with
+# There are only three. Each tensor is a call of `_rebuild_tensor_v2` with these arguments:
 #
-# - a *storage*: type of numbers, key of the zip entry, how many numbers (by instruction
-#   `BINPERSID`, a "persistent id"),
-# - an *offset* into it, a *size* (the shape) and a *stride*: how many numbers further the next
-#   element of each axis is.
+# - a *storage*, the numbers of one zip entry: their type, the name of the entry, and how many there are. The pickle
+#   contains this as a "persistent id" (instruction `BINPERSID`), and the reader must supply the numbers;
+# - an *offset*: the index of the tensor's first number in the storage;
+# - a *size*, which is the shape;
+# - a *stride*: for each axis, how many numbers further the next element is.
 #
-# Python's `Unpickler` lets us answer both questions ourselves: `find_class` for names,
-# `persistent_load` for storages. Whatever is not in our dictionary does not exist.
+# So a reader needs two functions of its own, and Python's `Unpickler` lets us define them: `find_class` returns what
+# a name stands for, and `persistent_load` returns a storage. A name that is not in our dictionary is an error.
 
 
 # %%
 def rebuild(numbers, offset, size, stride, *_):
-    """A tensor as a view of its storage; the strides of NumPy count bytes, those of torch elements."""
+    """A tensor as a view of its storage. NumPy's strides count bytes, torch's count elements."""
     return np.lib.stride_tricks.as_strided(
         numbers[offset:], size, [step * numbers.itemsize for step in stride]
     )
@@ -204,8 +205,8 @@ class Reader(pickle.Unpickler):
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
         return ALLOWED[module, name]
 
-    def persistent_load(self, identity):
-        _, dtype, key, _, count = identity
+    def persistent_load(self, persistent_id):
+        _, dtype, key, _, count = persistent_id
         return np.frombuffer(self.archive.read(f"archive/data/{key}"), dtype, count)
 
 
@@ -219,14 +220,14 @@ names_used = {a for opcode, a, _ in pickletools.genops(program) if opcode.name =
 assert len(names_used) == 3
 
 # %% [markdown]
-# (The library is stricter than these two dozen lines: it also checks that a stride cannot lead
-# outside the storage, for a hostile file could otherwise show it the memory of the program; that
-# sizes are plausible; and it does not use Python's machine at all.)
+# (The library is stricter than these two dozen lines. It checks that no stride leads outside the storage, because a
+# malicious file could otherwise read other memory of the process. It also checks that sizes are plausible, and
+# it does not use Python's pickle machine at all.)
 #
-# ## safetensors: a file that cannot do anything
+# ## safetensors: a format without a program
 #
-# The newer format needs no program. Eight bytes tell the length of a header; the header is JSON:
-# name, type, shape and place of each array; after that come the numbers.
+# The newer format safetensors contains nothing to run. The first eight bytes give the length of a header. The header
+# is JSON, with the name, type, shape and position of each array. After it come the numbers.
 
 # %%
 data = embedded_path().read_bytes()
@@ -246,9 +247,8 @@ assert np.array_equal(kernel, model.weights[name])
 # %% [markdown]
 # ## Half of the bits
 #
-# Both files hold the weights as float16: 16 bits instead of 32, about three decimal digits. Does
-# that matter? How far are two neighbouring float16 numbers apart, compared with how large the
-# weights are?
+# Both files hold the weights as float16: 16 bits instead of 32, about three decimal digits. How much precision is
+# lost? Compare the size of the weights with the distance between two neighbouring float16 numbers:
 
 # %%
 values = np.abs(np.concatenate([array.ravel()[::50] for array in model.weights.values()]))
@@ -259,22 +259,22 @@ spacing = np.spacing(values.astype(np.float16)).astype(np.float32)
 fig, ax = plt.subplots(figsize=(8, 2.8))
 ax.hist(np.log10(values), bins=80, alpha=0.7, label="weights")
 ax.hist(np.log10(spacing), bins=40, alpha=0.7, label="distance to the next float16 number")
-ax.set(xlabel="size (power of ten)", ylabel="count (every 50th weight)")
+ax.set(xlabel="absolute value (power of ten)", ylabel="count (every 50th weight)")
 ax.legend()
 plt.show()
 
 # %% [markdown]
-# About a thousandth: much less than the weights themselves would differ if the training were
-# repeated.
+# For a typical weight the distance is a little less than a thousandth of its value, so rounding it to float16 changes
+# it by less than 0.05 %.
 
 # %% tags=["claim"]
 assert 5e-4 < np.median(spacing / values) < 1e-3
+# Rounding changes a number by at most half of this.
 
 # %% [markdown]
 # ## The equality
 #
-# What our reader took out of the `.pt` file is, array by array and bit by bit, what `load_model`
-# gives.
+# Every array that our reader found in the `.pt` file equals, bit by bit, the array that `load_model` returns.
 
 # %%
 assert content["dims"] == vars(model.dims)
@@ -287,11 +287,11 @@ print(f"{len(state_dict)} arrays, all equal")
 # %% [markdown]
 # ## Exercises
 #
-# **1. What else could be called?** Write a class whose pickle calls `os.getcwd` when it is opened.
-# Show that plain `pickle.loads` returns your working directory, and that `Reader` would not.
+# **1. What else could be called?** Write a class whose pickle calls `os.getcwd` when it is loaded, and pickle an
+# object of it. Show that `pickle.loads` returns your working directory, and that `Reader` refuses the pickle.
 
 # %% tags=["exercise"]
-spy = ...  # bytes: a pickle that calls os.getcwd when it is opened
+spy = ...  # bytes: a pickle that calls os.getcwd when it is loaded
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 import os
@@ -316,7 +316,7 @@ notebooks.exercise(spy, lambda program: pickle.loads(program) == os.getcwd())
 # with zipfile.ZipFile(buffer) as archive:
 #     try:
 #         Reader(archive).load()
-#         raise AssertionError("it was opened")
+#         raise AssertionError("the file was opened")
 #     except pickle.UnpicklingError as error:
 #         print(error)
 # ```
@@ -324,11 +324,12 @@ notebooks.exercise(spy, lambda program: pickle.loads(program) == os.getcwd())
 # </details>
 
 # %% [markdown]
-# **2. Strides.** A storage holds the numbers 0 to 11. Which tensor is it with offset 1, size (2,
-# 3) and stride (6, 2)? Which stride transposes a 3 by 4 tensor without moving a number?
+# **2. Strides.** A storage holds the numbers 0 to 11. Which tensor do offset 1, size (2, 3) and stride (6, 2) give?
+# And with offset 0, the storage is a tensor of shape (3, 4) with stride (4, 1). Which stride gives its transpose, of
+# shape (4, 3), without moving a number?
 
 # %% tags=["exercise"]
-answer = ...  # [the tensor as a list of lists, the stride that transposes]
+answer = ...  # [the tensor as a list of lists, the stride of the transpose as a tuple]
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(answer, lambda a: a[0] == [[1, 3, 5], [7, 9, 11]] and tuple(a[1]) == (1, 4))
@@ -346,8 +347,10 @@ notebooks.exercise(answer, lambda a: a[0] == [[1, 3, 5], [7, 9, 11]] and tuple(a
 # </details>
 
 # %% [markdown]
-# **3. A lying file.** What could go wrong in `rebuild` if a file says size (1000000,) for a
-# storage of 10 numbers? Which check is missing? (Do not try it without the check.)
+# **3. A malicious file.** What could go wrong in `rebuild` if a file gives the size (1000000,) for a storage of
+# 10 numbers? (Do not try it.) Write the missing check: `is_inside` returns whether all elements of the tensor are in
+# the storage. `numbers` is the storage, the other arguments are those of `rebuild`; sizes are at least 1, and strides
+# are not negative.
 
 
 # %% tags=["exercise"]
@@ -360,14 +363,14 @@ cases = [(0, (10,), (1,)), (0, (1000000,), (1,)), (4, (2, 3), (3, 1)), (4, (3, 3
 notebooks.exercise(
     [is_inside(np.zeros(10), *case) for case in cases],
     lambda found: found == [True, False, True, False],
-    "Which is the last element that is used?",
+    "What is the index of the last element that is used?",
 )
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# `as_strided` believes everything: it would show memory that does not belong to the array, with
-# whatever is there, or end the program. The last element that is used must be inside:
+# `as_strided` checks nothing. The tensor would contain whatever is in memory after the storage, or reading it would
+# crash the program. The last element that is used must be inside the storage:
 #
 # ```python
 # def is_inside(numbers, offset, size, stride):
