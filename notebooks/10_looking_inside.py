@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Looking inside: experiments on a network
 #
-# **What you will build** · Four experiments. You read out what the decoder would say half-way; switch
-# off heads one by one; make it transcribe something that was never said, by transplanting activations;
-# and find the heads that follow the speech yourself.
+# **What you will build** · Four experiments. You read out the decoder's predictions after every block (*logit
+# lens*), switch off attention heads one by one (*ablation*), replace activations with those of another recording
+# (*activation patching*), and look for the heads that follow the speech.
 #
 # **What you need** · Notebooks 03 (heads), 05 (the residual stream) and 07 (alignment).
 #
@@ -35,7 +35,7 @@ notebooks.use_style()
 model = npwhisper.load_model()
 d, tokenizer = model.dims, model.tokenizer
 samples = npwhisper.load_audio(npwhisper.example())
-n_heard = len(samples) // 320
+n_positions = len(samples) // 320  # audio positions before the padding
 mel = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples), d.n_mels)
 features = model.embed_audio(mel)
 
@@ -47,40 +47,40 @@ names = [tokenizer.encoding.decode([token]) for token in targets]
 print(text.text)
 
 # %% [markdown]
-# ## One seam
+# ## Recording and replacing
 #
-# Every layer is a plain function, decorated with `@layer`. The decorator does nothing, except while
-# you trace or swap: then each call has a name, and its result can be recorded (`trace`), or the
-# function replaced (`swap`). With `edit=` a result is changed by a function of ours. To edit
-# nothing must change nothing:
+# Every layer is a plain function, decorated with `@layer`. The decorator does nothing except inside a `trace` or
+# `swap` block. There each call has a name; `trace` records its result, and `swap` replaces the function.
+# `swap(edit=...)` keeps the function and passes its result through a function of ours. An edit that returns its
+# argument must not change anything:
 
 # %%
 plain = model.logits(tokens, features)
 with swap(edit={"decoder.blocks.*.mlp": lambda y: y}) as counts:
-    watched = model.logits(tokens, features)
-assert np.allclose(plain, watched, atol=1e-4)
+    unchanged = model.logits(tokens, features)
+assert np.allclose(plain, unchanged, atol=1e-4)
 print(f"{sum(counts.values())} results went through our function")
 
 # %% [markdown]
-# How sure is the decoder of its own text? The mean log-probability of the tokens is the measure of
-# all experiments below.
+# In all experiments below we measure how probable the decoder finds the text that it wrote: the mean
+# log-probability of the tokens. Logarithms are natural, so the unit is the *nat*.
 
 
 # %%
-def sureness(logits):
-    """The log-probability of each token of our text: (1, T, V) -> (T,)"""
+def text_logprobs(logits):
+    """The log-probability of each token of our text and of the end: (1, T, V) -> (number of targets,)"""
     logprobs = layers.log_softmax(logits[0, len(start) - 1 :])
     return logprobs[np.arange(len(targets)), targets]
 
 
-print(f"{sureness(plain).mean():.3f} per token")
+print(f"{text_logprobs(plain).mean():.3f} nats per token")
 
 # %% [markdown]
-# ## Experiment 1: what would it say half-way?
+# ## Experiment 1: the prediction after each block
 #
-# The stream that runs through the decoder is compared with the tokens only at its end. But we can
-# do so earlier: apply the last layer norm and the table of tokens to the stream after
-# *each* block. (This is known as the *logit lens*.)
+# The decoder turns its residual stream into logits only after the last block: by the last layer norm, and a product
+# with the token embeddings. We can apply both to the stream after *each* block, and see what the network would
+# predict there. This is known as the *logit lens*.
 
 # %%
 blocks = [f"decoder.blocks.{i}" for i in range(d.n_text_layer)]
@@ -97,7 +97,7 @@ fig, ax = plt.subplots(figsize=(11, 0.65 * len(streams) + 1.4))
 sure = np.empty((len(streams), len(targets)))
 for row, stream in enumerate(streams):
     logits = layers.layer_norm(stream, w["ln"]) @ w["token_embedding"]["weight"].T
-    sure[row] = np.exp(sureness(logits))
+    sure[row] = np.exp(text_logprobs(logits))
     for column, best in enumerate(logits[0, len(start) - 1 :].argmax(axis=-1)):
         word = tokenizer.encoding.decode([int(best)]).strip()[:7]
         word = word if word.isprintable() and word.isascii() else "?"
@@ -114,27 +114,27 @@ for row, stream in enumerate(streams):
 picture = ax.imshow(sure, origin="upper", vmin=0, vmax=1)
 ax.set_yticks(range(len(streams)), labels)
 ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-ax.set(title="the likeliest next token after each block", xlabel="the right next token")
+ax.set(title="the most probable next token after each block", xlabel="the right next token")
 fig.colorbar(picture, ax=ax, label="probability of the\nright token")
 plt.show()
 
 # %% [markdown]
-# In the first row the stream is nothing but the token that was read, so that token itself is the
-# likeliest. After the first two blocks it is neither the old token nor, in most columns, the new one: what these
-# blocks write is not meant for the table of tokens, but for the blocks after them. After the third block
-# three quarters of the tokens are right, after the fourth all of them. The comma is the least certain: a full
-# stop would do as well.
+# In the first row the stream holds nothing but the token that was read (and its position), so the most probable token
+# is that token itself. After blocks 0 and 1 the most probable token is neither the token that was read nor, in
+# most columns, the right one: the output of these blocks is input for later blocks, not yet a prediction. After block
+# 2 three quarters of the tokens are right, after block 3 all of them. The comma has the lowest probability; a full
+# stop is one of the two most probable tokens at that position.
 
 # %% tags=["claim"]
 scores = [
     layers.layer_norm(s, w["ln"])[0, len(start) - 1 :] @ w["token_embedding"]["weight"].T
     for s in streams
 ]
-likeliest = np.array([rows.argmax(axis=1) for rows in scores])
+predicted = np.array([rows.argmax(axis=1) for rows in scores])
 read = tokens[0, len(start) - 1 :]
-assert (likeliest[0] == read).mean() > 0.9
-assert not (likeliest[1:3] == read).any()
-right = (likeliest == targets).mean(axis=1)
+assert (predicted[0] == read).mean() > 0.9
+assert not (predicted[1:3] == read).any()
+right = (predicted == targets).mean(axis=1)
 assert max(right[1:3]) < 0.2
 assert 0.7 < right[3] < 0.8
 assert right[4] == 1
@@ -145,9 +145,9 @@ assert full_stop in np.argsort(-scores[-1][sure[-1].argmin()])[:2]
 # %% [markdown]
 # ## Experiment 2: which heads does it need?
 #
-# Switch off one cross-attention head at a time: the trace calls what the heads found
-# `cross_attn.attend`, of shape (1, H, T, K), and we put zeros in place of one head. How much surer
-# is the decoder with the head than without?
+# Switch off one cross-attention head at a time. The output of all heads is called `cross_attn.attend` and has shape
+# (1, H, T, K); we set the part of one head to zero. How much does the mean log-probability of the text fall? We
+# call this difference the *loss* without the head.
 
 
 # %% jupyter={"source_hidden": true}
@@ -162,11 +162,12 @@ def without(head):
 loss = np.empty((d.n_text_layer, d.n_text_head))
 for block, head in np.ndindex(loss.shape):
     with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
-        loss[block, head] = sureness(plain).mean() - sureness(model.logits(tokens, features)).mean()
+        damaged = model.logits(tokens, features)
+    loss[block, head] = (text_logprobs(plain) - text_logprobs(damaged)).mean()
 
 
 def draw_heads(values, label, is_dark, **colours):
-    """A square for each cross-attention head, with its value; a star marks those that the checkpoint names."""
+    """A square for each cross-attention head, with its value; a star marks the checkpoint's alignment heads."""
     fig, ax = plt.subplots(figsize=(1.6 + 0.9 * d.n_text_head, 1.2 + 0.6 * d.n_text_layer))
     picture = ax.imshow(values, origin="upper", **colours)
     for (block, head), value in np.ndenumerate(values):
@@ -201,10 +202,10 @@ draw_heads(
 )
 
 # %% [markdown]
-# Of 24 heads only three are missed: head 4 of block 0, head 2 of block 1 and, less, head 2 of block 3.
-# Without any other single head the words stay as they were, even without one of those with a star, which
-# the checkpoint names as following the speech: many heads do the same, and any one of them can be spared.
-# (Punctuation and capitals do change here and there.)
+# Only three of the 24 heads matter by themselves: head 4 of block 0, head 2 of block 1 and, less, head 2 of block 3.
+# Without any other single head the words stay the same; only punctuation and capitals change here and there. That
+# holds for most of the checkpoint's alignment heads, too, which are marked with a star. It suggests that several heads
+# carry the same information.
 
 
 # %% tags=["claim"]
@@ -227,49 +228,53 @@ for block, head in ((2, 5), (3, 2)):
     assert spoken_words(transcript) == spoken_words(text.text), (block, head)
 
 # %% [markdown]
-# ## Experiment 3: hearing what was not said
+# ## Experiment 3: features of two recordings
 #
-# Take the recording, and the same recording played backwards. Encode both. Now build a *chimera*:
-# the features of the one up to some moment, and of the other after it. The decoder cannot know.
+# Encode the recording, and the same recording played backwards. Then combine the features: those of the recording up to
+# some time, and those of the backward one after it. Replacing activations with those of another input is
+# called *activation patching*. What does the decoder write?
 
 # %%
 backwards = npwhisper.log_mel_spectrogram(npwhisper.pad_or_trim(samples[::-1].copy()), d.n_mels)
 other = model.embed_audio(backwards)
-chimeras = []
+patched = []
 for share in (1.0, 0.5, 0.0):
-    cut = int(share * n_heard)
+    cut = int(share * n_positions)
 
     def patch(y, cut=cut):
         y[:, cut:] = other[:, cut:]
         return y
 
     with swap(edit={"encoder": patch}):
-        heard = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
-    print(f"{share:4.0%} forwards: {heard.text}")
-    chimeras.append(heard.text)
+        result = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
+    print(f"{share:4.0%} forwards: {result.text}")
+    patched.append(result.text)
 
 # %% [markdown]
-# As far as the features are ours, the text is ours. The encoder has put what is said *where* it is
-# said, although attention would have allowed it to put everything anywhere. And where speech runs
-# backwards, the decoder does not stop: it invents English, or a loop.
+# With the features of the recording up to the middle, the text begins with the words of its first half. So the encoder
+# keeps what is said at the position where it is said, although attention could have moved it anywhere. Where the
+# features are those of backward speech, the decoder does not stop: it invents English sentences and repeats itself.
 
 # %% tags=["claim"]
-assert spoken_words(chimeras[0]) == spoken_words(text.text)
-assert chimeras[1].startswith("And so my fellow Americans ask")
-assert spoken_words(chimeras[1]) != spoken_words(text.text)
-assert "Americans" not in chimeras[2]
-assert len(chimeras[2]) > 20, "the decoder does not stop"
+assert spoken_words(patched[0]) == spoken_words(text.text)
+assert patched[1].startswith("And so my fellow Americans ask")
+assert spoken_words(patched[1]) != spoken_words(text.text)
+assert "Americans" not in patched[2]
+assert len(patched[2]) > 20, "the decoder does not stop"
+for invented in patched[1:]:
+    phrases = [invented[i : i + 10] for i in range(len(invented) - 10)]
+    assert len(set(phrases)) < len(phrases), "it repeats itself"
 
 # %% [markdown]
-# Now a small injury: for a quarter of a second in the middle, the stream after one block is
-# replaced by that of a silent recording. Which tokens suffer? And does it matter in which block?
+# Now patch less: for a quarter of a second in the middle, replace the stream after one encoder block with that of a
+# silent recording. Which tokens become less probable? And does it matter which block we choose?
 
 # %%
 silence = npwhisper.log_mel_spectrogram(np.zeros(480000, np.float32), d.n_mels)
 with npwhisper.trace(*(f"encoder.blocks.{i}" for i in range(d.n_audio_layer))) as quiet:
     model.embed_audio(silence)
 
-middle = slice(n_heard // 2 - 6, n_heard // 2 + 6)
+middle = slice(n_positions // 2 - 6, n_positions // 2 + 6)
 damage = []
 for i in range(d.n_audio_layer):
 
@@ -279,7 +284,7 @@ for i in range(d.n_audio_layer):
 
     with swap(edit={f"encoder.blocks.{i}": silenced}):
         damaged = model.embed_audio(mel)
-    damage.append(sureness(plain) - sureness(model.logits(tokens, damaged)))
+    damage.append(text_logprobs(plain) - text_logprobs(model.logits(tokens, damaged)))
 
 # %% jupyter={"source_hidden": true}
 fig, ax = plt.subplots(figsize=(8, 0.45 * d.n_audio_layer + 1.6))
@@ -296,9 +301,9 @@ fig.colorbar(picture, ax=ax, label="loss (nats)")
 plt.show()
 
 # %% [markdown]
-# One token suffers, "what", which is said at that moment, and "your" a little. Which block is
-# damaged hardly matters, though after the last block the loss is smaller: by then the positions
-# around it have received the information.
+# One token loses most of its probability: "what", which is spoken at that time. "your" loses a little. The loss is
+# similar for the first three blocks and smaller after the last one. A likely reason is that before the last block
+# attention has passed some of the information on to other positions.
 
 # %% tags=["claim"]
 most = np.array(damage).max(axis=0)
@@ -312,9 +317,9 @@ assert max(on_what[:-1]) < 1.4 * min(on_what[:-1])
 # %% [markdown]
 # ## Experiment 4: find the heads that follow the speech
 #
-# Which heads would you take for word times? Those whose attention moves through the recording as
-# the text advances. A simple measure: let every head alone draw its map and its path (notebook
-# 07), and ask how much of its attention lies on a path that never goes back.
+# Which heads are useful for word times? Those whose attention moves through the recording as the text advances.
+# Here is a simple measure. For each head alone, find the best path that never goes back (notebook 07), and compute how
+# much of its attention lies on that path.
 
 # %%
 everything = np.array(
@@ -329,17 +334,18 @@ for block, head in np.ndindex(follows.shape):
     scores = acts[f"decoder.blocks.{block}.cross_attn.scores"].reshape(
         d.n_text_head, everything.size, -1
     )[head]
-    weights = layers.softmax(scores[:, :n_heard])[rows]
+    weights = layers.softmax(scores[:, :n_positions])[rows]
     path_rows, path_columns = timing.dtw(-weights)
     follows[block, head] = weights[path_rows, path_columns].sum() / len(weights)
 
 draw_heads(follows, "attention on the path", is_dark=lambda value: value <= 0.5, vmin=0, vmax=1)
 best = np.unravel_index(follows.argmax(), follows.shape)
-print(f"best: block {best[0]}, head {best[1]}; the checkpoint says {model.alignment_heads}")
+print(f"highest: block {best[0]}, head {best[1]}")
+print(f"alignment heads of the checkpoint (block, head): {model.alignment_heads}")
 
 # %% [markdown]
-# The sharpest heads by this measure are not those with a star. Does that matter for word times? Compare
-# the times that our best head gives with those of the eight heads of the checkpoint:
+# The four heads with the highest values have no star. Would they give better word times? Compare the times that the
+# head with the highest value gives with those of the checkpoint's eight alignment heads:
 
 # %% tags=["claim"]
 sharpest = [np.unravel_index(i, follows.shape) for i in np.argsort(-follows, axis=None)[:4]]
@@ -349,19 +355,20 @@ assert len(model.alignment_heads) == 8
 # %%
 one_head = npwhisper.Whisper(d, model.weights, [(int(best[0]), int(best[1]))])
 found = [
-    timing.find_alignment(which, tokenizer, text.tokens, features[0], 2 * n_heard)
+    timing.find_alignment(which, tokenizer, text.tokens, features[0], 2 * n_positions)
     for which in (model, one_head)
 ]
 starts = np.array([[word.start for word in words] for words in found])
+print("start (s)   eight   one")
 print(
-    "\n".join(f"{w.word:10} {a:5.2f} {b:5.2f}" for w, a, b in zip(found[0], *starts, strict=True))
+    "\n".join(f"{w.word:11} {a:5.2f} {b:5.2f}" for w, a, b in zip(found[0], *starts, strict=True))
 )
 print(f"mean difference {np.abs(starts[0] - starts[1]).mean():.2f} s")
 
 # %% [markdown]
-# The single head is a third of a second ahead of the eight: it is sharp, but it looks at the word
-# before the word is said. (In the sound "so" begins at 0.68 s: the eight say 0.74, the single one 0.42.) A head that
-# follows the speech is not yet a clock.
+# With the single head the words begin a third of a second earlier than with the eight. (In the recording "so" begins
+# at 0.68 s; the eight heads give 0.74 s, the single one 0.42 s.) This head attends to a word too early. So a head
+# whose attention follows the speech in order does not necessarily give accurate times.
 
 # %% tags=["claim"]
 assert 0.25 < (starts[0] - starts[1]).mean() < 0.45
@@ -369,14 +376,14 @@ assert found[0][1].word.strip() == "so"
 assert np.allclose(starts[:, 1], [0.74, 0.42], atol=0.011)
 
 # %% [markdown]
-# One sentence is little evidence; those who choose alignment heads use many recordings, and
-# compare with times that people measured.
+# One sentence is little evidence. To choose alignment heads, use many recordings whose word times were measured by
+# hand.
 #
 # ## The equality
 #
-# Is switching off a head by `edit` the same as if the head had never had weights? The `out` layer
-# multiplies each head's features with a part of its columns. So remove these columns from the
-# checkpoint, and compare.
+# Is switching off a head with `edit` the same as removing it from the checkpoint? The layer `out` multiplies the
+# features of each head with some of its columns. So set these columns to zero in a copy of the weights, and
+# compare the logits.
 
 # %%
 block, head = (int(i) for i in best)
@@ -384,42 +391,42 @@ width = d.n_text_state // d.n_text_head
 name = f"decoder.blocks.{block}.cross_attn.out.weight"
 cut_off = model.weights[name].copy()
 cut_off[:, head * width : (head + 1) * width] = 0
-operated = npwhisper.Whisper(d, {**model.weights, name: cut_off}, model.alignment_heads)
+without_head = npwhisper.Whisper(d, {**model.weights, name: cut_off}, model.alignment_heads)
 
 with swap(edit={f"decoder.blocks.{block}.cross_attn.attend": without(head)}):
     edited = model.logits(tokens, features)
-assert np.allclose(edited, operated.logits(tokens, features), atol=1e-3)
+assert np.allclose(edited, without_head.logits(tokens, features), atol=1e-3)
 assert np.allclose(model.logits(tokens, features), plain, atol=1e-4), (
-    "after the block everything is as before"
+    "after the `with` block everything is as before"
 )
-print("the same, and the model is unharmed")
+print("the same, and our model is unchanged")
 
 # %% [markdown]
 # ## All of it on one page
 #
-# What you traced by hand here, `glass` records in a whole transcription, and writes it into one HTML
-# page, which opens from the disk and needs no network: the sound, every decode step, attention of every
-# head, the logit lens, word times. Open `talk.html` in your browser.
+# `glass` records a whole transcription and writes it into one HTML page: the sound, every decoding step, the attention
+# of every head, the logit lens, and word times. The page needs no network. Open `talk.html` in your browser.
 
 # %%
 run = npwhisper.glass(npwhisper.example(), "talk.html", model=model)
 print(f"{os.path.getsize('talk.html') / 1e6:.1f} MB: {run.result['text']}")
 
 # %% [markdown]
-# The first view: the sound with its words, the network as a drawing, and the steps of decoding.
+# The first view shows the sound with its words, the network as a drawing, and the decoding steps.
 
 # %%
 Image(filename=notebooks.path("glass_overview.webp"), width=900)
 
 # %% [markdown]
-# Cross-attention of every layer and head over the spectrogram, those with a star used for word times:
+# Another view shows the cross-attention of every layer and head over the spectrogram. The heads with a star are used
+# for word times.
 
 # %%
 Image(filename=notebooks.path("glass_attention.webp"), width=900)
 
 # %% [markdown]
-# And why "country" was said and not "county": what each part of the network added to the difference of the
-# two logits. The candidates and the rules stand above it in the same view.
+# A third view shows why the network chose "country" and not "county": how much each part of the network added to the
+# difference of the two logits. Above it are the candidates and the rules.
 
 # %%
 Image(filename=notebooks.path("glass_choice.webp"), width=900)
@@ -427,39 +434,41 @@ Image(filename=notebooks.path("glass_choice.webp"), width=900)
 # %% [markdown]
 # ## Exercises
 #
-# **1. A decoder without sound.** Set *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
-# let the model write. What does a decoder write without the sound? What do you think it was trained
-# on?
+# **1. A decoder without sound.** Set the output of *all* cross-attention to zero (`"decoder.blocks.*.cross_attn"`) and
+# decode `mel` without timestamps, with at most 30 tokens (`sample_len=30`). What does the decoder write? What does that
+# tell you about its training texts?
 
 # %% tags=["exercise"]
-deaf = ...  # what `decode` gives, at most 30 tokens, if all cross-attention is zero
+soundless = ...  # the result of `npwhisper.decode` if all cross-attention is zero
 
 # %% jupyter={"source_hidden": true} tags=["check"]
-notebooks.exercise(deaf, lambda result: result.text != text.text and len(result.tokens) <= 30)
+notebooks.exercise(soundless, lambda result: result.text != text.text and len(result.tokens) <= 30)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # with swap(edit={"decoder.blocks.*.cross_attn": lambda y: 0 * y}):
-#     deaf = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
-# print(deaf.text)
+#     soundless = npwhisper.decode(model, mel, without_timestamps=True, sample_len=30)
+# print(soundless.text)
 # ```
 #
-# Without the sound it is a language model of its training texts, and a weak one.
+# Without the sound, the decoder is a weak language model of its training texts.
 #
 # </details>
 
 # %% [markdown]
-# **2. Which half is more important?** Remove, one at a time, the `attn` and the `mlp` of each of the
-# first three encoder blocks (their results set to zero), and compare the loss of sureness.
+# **2. Which half is more important?** In each of the first three encoder blocks, set the output of `attn` to zero, then
+# that of `mlp`, one at a time. How much does the mean of `text_logprobs` fall in each case? (Encode `mel` inside the
+# `swap` block.)
 
 # %% tags=["exercise"]
-lost = ...  # {"attn": [loss without that of block 0, 1, 2], "mlp": [...]}
+lost = ...  # {"attn": [loss without that of block 0, of block 1, of block 2], "mlp": [...]}
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 with swap(edit={"encoder.blocks.1.mlp": lambda y: 0 * y}):
-    expected = (sureness(plain) - sureness(model.logits(tokens, model.embed_audio(mel)))).mean()
+    damaged = model.logits(tokens, model.embed_audio(mel))
+expected = (text_logprobs(plain) - text_logprobs(damaged)).mean()
 notebooks.exercise(
     lost,
     lambda losses: len(losses["attn"]) == 3 and np.isclose(losses["mlp"][1], expected, atol=1e-3),
@@ -474,7 +483,8 @@ notebooks.exercise(
 #     lost[part] = []
 #     for i in range(3):
 #         with swap(edit={f"encoder.blocks.{i}.{part}": lambda y: 0 * y}):
-#             lost[part].append((sureness(plain) - sureness(model.logits(tokens, model.embed_audio(mel)))).mean())
+#             damaged = model.logits(tokens, model.embed_audio(mel))
+#         lost[part].append((text_logprobs(plain) - text_logprobs(damaged)).mean())
 # for part, losses in lost.items():
 #     print(f"{part:5}", " ".join(f"{value:6.2f}" for value in losses))
 # ```
@@ -482,15 +492,16 @@ notebooks.exercise(
 # </details>
 
 # %% [markdown]
-# **3. Sharper attention.** Multiply all cross-attention scores by 2, by 1.2, by 0.8 and by 0.5.
-# Does the model become surer when it looks more sharply?
+# **3. Sharper attention.** Multiply all cross-attention scores (`"decoder.blocks.*.cross_attn.scores"`) by 2, 1.2, 0.8
+# and 0.5. Large scores give a sharp softmax, small ones a flat one. Does the text become more probable with sharper
+# attention?
 
 # %% tags=["exercise"]
 doubled = ...  # the mean log-probability of the tokens if all scores are doubled
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y: 2 * y}):
-    expected = sureness(model.logits(tokens, features)).mean()
+    expected = text_logprobs(model.logits(tokens, features)).mean()
 notebooks.exercise(doubled, lambda mean: np.isclose(mean, expected, atol=1e-3))
 
 # %% [markdown]
@@ -500,13 +511,13 @@ notebooks.exercise(doubled, lambda mean: np.isclose(mean, expected, atol=1e-3))
 # means = {}
 # for factor in (2.0, 1.2, 1.0, 0.8, 0.5):
 #     with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y, factor=factor: factor * y}):
-#         means[factor] = sureness(model.logits(tokens, features)).mean()
+#         means[factor] = text_logprobs(model.logits(tokens, features)).mean()
 #         print(factor, means[factor].round(3))
 # doubled = means[2.0]
 # ```
 #
-# Sharper than trained hardly matters, even twice as sharp; half as sharp costs two nats per token. Training has
-# already found about the best sharpness.
+# Doubling the scores hardly matters; halving them costs two nats per token. Of these five factors the best is 1, with
+# which the network was trained.
 #
 # </details>
 
@@ -514,7 +525,7 @@ notebooks.exercise(doubled, lambda mean: np.isclose(mean, expected, atol=1e-3))
 at = {}
 for factor in (2.0, 1.2, 1.0, 0.8, 0.5):
     with swap(edit={"decoder.blocks.*.cross_attn.scores": lambda y, factor=factor: factor * y}):
-        at[factor] = sureness(model.logits(tokens, features)).mean()
+        at[factor] = text_logprobs(model.logits(tokens, features)).mean()
 assert max(at, key=at.get) == 1.0
 assert abs(at[2.0] - at[1.0]) < 0.02
 assert 1.5 < at[1.0] - at[0.5] < 2.5
