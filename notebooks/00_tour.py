@@ -45,7 +45,8 @@ notebooks.play(npwhisper.example())
 # %% [markdown]
 # Without a name, `load_model` loads `tiny.en`, OpenAI's smallest Whisper model for English. It is
 # part of the package, so these notebooks work offline. Larger models make fewer errors:
-# `npwhisper.load_model("base.en")` downloads one, and the code below stays the same.
+# `npwhisper.load_model("base.en")` downloads one. The code below works with it as well, but what the
+# text says about single features and heads is true of `tiny.en` only.
 
 # %%
 model = npwhisper.load_model()
@@ -71,7 +72,7 @@ for segment in result["segments"]:
 # | sound | `(samples,)` | the input: air pressure, 16,000 numbers per second |
 # | mel | `(n_mels, 3000)` | how loud each pitch is, 100 times per second: a picture of the sound |
 # | features | `(1, 1500, D)` | the output of the **encoder**: D numbers for every 20 ms of the picture |
-# | logits | `(1, T, V)` | the output of the **decoder**: after each of T tokens, a score for each of V tokens |
+# | logits | `(1, T, V)` | the output of the **decoder**: after each of T tokens, scores for all V tokens it knows |
 #
 # ### Stage 1: from sound to picture
 #
@@ -106,7 +107,7 @@ assert (pauses > mel.min() + 0.01).mean() > 0.9, "the pauses are black"
 # %% [markdown]
 # ### Stage 2: from picture to features
 #
-# The encoder is the first half of the network. It processes the whole picture at once.
+# The encoder is the first part of the network. It processes the whole picture at once.
 
 # %%
 features = model.embed_audio(mel)
@@ -142,7 +143,7 @@ assert np.corrcoef(features[0, : frames // 2, 19], by_position)[0, 1] < -0.6, "f
 # %% [markdown]
 # ### Stage 3: from features to text, one token at a time
 #
-# The decoder is the second half of the network. Given the features and the text so far, it computes
+# The decoder is the second part of the network. Given the features and the text so far, it computes
 # a score for every possible next token. A *token* is a piece of text, often a word with the space
 # before it. The network knows each token by its number.
 
@@ -210,7 +211,8 @@ plt.show()
 
 # %% [markdown]
 # `trace` records every intermediate result inside its `with` block. The names are those of the
-# modules in OpenAI's PyTorch implementation.
+# modules in OpenAI's PyTorch implementation. Where it has no module, a function such as `softmax` is
+# added to the name.
 
 # %%
 with npwhisper.trace() as acts:

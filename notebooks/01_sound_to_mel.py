@@ -129,8 +129,8 @@ assert spilt[0] > 0.01 > 0.0001 > spilt[1], spilt
 #
 # To measure how much of a frequency is in a frame, say 1000 Hz, multiply the frame by a sine and by
 # a cosine of 1000 Hz and add up each product. If the frame oscillates at that frequency, at least
-# one of the two sums is large. Their squares add up to the *power* at this frequency. The same for
-# 0, 40, 80, ... 8000 Hz is the *discrete Fourier transform*. It is a matrix product.
+# one of the two sums is large. Their squares add up to the *power* at this frequency. Doing this for
+# 0, 40, 80, ..., 8000 Hz is the *discrete Fourier transform*, which is a matrix product.
 
 # %%
 k = np.arange(N_FFT // 2 + 1)[:, None]  # whole oscillations in a frame: 0 to 200

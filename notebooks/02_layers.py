@@ -56,8 +56,8 @@ print(w.name, {name: array.shape for name, array in w.items()})
 # ## Linear: inner products with rows of weights
 #
 # A linear layer has one row of weights for each of its outputs. The output is the inner product of
-# this row with the input, plus a constant, the *bias*. The inner product is large if the input is
-# similar to the row. As a formula:
+# this row with the input, plus a constant, the *bias*. The more the input points in the direction of
+# the row, the larger the inner product. As a formula:
 #
 # $$ y_o = b_o + \sum_i W_{oi}\, x_i $$
 #
@@ -229,7 +229,13 @@ plt.show()
 # %%
 print(f"hidden values above 0.1 after GELU: {(hidden > 0.1).mean():.0%}")
 
+# %% [markdown]
+# Before GELU, nine of ten hidden values are negative. GELU turns these into numbers between -0.17
+# and 0, so after GELU only a few values are clearly different from zero.
+
 # %% tags=["claim"]
+assert (acts["encoder.blocks.0.mlp.0"][0, :145] < 0).mean() > 0.9
+assert hidden.min() > -0.171
 in_blocks = {name: a.size for name, a in model.weights.items() if ".blocks." in name}
 assert sum(n for name, n in in_blocks.items() if ".mlp." in name) > 0.5 * sum(in_blocks.values())
 
@@ -288,7 +294,7 @@ plt.show()
 # %% [markdown]
 # Each of the sixteen responds to one narrow band of frequencies: its weights are positive (purple) in the
 # band and negative (orange) beside it, so the output is large if the band is louder than its neighbours. Of the
-# three kernels for the lowest band, two have a larger weight in the last frame than in the first, so they respond
+# three kernels for the lowest bands, two have a larger weight in the last frame than in the first, so they respond
 # most when the sound in the band begins. Nobody designed these kernels: they were learned.
 
 # %% tags=["claim"]
@@ -332,7 +338,7 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **1. The wrong variance.** How large is the error if the variance of a layer norm is divided by D - 1
+# **1. The wrong variance.** How large is the error if a layer norm computes its variance with D - 1
 # instead of D? Compute the ratio of the two results for the last layer norm, and compare it with $\sqrt{(D-1)/D}$.
 
 # %% tags=["exercise"]

@@ -78,7 +78,7 @@ plt.show()
 
 # %% [markdown]
 # With a long query, one key gets nearly all the weight, as in a dictionary. With a short query, the
-# result is closer to an average. The network learns the weights that produce the queries, so it
+# result is closer to an average. The network learns the layers that compute queries and keys, so it
 # can learn either behaviour.
 
 # %% tags=["claim"]
@@ -89,9 +89,9 @@ assert top[0] < 0.75 < 0.99 < top[1], top
 # ## Why divide by the root of K?
 #
 # The inner product of two vectors of K independent standard normal numbers has standard deviation $\sqrt K$. So
-# without the division, the scores grow with K, and in an untrained network one key gets nearly all the
-# weight. There the softmax hardly reacts to small changes of the scores, its gradient is close to zero, and
-# training hardly makes progress. The plot shows the largest of 50 weights, for random queries and keys:
+# without the division, scores grow with K, and in an untrained network a single key gets most of the weight.
+# Such a softmax hardly reacts to small changes of the scores: its gradient is close to zero, and training makes
+# little progress. The plot shows the largest of 50 weights, for random queries and keys.
 
 # %%
 rng = np.random.default_rng(0)
@@ -246,8 +246,8 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# Every block has both kinds: heads with a mean distance below half a second, and heads with two to three and a
-# half seconds.
+# Every block has heads with a mean distance below 0.5 seconds and heads with a mean distance of 2 to 3.6
+# seconds.
 
 # %% tags=["claim"]
 assert (reach.min(axis=1) < 0.5).all()
@@ -304,7 +304,7 @@ for word in (" ask", " what", " do", " for", " your", " country"):
 # ## Cross-attention: from the text to the sound
 #
 # In *cross-attention* the queries come from the text, and the keys and values from the output of the encoder.
-# This is the only way by which the sound enters the decoder. The next plot shows all heads for our sentence. Each
+# This is the only way in which the sound enters the decoder. The next plot shows all heads for our sentence. Each
 # row is one step and is labelled with the token that the step predicts.
 
 # %%

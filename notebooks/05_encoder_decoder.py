@@ -112,8 +112,8 @@ right.set(
 plt.show()
 
 # %% [markdown]
-# Neighbouring positions have similar patterns, and the similarity falls with the distance. From such patterns a
-# head can learn to attend to the neighbourhood of a position.
+# Neighbouring positions have more similar patterns than distant ones. From such patterns a head can learn to attend to
+# the neighbourhood of a position.
 
 # %% tags=["claim"]
 assert (alike[190:211] > 0.65).all()
@@ -251,8 +251,8 @@ assert max(difference.error for difference in comparison.differences) < 1e-5
 # %% [markdown]
 # ## Find the first wrong layer
 #
-# Suppose your own layer norm divides the variance by D - 1. `swap` puts it in the place of one layer norm of the
-# network, and the comparison shows from where on the values are wrong.
+# Suppose your own layer norm computes the variance with D - 1 instead of D. `swap` puts it in the place of one
+# layer norm of the network, and the comparison shows from which layer on the values are wrong.
 
 
 # %%
