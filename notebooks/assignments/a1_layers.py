@@ -1,15 +1,23 @@
 # %% [markdown]
 # # Assignment 1 · Layers
 #
-# In this assignment you write the layers Whisper is built from, each as a function of an input
+# In this assignment you write the layers that Whisper is built from, each as a function of an input
 # and its weights. Read notebook 02 first.
 #
-# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
-# what `check` reports: it compares your function with PyTorch's results and often names the
-# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
-# nothing ready-made that solves the task) and the functions you have already written. Once
-# everything is right, the last cell transcribes real speech with your functions. Hand in this
-# notebook. 8 tasks, 14 points.
+# Letters in shapes: B batch, T tokens, F frames, D features, V vocabulary; `...` any number
+# of axes.
+#
+# **How it works** · In each task the body of a function is missing. Write the body, run the cell, and
+# read the report of `check`. It compares your function with reference results, says where they
+# differ, and often names the mistake. Run it as often as you like. Arguments and results are
+# float32 unless a task says otherwise. Do not change the arguments.
+#
+# **What is graded** · A task earns its points if every case is right: those of `check`, and
+# others with different numbers and sizes. By default a task may take ten seconds. You may use
+# NumPy, SciPy (except a function that is the task itself) and the functions that you have
+# written. Hand in this notebook. 8 tasks, 14 points.
+#
+# Once every check passes, the last cell transcribes real speech with your functions.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -34,7 +42,7 @@ from npwhisper import check, swap
 #
 # $$ y_o = b_o + \sum_i W_{oi}\, x_i $$
 #
-# `w` is a dict with `w["weight"]` and sometimes `w["bias"]`: Whisper's key projections have none.
+# `w` is a dict with `w["weight"]` and usually `w["bias"]`; Whisper's key projections have no bias.
 # `x` may have any number of axes before the last.
 
 
@@ -49,7 +57,7 @@ check(linear)
 # %% [markdown]
 # ## 2. `embedding` (1 point)
 #
-# Look up one row of the table for each token. In NumPy, one indexing expression does it.
+# Look up one row of the table `w["weight"]` for each token. In NumPy, one indexing expression does it.
 
 
 # %%
@@ -66,7 +74,7 @@ check(embedding)
 # $$ \mathrm{gelu}(x) = \frac{x}{2} \left(1 + \mathrm{erf} \frac{x}{\sqrt 2}\right) $$
 #
 # Use this exact form, not the tanh approximation. `scipy.special.erf` takes arrays; `math.erf`
-# takes single numbers only (`np.vectorize` helps). Check the dtype of your result.
+# takes single numbers only (`np.vectorize` helps, but its result is float64).
 
 
 # %%
@@ -83,7 +91,8 @@ check(gelu)
 # $$ y = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \, w + b $$
 #
 # The mean $\mu$ and the variance $\sigma^2$ are taken over the D features of each position. The
-# variance divides by D, and $\varepsilon$ is inside the square root.
+# variance divides by D, not by D - 1, and $\varepsilon$ (`eps`) is inside the square root. $w$ is
+# `w["weight"]` and $b$ is `w["bias"]`.
 
 
 # %%
@@ -99,8 +108,8 @@ check(layer_norm)
 #
 # $$ y_i = \frac{e^{x_i}}{\sum_j e^{x_j}} $$
 #
-# It must also work for $x = 1000$. What can you subtract from every $x_i$ without changing the
-# result?
+# It must also work for $x_i = 1000$, where $e^{x_i}$ overflows. What can you subtract from every $x_i$
+# without changing the result? (Some of the $x_i$ are minus infinity, but never all of a row.)
 
 
 # %%
@@ -114,8 +123,8 @@ check(softmax)
 # %% [markdown]
 # ## 6. `log_softmax` (1 point)
 #
-# The logarithm of softmax. Taking `np.log` of your softmax gives minus infinity wherever a
-# probability is too small for float32, so stay in log space throughout.
+# The logarithm of softmax. `np.log` of your softmax is minus infinity wherever a probability is too
+# small for float32. So simplify the logarithm of the formula first, and compute that.
 
 
 # %%
@@ -131,8 +140,9 @@ check(log_softmax)
 #
 # $$ y_{o,t} = b_o + \sum_i \sum_{j=0}^{2} W_{oij}\, x_{i,\,s t + j - 1} $$
 #
-# where $s$ is the stride. Frames beyond either end are zero. A loop over the three taps is fine;
-# a loop over the frames is too slow for the last cell.
+# where $s$ is the stride, 1 or 2, and F is a multiple of it. Frames beyond either end are zero. A
+# loop over the three positions $j$ of the kernel is fine; a loop over the frames is too slow for the
+# last cell.
 
 
 # %%
@@ -154,17 +164,17 @@ check(conv1d)
 
 # %%
 def sinusoids(length, channels):
-    """-> (length, channels)"""
+    """-> (length, channels), float32; channels is even"""
     raise NotImplementedError
 
 
 check(sinusoids)
 
 # %% [markdown]
-# ## Your layers, at work
+# ## Your layers at work
 #
-# `swap` puts your functions in place of the library's and leaves everything else as it is. If
-# every check passes, your own layers transcribe the recording.
+# `swap` replaces the library's functions by yours while the block lasts. If every check passes, your
+# own layers transcribe the recording. The text must equal that of the library's layers.
 
 # %%
 mine = [linear, embedding, gelu, layer_norm, softmax, conv1d]
@@ -179,5 +189,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# How many seconds do your layers take, and how many do the library's? Where does the time go?
-# Find out with `with npwhisper.profile() as p: ...`, then look at `p`.
+# How many seconds do your layers take, and how many do the library's? Which layers take the most?
+# Measure with `with npwhisper.profile() as p: ...`, then look at `p`.

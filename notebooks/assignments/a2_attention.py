@@ -1,16 +1,24 @@
 # %% [markdown]
 # # Assignment 2 · Attention
 #
-# In this assignment you write attention, from scores to heads, and then the blocks and the
-# encoder built from it. Read notebooks 03 and 05 first. You may take the layers of assignment 1
-# from the library: `layers.linear` and so on.
+# In this assignment you write attention, and then the blocks and the encoder that are built from it.
+# Read notebooks 03 and 05 first.
 #
-# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
-# what `check` reports: it compares your function with PyTorch's results and often names the
-# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
-# nothing ready-made that solves the task) and the functions you have already written. Once
-# everything is right, the last cell transcribes real speech with your functions. Hand in this
-# notebook. 11 tasks, 20 points.
+# Letters in shapes: B batch, A recordings, T text positions (queries), S audio positions or
+# keys, D features, H heads, K features of one head, M mel bins, F frames.
+#
+# **How it works** · In each task the body of a function is missing. Write the body, run the cell, and
+# read the report of `check`. It compares your function with reference results, says where they
+# differ, and often names the mistake. Run it as often as you like. Arguments and results are
+# float32 unless a task says otherwise. Do not change the arguments.
+#
+# **What is graded** · A task earns its points if every case is right: those of `check`, and
+# others with different numbers and sizes. By default a task may take ten seconds. You may use
+# NumPy, SciPy (except a function that is the task itself), the functions that you have written,
+# and npwhisper's functions of assignment 1: `layers.linear` and so on. Hand in this notebook. 11
+# tasks, 20 points.
+#
+# Once every check passes, the last cell transcribes real speech with your functions.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -34,8 +42,8 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `split_heads` (1 point)
 #
-# Split the features into heads: head $h$ gets features $hK$ to $(h + 1)K - 1$. Then move the head
-# axis in front of the position axis.
+# Split the features into heads: head $h$ gets the features $hK$ to $(h + 1)K - 1$. Then move the axis
+# of heads before the axis of positions.
 
 
 # %%
@@ -63,9 +71,9 @@ check(merge_heads)
 # %% [markdown]
 # ## 3. `causal_mask` (2 points)
 #
-# 0 where a query may look at a key, minus infinity where it may not. The queries are the *last*
-# positions: query $i$ is at position `n_key - n_query + i` and may look at itself and everything
-# before it. (Draw the mask for 2 queries and 5 keys on paper.)
+# 0 where a query may attend to a key, minus infinity where it may not. The queries are the *last*
+# positions: query $i$ is at position `n_key - n_query + i`, and may attend to that position and all
+# positions before it. (Draw the mask for 2 queries and 5 keys on paper.)
 
 
 # %%
@@ -79,9 +87,9 @@ check(causal_mask)
 # %% [markdown]
 # ## 4. `scores` (2 points)
 #
-# The inner product of every query with every key, divided by $\sqrt K$. Beware: `np.sqrt` of an
-# integer is a float64 and makes the result float64; `math.sqrt` and `** -0.5` give Python floats,
-# which do not.
+# The inner product of every query with every key, divided by $\sqrt K$. Note that `np.sqrt` of an
+# integer is a NumPy float64 and makes the result float64. `math.sqrt(K)` and `K**-0.5` are Python
+# floats, which keep it float32.
 
 
 # %%
@@ -96,7 +104,7 @@ check(scores)
 # ## 5. `attend` (2 points)
 #
 # Compute the scores, add the mask if there is one, take the softmax over the keys
-# (`layers.softmax`), and average the values with these weights.
+# (`layers.softmax`), and multiply these weights with the values.
 
 
 # %%
@@ -114,14 +122,14 @@ check(attend)
 # `w["value"]`, each split into heads. Attend, merge the heads, and apply `layers.linear` with
 # `w["out"]`.
 #
-# The encoder has neither a cache nor a mask. The decoder passes a `cache`: `k, v =
-# cache.append(k, v)` stores the new keys and values and returns all of them so far. Then a causal
-# mask is needed, and its size follows from the numbers of queries and keys.
+# The encoder passes no cache and needs no mask. The decoder passes a `cache`. Then `k, v =
+# cache.append(k, v)` stores the keys and values of x and returns those of all positions so far, and a
+# causal mask is needed. Its size is the number of queries by the number of all keys.
 
 
 # %%
 def self_attention(x, w, n_head, cache=None):
-    """x (B, T, D) -> (B, T, D)"""
+    """x (B, T, D), cache None or a KeyValues -> (B, T, D)"""
     raise NotImplementedError
 
 
@@ -130,12 +138,13 @@ check(self_attention)
 # %% [markdown]
 # ## 7. `cross_attention` (3 points)
 #
-# The queries come from x. The keys and values of the recording are given, already split into
-# heads. There is no mask: every query may look at the whole recording.
+# The queries come from x (`w["query"]`). The keys and values of the recordings are given, already
+# split into heads. There is no mask: every query may attend to the whole recording. At the end apply
+# `w["out"]`, as in self-attention.
 #
-# B may be a multiple of A. Then B / A consecutive rows share each recording (with two rows per
-# recording, rows 0 and 1 look at recording 0). Repeating keys and values with `np.repeat` is
-# correct; doing without the copies is more elegant.
+# B may be a multiple of A. Then B / A consecutive rows share each recording: with two rows per
+# recording, rows 0 and 1 attend to recording 0, rows 2 and 3 to recording 1. Repeating keys and values
+# with `np.repeat` is correct; a reshape avoids the copies.
 
 
 # %%
@@ -149,7 +158,7 @@ check(cross_attention)
 # %% [markdown]
 # ## 8. `mlp` (1 point)
 #
-# Linear with `w["0"]`, GELU, linear with `w["2"]`.
+# `layers.linear` with `w["0"]`, `layers.gelu`, `layers.linear` with `w["2"]`.
 
 
 # %%
@@ -163,9 +172,9 @@ check(mlp)
 # %% [markdown]
 # ## 9. `encoder_block` (1 point)
 #
-# Apply the layer norm `w["attn_ln"]` to x, then self-attention with `w["attn"]`, and add the
-# result to x. Apply the layer norm `w["mlp_ln"]` to that, then the mlp with `w["mlp"]`, and add
-# again.
+# Apply `layers.layer_norm` with `w["attn_ln"]` to x, then self-attention with `w["attn"]`, and add the
+# result to x. Apply the layer norm `w["mlp_ln"]` to this sum, then the MLP with `w["mlp"]`, and add the
+# result to the sum.
 
 
 # %%
@@ -179,9 +188,10 @@ check(encoder_block)
 # %% [markdown]
 # ## 10. `decoder_block` (2 points)
 #
-# Like the encoder block, with cross-attention (`w["cross_attn_ln"]`, then `w["cross_attn"]`)
-# between self-attention and the mlp. Self-attention gets `cache.text`, cross-attention gets
-# `cache.audio`.
+# Like the encoder block, with one more part between self-attention and the MLP: the layer norm
+# `w["cross_attn_ln"]`, then cross-attention with `w["cross_attn"]`, and its result is added, too.
+# Self-attention gets `cache.text` (a `KeyValues`), cross-attention gets `cache.audio` (a pair of keys and
+# values).
 
 
 # %%
@@ -195,24 +205,24 @@ check(decoder_block)
 # %% [markdown]
 # ## 11. `encoder` (2 points)
 #
-# Convolve with `w["conv1"]`, apply GELU, convolve with `w["conv2"]` and stride 2, apply GELU.
-# Move the features to the last axis and add `w["positional_embedding"]`. Then apply every block
-# of `w["blocks"]` (a dict, in order) and the layer norm `w["ln_post"]`.
+# Apply `layers.conv1d` with `w["conv1"]`, GELU, `layers.conv1d` with `w["conv2"]` and stride 2, and GELU.
+# Move the features to the last axis and add `w["positional_embedding"]`. Then apply `encoder_block`
+# with each value of `w["blocks"]` (a dict, in order), and the layer norm `w["ln_post"]`.
 
 
 # %%
 def encoder(mel, w, n_head):
-    """mel (B, M, F) -> (B, S, D)"""
+    """mel (B, M, F) -> (B, S, D), with S = F / 2"""
     raise NotImplementedError
 
 
 check(encoder)
 
 # %% [markdown]
-# ## Your attention, at work
+# ## Your attention at work
 #
-# `swap` puts your functions in place of the library's. If every check passes, your own attention
-# transcribes the recording.
+# `swap` replaces the library's functions by yours. If every check passes, your own attention
+# transcribes the recording. The text must equal that of the library.
 
 # %%
 parts = [split_heads, merge_heads, causal_mask, scores, attend, self_attention, cross_attention]
@@ -228,6 +238,6 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# Wrap `npwhisper.trace("decoder.blocks.*.cross_attn.softmax")` around your own network and plot
-# where each word looks (notebook 03 shows how). Does your encoder's attention look like the
-# library's?
+# Transcribe with your functions inside a block `with npwhisper.trace("decoder.blocks.*.cross_attn.softmax")
+# as acts:`, and plot which part of the recording each word attends to (notebook 03 shows how). Is the
+# picture the same with the library's functions?

@@ -1,16 +1,24 @@
 # %% [markdown]
 # # Assignment 3 · The KV cache
 #
-# In this assignment you write the decoder's memory, and then the decoder that uses it. Read
-# notebook 04 first. You may take layers and blocks from the library: `layers.linear`,
-# `model.decoder_block` and so on.
+# In this assignment you write the cache of keys and values, and then the decoder that uses it. Read
+# notebook 04 first.
 #
-# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
-# what `check` reports: it compares your function with PyTorch's results and often names the
-# mistake. Arrays are float32; change nothing but the cache. You may use NumPy, SciPy (but nothing
-# ready-made that solves the task) and the functions you have already written. Once everything is
-# right, the last cell transcribes real speech with your functions. Hand in this notebook. 5
-# tasks, 11 points.
+# Letters in shapes: B rows (windows or beams), A recordings, T new tokens, S audio positions,
+# D features, H heads, K features of one head, V vocabulary.
+#
+# **How it works** · In each task the body of a function is missing. Write the body, run the cell, and
+# read the report of `check`. It compares your function with reference results, says where they
+# differ, and often names the mistake. Run it as often as you like. Arrays are float32. Change no
+# argument but the cache.
+#
+# **What is graded** · A task earns its points if every case is right: those of `check`, and
+# others with different numbers and sizes. By default a task may take ten seconds. You may use
+# NumPy, SciPy, the functions that you have written, and npwhisper's functions of assignments 1
+# and 2: `layers.linear`, `model.decoder_block` and so on. Hand in this notebook. 5 tasks, 11
+# points.
+#
+# Once every check passes, the last cell transcribes real speech with your functions.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -35,9 +43,9 @@ from npwhisper.model.cache import BlockCache, Cache, KeyValues
 # ## 1. `append` (2 points)
 #
 # `cache` is a `KeyValues`: `cache.k` and `cache.v` are arrays (B, H, capacity, K) whose first
-# `cache.length` positions are filled. Write the new keys and values after those, increase
-# `cache.length`, and return all keys and values so far, as views rather than copies: `cache.k[:,
-# :, :length]`.
+# `cache.length` positions are filled. Write the T new keys and values after those, increase
+# `cache.length` by T, and return all keys and all values so far. Return views, not copies:
+# `cache.k[:, :, : cache.length]`.
 
 
 # %%
@@ -51,12 +59,12 @@ check(append)
 # %% [markdown]
 # ## 2. `reorder` (2 points)
 #
-# Beam search has reordered its beams: from now on row i must hold what row `parents[i]` held. A
-# row may be needed twice, or not at all. Do not overwrite a row that is still needed.
+# Beam search has reordered its beams: from now on, row i of the keys and of the values must be what row
+# `parents[i]` was. A row may be needed twice, or not at all. Do not overwrite a row that is still needed.
 #
-# If there are more or fewer parents than rows, the cache needs new arrays with that many rows:
-# `KeyValues.empty(n, n_head, capacity, width)` creates some, and you may replace `cache.k` and
-# `cache.v`. The length stays the same.
+# If the number n of parents is not the number of rows, the cache needs new arrays with n rows.
+# `KeyValues.empty(n, n_head, capacity, width)` creates a cache of that size, and you may assign to `cache.k`
+# and `cache.v`. `cache.length` stays the same.
 
 
 # %%
@@ -70,14 +78,14 @@ check(reorder)
 # %% [markdown]
 # ## 3. `start_cache` (3 points)
 #
-# The keys and values of the recording, computed once for each decoder block. `w` holds the
+# Compute the keys and values of the recordings, once for each decoder block. `w` holds the
 # decoder's weights. For each `block` in `w["blocks"].values()`, the keys are
 # `layers.linear(audio_features, block["cross_attn"]["key"])`, split into heads with
-# `layers.split_heads`; the values likewise.
+# `layers.split_heads`. The values are computed in the same way with `["value"]`.
 #
-# Return `Cache(blocks)`, where `blocks` is a tuple of `BlockCache(text, audio)`: `text` is an
-# empty `KeyValues` with room for `capacity` positions, and `audio` is the pair of keys and
-# values.
+# Return `Cache(blocks)`, where `blocks` is a tuple with one `BlockCache(text, audio)` for each block:
+# `text` is `KeyValues.empty(A, n_head, capacity, K)`, and `audio` is the pair of keys and values, each of
+# shape (A, H, S, K).
 
 
 # %%
@@ -91,7 +99,7 @@ check(start_cache)
 # %% [markdown]
 # ## 4. `logits` (1 point)
 #
-# The inner product of every position with every token's embedding.
+# The inner product of the features of every position with the embedding of every token.
 
 
 # %%
@@ -106,11 +114,12 @@ check(logits)
 # ## 5. `decoder` (3 points)
 #
 # 1. Embed the tokens (`layers.embedding` with `w["token_embedding"]`) and add the rows of
-#    `w["positional_embedding"]` for their positions. The first new token follows everything the
-#    cache has seen, so it is at position `cache.length`.
-# 2. Apply `model.decoder_block` for each block of `w["blocks"].values()`, with `cache.blocks[i]`.
-# 3. If `at` (a list of indices) is given, keep only those positions. Apply the layer norm
-#    `w["ln"]`, then your `logits` with the table of tokens, `w["token_embedding"]["weight"]`.
+#    `w["positional_embedding"]` for their positions. The first new token follows the tokens in the
+#    cache, so it is at position `cache.length`.
+# 2. Apply `model.decoder_block` with each block of `w["blocks"].values()`; block i gets
+#    `cache.blocks[i]`.
+# 3. If `at` (a list of indices, such as `[-1]`) is given, keep only those positions. Apply
+#    `layers.layer_norm` with `w["ln"]`, then your `logits` with `w["token_embedding"]["weight"]`.
 
 
 # %%
@@ -122,15 +131,16 @@ def decoder(tokens, w, n_head, cache, at=None):
 check(decoder)
 
 # %% [markdown]
-# ## Your cache, at work
+# ## Your cache at work
 #
-# Your functions transcribe the recording twice: in a greedy loop written here, which feeds the
-# decoder one token at a time, and in the library's beam search, which reorders the rows.
+# If every check passes, your functions transcribe the recording twice: in the greedy loop below,
+# which gives the decoder one token at a time, and in the library's beam search, which reorders the rows.
+# The text of the beam search must equal the library's.
 
 
 # %%
 def write_greedily(whisper, mel, n_most=60):
-    """One token after the other, with your cache and your decoder."""
+    """Decode one token at a time, with your cache and your decoder."""
     w, d, tokenizer = whisper.scope["decoder"], whisper.dims, whisper.tokenizer
     cache = start_cache(whisper.embed_audio(mel), w, d.n_text_head, d.n_text_ctx)
     new, text = list(tokenizer.sot_sequence_including_notimestamps), []
@@ -159,5 +169,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# How long does a step take after 10, 100 and 200 tokens, with your cache and without it? Plot it,
-# as in notebook 04.
+# How long does a decoding step take after 10, 100 and 200 tokens, with your cache and without it? Plot
+# the times, as in notebook 04.

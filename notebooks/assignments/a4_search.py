@@ -4,16 +4,25 @@
 # In this assignment you write greedy search, beam search and the rules that forbid tokens. Read
 # notebook 06 first.
 #
-# A search is given `step(tokens, parents)`, which returns the log-probabilities (B, V) of the
-# next token for every row of tokens (B, T). `parents[i]` is the row of the *previous* call that
-# row i continues, so that a cache can follow; on the first call `parents` is `None`.
+# A search calls a function `step(tokens, parents)`. `tokens` is an integer array (B, T), one text for each
+# row, and `step` returns the log-probabilities (B, V) of the next token for each row. `parents` is an integer
+# array (B,): row i continues row `parents[i]` of the *previous* call, so that a cache can be reordered. On
+# the first call `parents` is `None`.
 #
-# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
-# what `check` reports: it compares your function with PyTorch's results and often names the
-# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
-# nothing ready-made that solves the task) and the functions you have already written. Once
-# everything is right, the last cell transcribes real speech with your functions. Hand in this
-# notebook. 9 tasks, 18 points.
+# Letters in shapes: N texts to search for, B rows (texts or beams), T tokens of a row,
+# V vocabulary.
+#
+# **How it works** · In each task the body of a function is missing. Write the body, run the cell, and
+# read the report of `check`. It compares your function with reference results, says where they
+# differ, and often names the mistake. Run it as often as you like. Arrays are float32 unless a
+# task says otherwise. Do not change the arguments.
+#
+# **What is graded** · A task earns its points if every case is right: those of `check`, and
+# others with different numbers and sizes. By default a task may take ten seconds. You may use
+# NumPy, SciPy, the modules imported below, the functions that you have written, and npwhisper's
+# functions of assignments 1 to 3. Hand in this notebook. 9 tasks, 18 points.
+#
+# Once every check passes, the last cell transcribes real speech with your functions.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -39,12 +48,13 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `greedy_search` (2 points)
 #
-# Take the most probable token at every step until it is `eot` or there are `max_tokens` new
-# tokens. The rows are independent: one may end before another, and a row that has ended stays as
-# it is.
+# For each row, take the most probable token at every step until it is `eot` or there are `max_tokens` new
+# tokens. The rows are independent: one may end before another. `step` needs rows of equal length, so
+# append `eot` to a row that has ended, and add nothing to its sum. Each row continues itself, so `parents`
+# is `np.arange(N)` from the second call on.
 #
-# `Hypothesis(tokens, sum_logprob)` holds the *new* tokens, without `eot`, as a list of int, and
-# the sum of the log-probabilities of all tokens taken, including `eot`.
+# `Hypothesis(tokens, sum_logprob)` holds the *new* tokens without `eot`, as a list of int, and
+# the sum of the log-probabilities of all tokens taken, including the first `eot`.
 
 
 # %%
@@ -58,21 +68,22 @@ check(greedy_search)
 # %% [markdown]
 # ## 2. `beam_search` (5 points)
 #
-# For each row of `tokens`, keep the `beam_size` best unfinished continuations. At each step the
-# candidates are all continuations of all of them. Go through the candidates in order of
-# decreasing total log-probability:
+# For each of the N rows of `tokens`, keep the `beam_size` best unfinished texts, the *beams*. At each step the
+# candidates are all beams, each continued by every token. Go through the candidates in order of
+# decreasing sum of log-probabilities:
 #
-# - a candidate that ends in `eot` goes into the pool of finished hypotheses;
-# - any other becomes one of the new `beam_size` beams;
-# - stop once there are `beam_size` beams (candidates further down are not considered).
+# - a candidate that ends with `eot` goes into the row's pool of finished hypotheses;
+# - any other becomes one of the new beams;
+# - stop once there are `beam_size` new beams; the remaining candidates are dropped.
 #
 # The search of a row ends when its pool holds `round(beam_size * patience)` hypotheses; keep no
-# more than that. If the steps run out first, fill the pool up to `beam_size` with unfinished
-# beams, the best first.
+# more than that. If there are `max_tokens` new tokens first and the pool holds fewer than `beam_size`, fill
+# it up to `beam_size` with unfinished beams, the most probable first.
 #
-# All beams of all rows go through `step` together, and all rows take part until the last one is
-# done: the beams of a finished row are simply carried along. On the first call each row occurs
-# once; on later calls `parents` indexes the rows of all beams.
+# All beams of all rows go through `step` together until the search of the last row has ended; the beams of
+# rows that ended earlier are carried along. In the first call there are N rows, in later calls
+# N × `beam_size`, and `parents` contains indices of the rows of the call before. The order of the hypotheses in
+# a list is free.
 
 
 # %%
@@ -86,8 +97,9 @@ check(beam_search)
 # %% [markdown]
 # ## 3. `rank` (1 point)
 #
-# Rank by the sum of log-probabilities divided by the number of tokens $n$ (at least 1). If a
-# length penalty $\alpha$ is given, divide by $((5 + n) / 6)^\alpha$ instead.
+# Rank by the sum of log-probabilities divided by the number of tokens $n$ (by 1 if there are none). If a
+# length penalty $\alpha$ is given, divide by $((5 + n) / 6)^\alpha$ instead. The larger the quotient, the
+# better.
 
 
 # %%
@@ -101,8 +113,8 @@ check(rank)
 # %% [markdown]
 # ## 4. `compression_ratio` (1 point)
 #
-# The length of the text in UTF-8 bytes, divided by the length of what `zlib.compress` makes of
-# it. Repetitive text compresses well, which is how `transcribe` detects loops.
+# The number of bytes of the text in UTF-8, divided by the number of bytes after `zlib.compress`.
+# Repetitive text compresses well; `transcribe` uses this to detect repetition loops.
 
 
 # %%
@@ -116,10 +128,11 @@ check(compression_ratio)
 # %% [markdown]
 # ## 5. `suppress_tokens` (1 point)
 #
-# Now the rules: functions from logits to *new* logits. `sampled` (B, T) holds the tokens so far;
-# `context` is a `RuleContext`, a tuple with the ids of the special tokens.
+# The remaining tasks are rules: functions that take logits and return *new* logits. To forbid a token is to
+# set its logit to minus infinity. `sampled` (B, T) holds the tokens after the start sequence; `context` is a
+# `RuleContext`, a tuple with the ids of the special tokens and a few options.
 #
-# The first rule: minus infinity for every token in `context.suppressed`.
+# The first rule forbids every token in `context.suppressed`.
 
 
 # %%
@@ -133,8 +146,8 @@ check(suppress_tokens)
 # %% [markdown]
 # ## 6. `suppress_blank` (1 point)
 #
-# Minus infinity for every token in `context.blank`, but only at the very beginning, when
-# `sampled` holds only the `context.n_given` tokens that were given.
+# Forbid every token in `context.blank`, but only at the beginning: when `sampled` holds just the
+# `context.n_given` tokens of a given prefix (usually 0). Otherwise nothing is forbidden.
 
 
 # %%
@@ -148,9 +161,9 @@ check(suppress_blank)
 # %% [markdown]
 # ## 7. `penalize_repetition` (1 point)
 #
-# With $p$ = `context.repetition_penalty`: for every text token (below `context.eot`) that the row
-# has already sampled, divide its logit by $p$ if it is positive and multiply it by $p$ if it is
-# negative.
+# Let $p$ = `context.repetition_penalty`. For every text token (an id below `context.eot`) that occurs in
+# the row of `sampled`, divide its logit by $p$ if it is positive, and multiply it by $p$ if it is
+# negative. A token that occurs several times is penalized once.
 
 
 # %%
@@ -164,9 +177,9 @@ check(penalize_repetition)
 # %% [markdown]
 # ## 8. `forbid_repeated_ngrams` (2 points)
 #
-# Let $n$ = `context.no_repeat_ngram_size` (if it is 0, do nothing), and look at the text tokens
-# of the row. Which tokens, appended to the last $n - 1$ of them, would repeat $n$ consecutive
-# tokens that have already occurred? Those tokens get minus infinity.
+# Let $n$ = `context.no_repeat_ngram_size`. If it is 0, forbid nothing. Otherwise take the text tokens of
+# the row of `sampled` (ids below `context.eot`). Forbid every token that, appended to them, would make the
+# last $n$ tokens equal to $n$ consecutive tokens that have already occurred.
 
 
 # %%
@@ -180,21 +193,23 @@ check(forbid_repeated_ngrams)
 # %% [markdown]
 # ## 9. `apply_timestamp_rules` (4 points)
 #
-# The grammar of timestamps. Timestamps are the tokens from `context.timestamp_begin` on, in order
-# of time. If `context.without_timestamps` is set, do nothing. Otherwise, for each row:
+# The grammar of timestamps. Timestamps are the tokens with ids from `context.timestamp_begin` on, in order
+# of time. If `context.without_timestamps` is true, forbid nothing. Otherwise, for each row:
 #
-# 1. `context.no_timestamps` is never allowed.
-# 2. Suppose the last token is a timestamp. If the token before it is one too (or there is none),
-#    no timestamp may follow. If it is not, a timestamp or `eot` must follow: everything below
-#    `context.eot` is forbidden.
-# 3. Timestamps never decrease. Everything below the row's latest timestamp is forbidden, and so
-#    is that timestamp itself, unless it has just closed a segment (it is the last token, and text
-#    precedes it): then the same time may open the next one.
-# 4. At the beginning (nothing sampled yet), only timestamps are allowed, and none more than
-#    `context.max_initial_timestamp` steps after the first (if that is not None).
+# 1. `context.no_timestamps` is forbidden.
+# 2. If the last token is a timestamp, look at the token before it. If that is a timestamp too, or if there
+#    is none, the last token opened a segment: all timestamps are forbidden. If it is text, the last
+#    token closed a segment: all tokens below `context.eot` are forbidden, so that a timestamp or `eot`
+#    follows.
+# 3. Timestamps never decrease. All timestamps before the row's last timestamp are forbidden. The last
+#    timestamp itself is forbidden, too, unless it has just closed a segment: then the same time may open
+#    the next one.
+# 4. At the beginning (the row of `sampled` is empty) only timestamps are allowed, and of these only the
+#    first and the `context.max_initial_timestamp` after it (all if that is `None`).
 # 5. Finally, if all timestamps together are more probable than the best other token, forbid
-#    everything that is not a timestamp. (Compare the logarithm of the summed exponentials with
-#    the largest logit. If no timestamp is possible at all, there is nothing to do.)
+#    all tokens that are not timestamps. (Compare the logarithm of the sum of the exponentials of the
+#    timestamps' logits with the largest other logit, after rules 1 to 4. If every timestamp is
+#    forbidden, do nothing.)
 
 
 # %%
@@ -206,10 +221,10 @@ def apply_timestamp_rules(logits, sampled, context):
 check(apply_timestamp_rules)
 
 # %% [markdown]
-# ## Your search, at work
+# ## Your search at work
 #
-# `network_step` presents the network to a search, with your rules applied. Timestamps are
-# requested, so they appear in the text.
+# `network_step` makes a step function from the network and applies your rules. Timestamps are requested, so they
+# appear in the text. If every check passes, your searches must find the same tokens as the library's.
 
 
 # %%
@@ -269,5 +284,5 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# Run `beam_search` on the small table of notebook 06 and draw its tree. How wide must the beam be
-# to always find the best sentence of a random table?
+# Run your `beam_search` on the small table of notebook 06 and draw its tree. Then try random tables: how many
+# beams does it need to find the most probable sentence every time?

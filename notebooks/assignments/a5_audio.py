@@ -4,12 +4,22 @@
 # In this assignment you write both ends of Whisper: the spectrogram that goes in and the word
 # times that come out. Read notebooks 01 and 07 first.
 #
-# **How it works** · Each task is a function with an empty body. Write it, run the cell, and read
-# what `check` reports: it compares your function with PyTorch's results and often names the
-# mistake. Arrays are float32; leave the arguments unchanged. You may use NumPy, SciPy (but
-# nothing ready-made that solves the task) and the functions you have already written. Once
-# everything is right, the last cell transcribes real speech with your functions. Hand in this
+# Letters in shapes: F frames, H heads, T tokens, S audio positions, N and M rows and columns of
+# a table, L cells on a path; `...` any number of axes.
+#
+# **How it works** · In each task the body of a function is missing. Write the body, run the cell, and
+# read the report of `check`. It compares your function with reference results, says where they
+# differ, and often names the mistake. Run it as often as you like. Arguments and results are
+# float32 unless a task says otherwise. Do not change the arguments.
+#
+# **What is graded** · A task earns its points if every case is right: those of `check`, and
+# others with different numbers and sizes. By default a task may take ten seconds. You may use
+# NumPy, SciPy (except a function that is the task itself), the functions that you have written,
+# and npwhisper's functions of assignments 1 to 4, such as `layers.softmax`. Hand in this
 # notebook. 13 tasks, 23 points.
+#
+# Once every check passes, the last cell transcribes real speech from your spectrogram and finds
+# the word times with your functions.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -33,12 +43,12 @@ from npwhisper.model import layers
 # %% [markdown]
 # ## 1. `pad_or_trim` (1 point)
 #
-# Cut off the end, or append zeros.
+# Cut off the end of the array along `axis`, or append zeros, so that it has `length` values there.
 
 
 # %%
 def pad_or_trim(array, length=480000, axis=-1):
-    """any array -> the same with `length` along `axis`"""
+    """an array of any shape -> the same shape, except `length` along `axis`"""
     raise NotImplementedError
 
 
@@ -47,8 +57,8 @@ check(pad_or_trim)
 # %% [markdown]
 # ## 2. `hann` (1 point)
 #
-# The window that fades each frame in and out: $\frac12 - \frac12 \cos(2 \pi n / 400)$ for $n$
-# from 0 to 399. (Not `np.hanning(400)`, which is symmetric; here the last value is *not* 0.)
+# The Hann window, which fades each frame in and out: $\frac12 - \frac12 \cos(2 \pi n / 400)$ for $n$
+# from 0 to 399. (This is not `np.hanning(400)`, which is symmetric; here the last value is *not* 0.)
 
 
 # %%
@@ -64,7 +74,7 @@ check(hann)
 #
 # The power of each frequency in each frame. Take a frame of 400 samples every 160 samples,
 # multiply it by `hann()`, apply the Fourier transform (`np.fft.rfft`), and square the magnitude.
-# Frequencies are the first axis. There is no padding here.
+# The first axis of the result is frequency. Do not pad the samples here.
 
 
 # %%
@@ -78,8 +88,9 @@ check(stft)
 # %% [markdown]
 # ## 4. `hz_to_mel` (1 point)
 #
-# Below 1000 Hz: $3 f / 200$. From 1000 Hz on: $15 + 27 \ln(f / 1000) / \ln 6.4$. It must take
-# arrays; avoid the logarithm of 0, even where its result is not used.
+# The mel scale. Below 1000 Hz, the mel of a frequency $f$ is $3 f / 200$; from 1000 Hz on it is
+# $15 + 27 \ln(f / 1000) / \ln 6.4$. The function must take arrays (here float64). Avoid the logarithm
+# of 0, even where its result is not used.
 
 
 # %%
@@ -107,10 +118,10 @@ check(mel_to_hz)
 # %% [markdown]
 # ## 6. `mel_filters` (3 points)
 #
-# Triangular filters. Take `n_mels + 2` points, equally spaced in mel from 0 to 8000 Hz, and
-# convert them to Hz. Triangle $i$ rises from point $i$ to point $i + 1$ and falls to point $i +
-# 2$. Its values at the frequencies 0, 40, ..., 8000 Hz are the weights; the factor 2 / (right -
-# left) gives it an area of one.
+# Triangular filters. Take `n_mels + 2` points from 0 to 8000 Hz, equally spaced on the mel scale, and
+# convert them to Hz. Triangle $i$ rises from 0 at point $i$ to 1 at point $i + 1$, and falls to 0 at
+# point $i + 2$. Row $i$ of the result holds its values at the frequencies 0, 40, ..., 8000 Hz, multiplied
+# by 2 / (point $i + 2$ - point $i$) in Hz, so that its area is 1.
 
 
 # %%
@@ -125,10 +136,10 @@ check(mel_filters)
 # ## 7. `log_mel_spectrogram` (3 points)
 #
 # 1. Pad both ends with 200 mirrored samples (`np.pad`, mode "reflect").
-# 2. Apply `stft` and drop the last frame, which leaves samples // 160.
-# 3. Multiply `mel_filters(n_mels)` by the power.
-# 4. Take the logarithm to base 10, of at least 1e-10.
-# 5. Raise everything below the maximum minus 8 to that value.
+# 2. Apply `stft` and drop the last frame, which leaves samples // 160 frames.
+# 3. Compute the matrix product of `mel_filters(n_mels)` and the power.
+# 4. Replace values below 1e-10 by 1e-10, and take the logarithm to base 10.
+# 5. Replace values below the maximum minus 8 by the maximum minus 8.
 # 6. Add 4 and divide by 4.
 
 
@@ -143,9 +154,9 @@ check(log_mel_spectrogram)
 # %% [markdown]
 # ## 8. `median_filter` (2 points)
 #
-# The median of the `filter_width` (odd) values around each value, along the last axis. Values
-# beyond either end are mirrored (mode "reflect"). If a row is not longer than `filter_width //
-# 2`, return it unchanged.
+# The median of the `filter_width` (odd) values around each value, along the last axis. Beyond either end
+# the values are mirrored (`np.pad`, mode "reflect"). If the last axis is not longer than
+# `filter_width // 2`, return the values unchanged.
 
 
 # %%
@@ -159,8 +170,8 @@ check(median_filter)
 # %% [markdown]
 # ## 9. `standardise` (1 point)
 #
-# For each head and moment, scale to mean 0 and standard deviation 1 over the tokens (axis T).
-# Where the deviation is 0, the result is 0.
+# For each head and audio position, subtract the mean over the tokens (axis T) and divide by the standard
+# deviation over the tokens, in which the variance divides by T. Where the deviation is 0, the result is 0.
 
 
 # %%
@@ -174,8 +185,8 @@ check(standardise)
 # %% [markdown]
 # ## 10. `token_map` (1 point)
 #
-# Softmax over the moments (`layers.softmax`), then `standardise`, `median_filter`, and the mean
-# over the heads.
+# Apply softmax over the audio positions (`layers.softmax`), then `standardise`, then `median_filter` with the
+# width `medfilt_width`, and take the mean over the heads.
 
 
 # %%
@@ -189,12 +200,12 @@ check(token_map)
 # %% [markdown]
 # ## 11. `dtw_cost` (3 points)
 #
-# The cost of the cheapest path from the upper left cell to each cell, including both ends. A path
-# moves right, down, or both at once. Call the three possible predecessors *corner* (up and left),
-# *up* and *left*: take the corner if it is strictly cheaper than both others, else up if it is
-# strictly cheaper than both others, else left. (This is openai-whisper's rule. On a tie it takes
-# left even if left is the most expensive of the three; do the same, so that your times agree with
-# its times.)
+# `x` holds the cost of each cell. Compute the cost of the cheapest path from the upper left cell to each
+# cell, both ends included. A step goes right, down, or both at once, so the path comes to a cell from one of
+# three cells: *corner* (up and left), *up* or *left*. Take the corner if it is strictly cheaper than both
+# others; otherwise take up if it is strictly cheaper than both others; otherwise take left. (This is
+# openai-whisper's rule. If corner and up are equal, it takes left even if left is the most expensive. Do the
+# same, so that your word times agree with openai-whisper's.)
 
 
 # %%
@@ -208,13 +219,13 @@ check(dtw_cost)
 # %% [markdown]
 # ## 12. `backtrace` (2 points)
 #
-# From the last cell back to the first, by the same rule. In the first row the path can only go
-# left, in the first column only up.
+# Find the cheapest path itself. Start at the last cell (lower right) and go back to the first, by the same rule
+# as in task 11. In the first row the path can only go left, in the first column only up.
 
 
 # %%
 def backtrace(cost):
-    """cost (N, M) -> (2, L): the rows and the columns of the path, in order"""
+    """cost (N, M), of `dtw_cost` -> (2, L): rows and columns of the path, from the first cell to the last"""
     raise NotImplementedError
 
 
@@ -223,7 +234,7 @@ check(backtrace)
 # %% [markdown]
 # ## 13. `dtw` (1 point)
 #
-# `dtw_cost` and `backtrace` together.
+# `dtw_cost`, then `backtrace`.
 
 
 # %%
@@ -235,14 +246,15 @@ def dtw(x):
 check(dtw)
 
 # %% [markdown]
-# ## Your audio and alignment, at work
+# ## Your audio and alignment at work
 #
-# Your spectrogram goes into the network, and your functions find the word times.
+# If every check passes, the network transcribes your spectrogram, and your functions find the word times. They
+# must equal those of the library.
 
 # %%
-ears = [pad_or_trim, hann, stft, hz_to_mel, mel_to_hz, mel_filters, log_mel_spectrogram]
-clock = [median_filter, standardise, token_map, dtw_cost, backtrace, dtw]
-if all(check(function) for function in ears + clock):
+audio = [pad_or_trim, hann, stft, hz_to_mel, mel_to_hz, mel_filters, log_mel_spectrogram]
+alignment = [median_filter, standardise, token_map, dtw_cost, backtrace, dtw]
+if all(check(function) for function in audio + alignment):
     whisper = npwhisper.load_model()
     samples = npwhisper.load_audio(npwhisper.example())
     mel = log_mel_spectrogram(pad_or_trim(samples), whisper.dims.n_mels)
@@ -250,7 +262,7 @@ if all(check(function) for function in ears + clock):
     print("transcribed from your spectrogram:", text.text)
 
     given = (whisper, whisper.tokenizer, text.tokens, mel, len(samples) // 160)
-    with swap({function.__name__: function for function in clock}):
+    with swap({function.__name__: function for function in alignment}):
         words = timing.find_alignment(*given)
     for word in words:
         print(f"{word.start:5.2f} to {word.end:5.2f} s {word.word}")
@@ -261,4 +273,4 @@ else:
 # %% [markdown]
 # ## For the curious (no points)
 #
-# Record your own voice and play every word backwards, each in its place.
+# Record your own voice, find its word times, and play the recording with each word reversed in its place.
