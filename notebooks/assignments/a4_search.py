@@ -82,7 +82,7 @@ check(greedy_search)
 #
 # All beams of all rows go through `step` together until the search of the last row has ended; the beams of
 # rows that ended earlier are carried along. In the first call there are N rows, in later calls
-# N × `beam_size`, and `parents` contains indices of the rows of the call before. The order of the hypotheses in
+# N times `beam_size`, and `parents` contains indices of the rows of the call before. The order of the hypotheses in
 # a list is free.
 
 
