@@ -165,7 +165,7 @@ def _check_rules(shown: Watched, stages: list[np.ndarray]) -> None:
         assert shown.number("#panel [data-logit]", "data-logit") == changed.max()
         assert shown.attribute("#panel [data-holds]", "data-holds") == str(bool((before != after).any())).lower()
         assert shown.number("#panel [data-recorded]", "data-recorded") == after[changed.argmax()]
-        assert "✓ the same" in (shown.page.text_content("#panel .worked") or "")
+        assert "✓ equal" in (shown.page.text_content("#panel .worked") or "")
     stamps = after[npwhisper.load_model().tokenizer.timestamp_begin :].astype(np.float64)
     if np.isfinite(stamps).any():
         assert shown.number("#panel [data-together]", "data-together") == pytest.approx(np.log(np.exp(stamps).sum()))
@@ -273,7 +273,7 @@ def test_every_box_opens_with_formula_source_and_the_recorded_cell(
     page.click('#panel [data-box="decoder.blocks.1.attn.softmax"]')
     assert "exp" in (page.text_content("#formula") or "")
     assert "def softmax" in (page.text_content("#panel pre") or "")
-    assert "✓ the same" in (page.text_content("#panel .worked") or "")
+    assert "✓ equal" in (page.text_content("#panel .worked") or "")
     page.keyboard.press("Escape")
     assert page.query_selector("#box-name") is None
     shown.check()
@@ -291,9 +291,9 @@ def test_from_the_drawing_every_box_opens(shown: Watched, traced: tuple[Run, Act
         assert worked, name
         assert len(formula) > 5, name
         assert "def " in source, name
-        assert "in letters" in shapes, name
-        assert "here→" in shapes.replace(" ", ""), name
-        assert ("✓ the same" in worked) == ("recorded" in box["cell"]), name
+        assert "symbolic" in shapes, name
+        assert "thisrun→" in shapes.replace(" ", ""), name
+        assert ("✓ equal" in worked) == ("recorded" in box["cell"]), name
     shown.check()
 
 
@@ -445,7 +445,7 @@ def test_fallback_and_silence_show_the_numbers_of_the_decision_log(browser: Any,
             assert ("passed" in words) == (not attempt.failed)
         assert shown.number("#no-speech", "data-value") == pytest.approx(decision.attempts[-1].no_speech_prob, rel=1e-5)
         assert shown.number("#next-start", "data-value") == decision.next_start
-        silent = "taken for silence and skipped" in (shown.page.text_content("#view") or "")
+        silent = "treated as silence and skipped" in (shown.page.text_content("#view") or "")
         assert silent == decision.skipped
     shown.check()
 
@@ -489,7 +489,7 @@ def _check_sums(shown: Watched, total: float, mean: float) -> None:
     assert before == pytest.approx(total, abs=1e-9)
     shown.page.click('#panel [data-box="rank"]')
     assert shown.number("#panel [data-recorded]", "data-recorded") == mean
-    assert "✓ the same" in (shown.page.text_content("#panel .worked") or "")
+    assert "✓ equal" in (shown.page.text_content("#panel .worked") or "")
     shown.check()
 
 

@@ -1,7 +1,7 @@
-"""The glass box: one HTML file in which a whole transcription can be seen, stepped through and understood.
+"""The glass box: one HTML file that shows a whole transcription, step by step.
 
-The way of the numbers: `recording` watches a run and keeps what is shown, `run` packs it window by window, `page`
-writes the file, and the modules in ``web/`` draw it. Python decides what is recorded; the page only shows.
+Data flow: `recording` observes a run and keeps what the page shows, `windows` packs it window by window, `page` writes
+the file, and the modules in ``web/`` draw it. Python decides what is recorded; the page only displays it.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ def glass(
     title: str | None = None,
     **options: Any,
 ) -> Run:
-    """Write a page in which a transcription can be seen: one HTML file of the real numbers, to be opened from the disk.
+    """Write one self-contained HTML file that shows a transcription step by step, with the numbers of the run.
 
     Parameters
     ----------
     source : path, bytes, array, Run or Activations
-        A recording, which is transcribed; a `Run` that `npwhisper.lab.glass.record` returned; or what
-        ``npwhisper.trace()`` recorded of a run of `model`.
+        A recording, which is transcribed; a `Run` returned by `npwhisper.lab.glass.record`; or the activations that
+        ``npwhisper.trace()`` recorded while `model` ran.
     path : str or path
         The file to write.
     model : Whisper, or a name or path for `load_model`, optional
-        By default the embedded model.
-    against : Run, or a model like `model`, optional
-        A second run, shown beside the first.
+        Default: the embedded model.
+    against : Run or model, optional
+        A second run, or a second model to transcribe the same recording with, shown beside the first.
     audio : optional
-        For a trace: its recording, so that the page can play it.
+        For a trace: the recording, so that the page can play it.
     title : str, optional
-        By default the name of the recording.
+        Default: the name of the recording.
     **options
-        Those of `npwhisper.transcribe`; word times are on unless ``word_timestamps=False``.
+        As for `npwhisper.transcribe`; word times are on unless ``word_timestamps=False``.
 
     Returns
     -------
     Run
-        What the page shows; its ``result`` is what `transcribe` returns. A notebook shows it as the page itself.
+        What the page shows; its ``result`` is what `transcribe` returns. In a notebook it is displayed as the page.
 
     Raises
     ------
     FileNotFoundError, AudioError, ValueError, TypeError
-        As `npwhisper.transcribe`; TypeError for a source that holds no activations, as a transcript.
+        As for `npwhisper.transcribe`; TypeError if the source holds no activations, such as a transcript.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def glass(
     >>> len(run.windows)
     1
 
-    Two runs side by side, the second with your own layer::
+    Compare with a run that uses your own layer::
 
         mine = record("talk.flac", model, label="my softmax")   # inside `with npwhisper.swap(softmax=mine):`
         npwhisper.glass("talk.flac", "talk.html", model, against=mine)
@@ -82,11 +82,11 @@ def glass(
 
 
 def _run(source: Any, model: Any, *, audio: Any, title: str | None, **options: Any) -> Run:
-    """The run of a source, which is transcribed unless that was done already."""
+    """The run of a source; a recording is transcribed."""
     if isinstance(source, Run):
         return source
     if isinstance(source, dict):
-        raise TypeError("a transcript holds no activations: pass the recording itself, or what `record` returned")
+        raise TypeError("a transcript holds no activations: pass the recording, or a Run returned by `record`")
     handle = _model(model)
     label = _name(model)
     if isinstance(source, Activations):
@@ -95,7 +95,7 @@ def _run(source: Any, model: Any, *, audio: Any, title: str | None, **options: A
 
 
 def _second(source: Any, against: Any, first: Run, options: dict[str, Any]) -> Run:
-    """The run to compare with; a model transcribes the same recording."""
+    """The second run; a model transcribes the same recording."""
     if isinstance(against, Run):
         run = against
     elif isinstance(source, (Run, Activations)):
@@ -109,7 +109,7 @@ def _second(source: Any, against: Any, first: Run, options: dict[str, Any]) -> R
 
 
 def _name(model: Any) -> str:
-    """What a page calls a model."""
+    """The label of a model's run."""
     if isinstance(model, Whisper):
         return f"{model.dims.n_audio_layer} + {model.dims.n_text_layer} blocks of {model.dims.n_text_state}"
     return EMBEDDED if model is None else (Path(model).stem if Path(model).exists() else str(model))

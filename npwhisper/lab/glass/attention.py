@@ -1,4 +1,4 @@
-"""The attention of the chosen text, step by step, and which heads move along the sound as the text does."""
+"""The attention weights of the chosen text at every step, and which heads follow the audio."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from npwhisper.lab.glass.packing import Part
 from npwhisper.lab.glass.steps import Step
 from npwhisper.tracing.seam import Array
 
-ATTENTION_BYTES = 4_000_000  # for the cross-attention of all steps of a window
+ATTENTION_BYTES = 4_000_000  # of cross-attention per window
 
 
 def attention(rows: Sequence[tuple[Step, int]]) -> Part:
-    """Cross- and self-attention of the chosen rows; positions are pooled where there are too many heads."""
+    """Cross- and self-attention of the chosen rows; with many heads, neighbouring positions are max-pooled."""
     cross = np.stack([step.cross[b] for step, b in rows])
     per_column = -(-cross.size // ATTENTION_BYTES)
     if per_column > 1:
@@ -30,7 +30,7 @@ def attention(rows: Sequence[tuple[Step, int]]) -> Part:
 
 
 def _follows(at: Array) -> list[list[float]]:
-    """Pearson's correlation between the step and the position of the largest attention, of each head: (N, L, H)."""
+    """Pearson's r between the step and the position of the largest weight: (N, L, H) -> one r per head."""
     steps = np.arange(len(at), dtype=np.float64)[:, None, None] - (len(at) - 1) / 2
     places = at - at.mean(axis=0, dtype=np.float64)
     size = np.sqrt((steps**2).sum() * (places**2).sum(axis=0))

@@ -1,4 +1,4 @@
-"""The clauses of the rule of timestamps, as ranges of token ids (`npwhisper.decoding.apply_timestamp_rules`)."""
+"""The clauses of `npwhisper.decoding.apply_timestamp_rules`, as ranges of token ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from npwhisper.decoding import TIME_PRECISION, RuleContext
 
 
 class Clause(NamedTuple):
-    """Tokens from `first` up to, not including, `stop` are forbidden for a reason."""
+    """Tokens from `first` up to but not including `stop` are forbidden, for a reason."""
 
     first: int
     stop: int
@@ -17,19 +17,19 @@ class Clause(NamedTuple):
 
 
 def timestamp_clauses(sampled: Sequence[int], context: RuleContext, n_vocab: int) -> list[Clause]:
-    """What `apply_timestamp_rules` forbids after the `sampled` tokens, apart from its last clause.
+    """What `apply_timestamp_rules` forbids after the `sampled` tokens, except by its last clause.
 
     >>> context = RuleContext(eot=10, timestamp_begin=13, no_timestamps=12, max_initial_timestamp=2)
     >>> [clause[:2] for clause in timestamp_clauses([], context, 20)]
     [(12, 13), (0, 13), (16, 20)]
     """
-    never = "timestamps were asked for, so <|notimestamps|> is never produced"
+    never = "timestamps are enabled, so <|notimestamps|> is never sampled"
     later = _after(sampled, context, n_vocab) if sampled else _at_start(context, n_vocab)
     return [Clause(context.no_timestamps, context.timestamp_begin, never), *later]
 
 
 def _at_start(context: RuleContext, n_vocab: int) -> Iterator[Clause]:
-    """The first token of a window."""
+    """Clauses for the first token of a window."""
     begin, latest = context.timestamp_begin, context.max_initial_timestamp
     yield Clause(0, begin, "a window begins with a timestamp")
     if latest is not None:
@@ -39,16 +39,16 @@ def _at_start(context: RuleContext, n_vocab: int) -> Iterator[Clause]:
 
 
 def _after(sampled: Sequence[int], context: RuleContext, n_vocab: int) -> Iterator[Clause]:
-    """Timestamps come in pairs, and do not decrease."""
+    """Clauses for later tokens: timestamps come in pairs and never decrease."""
     begin = context.timestamp_begin
     stamps = [token for token in sampled if token >= begin]
     opens = all(token >= begin for token in sampled[-2:])
     closes = sampled[-1] >= begin and not opens
     if opens:
-        yield Clause(begin, n_vocab, "a timestamp has just opened a segment: now text comes")
+        yield Clause(begin, n_vocab, "a timestamp has just opened a segment, so text must follow")
     elif closes:
-        yield Clause(0, context.eot, "a timestamp has just closed a segment: the next one opens, or the text ends")
+        yield Clause(0, context.eot, "a timestamp has just closed a segment, so the next one opens or the text ends")
     if stamps:
         seconds = (stamps[-1] - begin) * TIME_PRECISION
-        reason = f"time never goes back, and a segment lasts some time: the latest timestamp is {seconds:.2f} s"
+        reason = f"timestamps never decrease and segments are not empty: the last timestamp is {seconds:.2f} s"
         yield Clause(begin, stamps[-1] + (0 if closes else 1), reason)

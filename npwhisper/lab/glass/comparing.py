@@ -1,4 +1,4 @@
-"""Where two runs part: the first value that differs, the first token that differs, and the words that changed."""
+"""Where two runs diverge: the first different value, the first different token, and the changed words."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from npwhisper.lab.glass.packing import unpack
 from npwhisper.lab.glass.run import Run
 
-TOLERANCE = 1e-3  # of a value's size: less may come from another order of adding
+TOLERANCE = 1e-3  # relative; smaller differences may come from another order of summation
 
 
 def difference(a: Run, b: Run) -> dict[str, Any]:
-    """What the page says about two runs."""
+    """The differences between two runs, as the page shows them."""
     return {"activation": first_activation(a, b), "token": first_token(a, b), "words": changed_words(a, b)}
 
 
 def first_activation(a: Run, b: Run) -> dict[str, Any] | None:
-    """The first value of the first window that differs, by its name; None for models of different shapes.
+    """The name of the first value that differs in the first window; None for models of different shapes.
 
-    Of each value the same few numbers are compared, in the order of the computation.
+    Samples of the values are compared, in the order of the computation.
     """
     if a.model["dims"] != b.model["dims"]:
         return None
@@ -38,7 +38,7 @@ def first_activation(a: Run, b: Run) -> dict[str, Any] | None:
 
 
 def first_token(a: Run, b: Run) -> dict[str, Any] | None:
-    """The first window and step whose tokens have different texts."""
+    """The first window and step at which the tokens differ in their texts."""
     for i, blocks in enumerate(zip(a.windows, b.windows, strict=False)):
         texts = [_texts(block) for block in blocks]
         for step, pair in enumerate(zip(*texts, strict=False)):
@@ -56,7 +56,7 @@ def _texts(block: str) -> list[str]:
 
 
 def changed_words(a: Run, b: Run) -> list[dict[str, Any]]:
-    """The words of both runs in pieces that are the same, or not: {"0": words, "1": words, "same": bool}."""
+    """The words of both runs in aligned pieces, equal or not: {"0": words, "1": words, "same": bool}."""
     both = [[word for window in run.overview for word in window["words"]] for run in (a, b)]
     texts = [[word["word"].strip() for word in words] for words in both]
     pieces = difflib.SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes()

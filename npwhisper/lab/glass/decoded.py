@@ -1,4 +1,4 @@
-"""The chosen text of a window, step by step: the search that found it, its candidates and what the rules did."""
+"""The chosen text of a window, step by step: the search, the candidates and the effect of each rule."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Decoded:
     model : Network
     options : TranscribeOptions
     window : Window
-        Its last attempt is the one that counts.
+        Its last attempt is the accepted one.
     decision : Decision or None
-        None for a trace, which holds no decision log.
+        None for a trace, which has no decision log.
     """
 
     def __init__(self, model: Network, options: TranscribeOptions, window: Window, decision: Any) -> None:
@@ -49,7 +49,7 @@ class Decoded:
         self.n_vocab = model.dims.n_vocab
 
     def part(self) -> Part:
-        """Everything that the page shows of the text, but for boxes."""
+        """Everything the page shows of the text, except the boxes."""
         meta, arrays = attention(self.rows)
         steps = [self._step(i) for i in range(len(self.steps))]
         for step, cell in zip(steps, running_sums([step["logprob"] for step in steps]), strict=True):
@@ -60,7 +60,7 @@ class Decoded:
         return meta | {"labels": self._labels(meta, arrays)}, arrays
 
     def _search(self) -> dict[str, Any]:
-        """The search, its tree, and what its hypotheses are ranked by."""
+        """The search, its tree, and the scores that rank its hypotheses."""
         options, found = self.task.options, self.found
         kind = "beam search" if options.beam_size else "greedy" if options.temperature == 0 else "sampling"
         nodes = [[n.step, n.parent, n.token, n.logprob, n.total, n.fate] for n in found.nodes if np.isfinite(n.total)]
@@ -73,7 +73,7 @@ class Decoded:
         }  # fmt: skip
 
     def _step(self, i: int) -> dict[str, Any]:
-        """What one step tells in words and numbers."""
+        """The numbers and sentences of one step."""
         (step, row), token, candidates = self.rows[i], self.found.tokens[i], self.candidates[i]
         return {
             "fed": step.fed[row].tolist(), "length": step.length, "rows": len(step.fed), "row": row, "chosen": token,
@@ -81,7 +81,7 @@ class Decoded:
         } | self._rules(i)  # fmt: skip
 
     def _rules(self, i: int) -> dict[str, Any]:
-        """What each rule forbade at a step, why, and a case of each worked out."""
+        """What each rule forbade at a step and why, with a worked example of each."""
         candidates, context = self.candidates[i], self.task.context
         sampled = [*self.task.prefix, *self.found.tokens[:i]]
         why = reasons(RULES, candidates, sampled, context, self.n_vocab)
@@ -92,7 +92,7 @@ class Decoded:
 
     @cached_property
     def _parts(self) -> Array:
-        """What is added to the residual stream of each step: (N, 1 + 3 L, D)."""
+        """The terms of the residual stream at each step: (N, 1 + 3 L, D)."""
         return np.stack([step.parts[b] for step, b in self.rows])
 
     @cached_property
@@ -100,13 +100,13 @@ class Decoded:
         return np.asarray(self.model.weights["decoder.token_embedding.weight"])
 
     def _stream(self) -> dict[str, Array]:
-        """The length of the residual stream and of what is added to it, and the logit lens."""
+        """Norms of the residual stream and of its terms, and the logit lens."""
         parts, chosen = self._parts, np.array(self.found.tokens)
         shown = lens.logit_lens(self.model, parts, self._embeddings, chosen, self.candidates)
         return shown | {"residual": encoder.norms(np.cumsum(parts, axis=1)), "parts": encoder.norms(parts)}
 
     def _candidates(self) -> dict[str, Array]:
-        """The candidates of all steps, one after the other; ``candidate/at`` tells where each step begins."""
+        """The candidates of all steps, concatenated; ``candidate/at`` holds where each step begins."""
         chosen, parts, tokens = self.candidates, self._parts, self.found.tokens
         shares = [
             lens.contributions(self.model, part, self._embeddings, token, c.ids)
@@ -120,7 +120,7 @@ class Decoded:
         }
 
     def _labels(self, meta: dict[str, Any], arrays: dict[str, Array]) -> dict[str, str]:
-        """The texts of all tokens that the page names."""
+        """The text of every token that the page names."""
         ids = {*arrays["candidate/ids"].tolist(), *np.unique(arrays["lens/ids"]).tolist()}
         for step in meta["steps"]:
             ids |= {*step["fed"], step["chosen"]}
@@ -133,22 +133,22 @@ class Decoded:
 
 
 def labels(model: Network, ids: Sequence[int]) -> dict[str, str]:
-    """The texts of tokens, by their ids."""
+    """The texts of tokens by id."""
     tokenizer = get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
     return {str(i): tokenizer.decode_with_timestamps([i]) for i in ids}
 
 
 def _task(model: Network, options: TranscribeOptions, decision: Any) -> DecodingTask:
-    """How the window was decoded, as far as rules and search are concerned."""
+    """The rules and the search that decoded the window."""
     language, temperature = (decision.language, decision.attempts[-1].temperature) if decision else ("en", 0.0)
     return DecodingTask(model, replace(options.for_temperature(temperature), language=language))
 
 
 def _follow(steps: Sequence[Step], task: DecodingTask) -> Found:
-    """Find the chosen text again."""
+    """Reconstruct the chosen text from the recorded steps."""
     options, eot = task.options, task.tokenizer.eot
     if options.beam_size is not None:
         return follow_beams(steps, eot, options.beam_size, options.patience or 1.0, options.length_penalty)
     room = min(task.sample_len, task.model.dims.n_text_ctx - steps[0].fed.shape[1] + 1)
-    is_cut = len(steps) >= room or options.temperature == 0  # greedily the likeliest token was taken, end or not
+    is_cut = len(steps) >= room or options.temperature == 0  # greedy: the likeliest token, even if it is no end
     return follow_rows(steps, eot, is_cut, options.length_penalty)

@@ -1,6 +1,6 @@
-"""What is kept of the encoder: pictures of its features, the size of its residual stream, and its attention.
+"""What is kept of the encoder: images of its features, norms of its residual stream, and its attention.
 
-The attention of one window of tiny.en is 54 million numbers. It is kept twice: as means over squares of positions
+The attention of one window of tiny.en has 54 million weights. It is kept twice: averaged over squares of positions
 (`pooled`), and at full resolution where it is large (`peaks`).
 """
 
@@ -11,20 +11,20 @@ import numpy as np
 from npwhisper.lab.glass.packing import levels
 from npwhisper.tracing.seam import Array
 
-MAP_BYTES = 600_000  # for the pooled maps of all heads together
-SIDE = 150  # of a pooled map, if there are few enough heads
+MAP_BYTES = 600_000  # of the pooled maps of all heads together
+SIDE = 150  # of a pooled map; smaller with many heads
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-PEAKS = 6  # of a position, on average, that are kept at full resolution
+PEAKS = 6  # weights per row, on average, kept at full resolution
 FEATURE_ROWS, FEATURE_COLUMNS = 64, 300
 
 
 def side_of_maps(n_heads: int, length: int) -> int:
-    """How many squares along each side of a pooled map, so that all heads have room."""
+    """The side of a pooled map, so that the maps of all heads fit in `MAP_BYTES`."""
     return max(1, min(SIDE, length, int((MAP_BYTES / max(n_heads, 1)) ** 0.5)))
 
 
 def pooled(weights: Array, side: int) -> Array:
-    """The mean attention of a square of queries and keys: (H, S, S) -> (H, side', side').
+    """Average the attention over squares of queries and keys: (H, S, S) -> (H, side', side').
 
     >>> pooled(np.eye(4, dtype=np.float32)[None], 2)[0]
     array([[0.5, 0. ],
@@ -34,7 +34,7 @@ def pooled(weights: Array, side: int) -> Array:
 
 
 def mean_of_runs(x: Array, n: int) -> Array:
-    """Means over runs of equal length along the last axis; the last run may be shorter: (..., S) -> (..., about n)."""
+    """Average runs of equal length along the last axis; the last may be shorter: (..., S) -> (..., about n)."""
     length = x.shape[-1]
     run = -(-length // n)
     full = length // run * run
@@ -45,9 +45,9 @@ def mean_of_runs(x: Array, n: int) -> Array:
 
 
 def peaks(weights: Array) -> dict[str, Array | float]:
-    """The cells of (H, S, S) that hold at least `threshold` of their row: how many in each row, their keys and values.
+    """The weights (H, S, S) of at least `threshold`: their number per row, their keys and their values.
 
-    The threshold is the smallest of `THRESHOLDS` that leaves at most 6 cells in a row, on average.
+    The threshold is the smallest of `THRESHOLDS` that leaves at most 6 weights per row, on average.
     """
     room, length = PEAKS * weights.shape[0] * weights.shape[1], weights.shape[-1]
     places = np.flatnonzero(weights >= THRESHOLDS[0])
@@ -64,7 +64,7 @@ def peaks(weights: Array) -> dict[str, Array | float]:
 
 
 def picture(features: Array) -> tuple[Array, float]:
-    """Features (S, D), less the mean of each over time, as levels (128 is 0, 255 is `largest`), pooled: (64, 300)."""
+    """Features (S, D) minus their means over time, pooled to (64, 300) levels: 128 is 0, 255 is `largest`."""
     small = mean_of_runs(np.ascontiguousarray((features - features.mean(axis=0)).T), FEATURE_COLUMNS)
     small = mean_of_runs(np.ascontiguousarray(small.T), FEATURE_ROWS).T
     largest = float(np.percentile(np.abs(small), 99)) or 1.0
@@ -72,5 +72,5 @@ def picture(features: Array) -> tuple[Array, float]:
 
 
 def norms(x: Array) -> Array:
-    """The length of the residual stream at every position: (..., D) -> (...)."""
+    """The norm of the residual stream at every position: (..., D) -> (...)."""
     return np.sqrt(np.vecdot(x, x)).astype(np.float32)

@@ -1,10 +1,10 @@
-"""Where in the network a token comes from: the logit lens, and what each part adds to a difference of logits.
+"""Where in the network a prediction forms: the logit lens, and what each part adds to a difference of logits.
 
-*The lens*: the residual stream after each block, through the final norm and the embedding, as if the network ended
+*Logit lens*: apply the final norm and the embedding to the residual stream after each block, as if the network ended
 there (nostalgebraist 2020, "interpreting GPT: the logit lens").
 
-*The parts*: the last norm divides by one standard deviation and is otherwise linear, so a difference of two logits is a
-sum, with one term for the embedding and for every self-attention, cross-attention and mlp (Elhage et al. 2021, "A
+*Attribution*: the final norm is linear except for its division by the standard deviation, so a difference of two logits
+is a sum with one term for the embedding and for each self-attention, cross-attention and mlp (Elhage et al. 2021, "A
 Mathematical Framework for Transformer Circuits").
 """
 
@@ -19,7 +19,7 @@ from npwhisper.lab.glass.steps import PIECE, Candidates
 from npwhisper.model import Network
 from npwhisper.tracing.seam import Array
 
-ROWS = 128  # whose logits are computed at once: with fewer BLAS spends longer on rearranging the embedding
+ROWS = 128  # per product: with fewer, BLAS spends more of the time packing the embedding
 BEST = 5
 KEPT = {"ids": np.int32, "probs": np.float32, "chosen": np.float32, "rank": np.int32}
 
@@ -27,16 +27,16 @@ KEPT = {"ids": np.int32, "probs": np.float32, "chosen": np.float32, "rank": np.i
 def logit_lens(
     model: Network, parts: Array, embeddings: Array, chosen: Array, ends: Sequence[Candidates]
 ) -> dict[str, Array]:
-    """The five likeliest tokens after the embedding and after each block, and how likely the chosen one is there.
+    """The five most probable tokens after the embedding and each block, and the probability of the chosen one.
 
-    After the last block they are the network's own, those of the candidates at the `ends` of the steps.
+    After the last block they are the network's own predictions, from the candidates at the `ends` of the steps.
 
     parts (N, 1 + 3 L, D), chosen (N,) -> ``lens/ids``, ``/probs`` (N, 1 + L, 5), ``/chosen`` and ``/rank`` (N, 1 + L)
     """
     stream = np.cumsum(parts[:, :-3], axis=1)[:, ::3]
     n, depth, width = stream.shape
-    inside = _looked_at(_final_norm(model, stream.reshape(-1, width)), embeddings, np.repeat(chosen, depth))
-    last = [_said(found, int(token)) for found, token in zip(ends, chosen, strict=True)]
+    inside = _predictions(_final_norm(model, stream.reshape(-1, width)), embeddings, np.repeat(chosen, depth))
+    last = [_own_predictions(found, int(token)) for found, token in zip(ends, chosen, strict=True)]
     shown = {}
     for k, (name, dtype) in enumerate(KEPT.items()):
         end = np.stack([np.asarray(values[k]) for values in last])[:, None]
@@ -44,15 +44,15 @@ def logit_lens(
     return shown
 
 
-def _said(found: Candidates, token: int) -> tuple[Array, ...]:
-    """What the network said before the rules: the same four values."""
+def _own_predictions(found: Candidates, token: int) -> tuple[Array, ...]:
+    """The network's own predictions before the rules: the same four values."""
     best = np.argsort(-found.logprobs[0], kind="stable")[:BEST]
     own = int(np.flatnonzero(found.ids == token)[0])
     return found.ids[best], np.exp(found.logprobs[0, best]), np.exp(found.logprobs[0, own]), found.ranks[own]
 
 
-def _looked_at(rows: Array, embeddings: Array, chosen: Array) -> list[Array]:
-    """The four values for rows of the stream that went through the final norm, some rows at a time."""
+def _predictions(rows: Array, embeddings: Array, chosen: Array) -> list[Array]:
+    """The four values for rows of the normalised stream, computed in batches of rows."""
     logits, found = np.empty((ROWS, len(embeddings)), rows.dtype), []
     for i in range(0, len(rows), ROWS):
         part = rows[i : i + ROWS]
@@ -76,9 +76,9 @@ def _best(logits: Array, chosen: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _largest(logits: Array) -> tuple[Array, Array]:
-    """The places and the values of the five largest numbers of each row, the largest first: (N, V) -> (N, 5) twice.
+    """Indices and values of the five largest numbers of each row, largest first: (N, V) -> (N, 5) twice.
 
-    They lie in the five pieces with the largest maxima, or behind the last whole piece.
+    They are in the five pieces with the largest maxima, or after the last whole piece.
     """
     n, vocab = logits.shape
     end = vocab - vocab % PIECE
@@ -92,7 +92,7 @@ def _largest(logits: Array) -> tuple[Array, Array]:
 
 
 def _final_norm(model: Network, x: Array) -> Array:
-    """The decoder's last norm, whatever layers are swapped: (N, D) -> (N, D)."""
+    """The decoder's final norm, even if layers are swapped: (N, D) -> (N, D)."""
     w: Any = model.scope["decoder"]["ln"]
     y = x - x.mean(axis=-1, keepdims=True)
     return y / np.sqrt((y * y).mean(axis=-1, keepdims=True) + 1e-5) * w["weight"] + w["bias"]

@@ -1,7 +1,7 @@
-"""What each rule did at a step, worked out for one token: its logit before, the condition, its logit after.
+"""A worked example of each rule: one token, its logit before, the condition, and its logit after.
 
-The rules are in `npwhisper.decoding.rules`; their conditions are stated here once more, so that a reader can check one
-case by hand, and a swapped rule shows as a difference between what was computed here and what was recorded.
+The rules are in `npwhisper.decoding.rules`. Their conditions are stated here a second time, so that a reader can check
+one case by hand and a swapped rule shows as a difference between the computed and the recorded logit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from npwhisper.tracing.seam import Array
 
 
 class Marks(NamedTuple):
-    """Where the kinds of tokens begin: text is before `eot`, timestamps from `timestamp_begin` on."""
+    """Boundaries between kinds of tokens: text is below `eot`, timestamps start at `timestamp_begin`."""
 
     eot: int
     timestamp_begin: int
@@ -26,7 +26,7 @@ class Marks(NamedTuple):
 
 
 class Logit(NamedTuple):
-    """A token and its logit, before a rule and after it."""
+    """A token, and its logit before and after a rule."""
 
     token: int
     before: float
@@ -34,10 +34,10 @@ class Logit(NamedTuple):
 
 
 class Race(NamedTuple):
-    """What decides whether a timestamp must come: all timestamps together against the best other token.
+    """What decides whether a timestamp must follow: the timestamps together against the best other token.
 
-    `together` is the logarithm of the sum of exponentials of the `allowed` timestamps, of which `stamp` is the
-    likeliest; `text` and `control` are the likeliest tokens before the end-of-text token and from there on.
+    `together` is the log-sum-exp of the `allowed` timestamps, of which `stamp` is the most probable; `text` and
+    `control` are the most probable tokens below the end-of-text token, and from it up to the timestamps.
     """
 
     together: float
@@ -48,16 +48,16 @@ class Race(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """One step of one row: a token for each rule, the race of the timestamps, and the last normalisation."""
+    """One step of one row: a token for each rule, the race of the timestamps, and the final normalisation."""
 
     rules: list[Logit]
     race: Race
-    best: Logit  # the likeliest token after the rules: its logit, and its log-probability
-    log_total: float  # what the logits are normalised by
+    best: Logit  # the most probable token after the rules, with its logit and its log-probability
+    log_total: float  # log-sum-exp of the logits after the rules
 
 
 def masked(stages: Sequence[Array], marks: Marks) -> Masked:
-    """Look at the logits (V,) before the rules, after each, and at the log-probabilities after all of them."""
+    """Reduce the logits (V,) before the rules and after each, and the final log-probabilities."""
     pairs = pairwise(stages[:-1])
     logits, best = stages[-2], int(stages[-1].argmax())
     return Masked(
@@ -69,7 +69,7 @@ def masked(stages: Sequence[Array], marks: Marks) -> Masked:
 
 
 def _largest_change(before: Array, after: Array) -> Logit:
-    """The likeliest token whose logit changed; if none did, the likeliest token."""
+    """The most probable token whose logit changed; if none did, the most probable token."""
     changed = np.where(before != after, before, -np.inf) if before is not after else before
     token = int(changed.argmax())
     if np.isneginf(changed[token]):
@@ -78,7 +78,7 @@ def _largest_change(before: Array, after: Array) -> Logit:
 
 
 def _race(before: Array, after: Array, marks: Marks) -> Race:
-    """The numbers of the last clause of the rule of timestamps: logits before the rule and after it."""
+    """The numbers of the last timestamp clause, from the logits before and after the rule."""
     stamps, control = after[marks.timestamp_begin :], before[marks.eot : marks.timestamp_begin].copy()
     control[marks.no_timestamps - marks.eot] = -np.inf
     found = (
@@ -91,13 +91,13 @@ def _race(before: Array, after: Array, marks: Marks) -> Race:
 
 
 def _log_sum_exp(x: Array) -> float:
-    """The logarithm of the sum of exponentials, added up in float64; -inf if nothing is allowed."""
+    """Log-sum-exp in float64; -inf if nothing is allowed."""
     top = float(x.max())
     return top if np.isneginf(top) else top + float(np.log(np.exp(x - top).sum(dtype=np.float64)))
 
 
 def worked(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab: int) -> list[dict[str, Any]]:
-    """For every rule: its token, the condition with its numbers, and the logit that follows from it."""
+    """For each rule: a token, the condition with its numbers, and the resulting logit."""
     cells = []
     for (name, condition), logit in zip(CONDITIONS.items(), found.rules, strict=True):
         holds, words = condition(logit, sampled, context)
@@ -109,7 +109,7 @@ def worked(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab:
 
 
 def normalised(found: Masked) -> dict[str, Any]:
-    """The log-probability of the likeliest token, from its logit."""
+    """The log-probability of the most probable token, from its logit."""
     token, logit, recorded = found.best
     return {
         "kind": "log_softmax", "token": token, "before": logit, "log_total": found.log_total,
@@ -126,7 +126,7 @@ def _said_before(logit: Logit, sampled: Sequence[int], context: RuleContext) -> 
     times = sampled.count(logit.token) if logit.token < context.eot else 0
     return (
         context.repetition_penalty != 1 and times > 0,
-        f"repetition_penalty is {context.repetition_penalty:g} (1 changes nothing), and the token was sampled "
+        f"repetition_penalty is {context.repetition_penalty:g} (1 is off), and the token was sampled "
         f"{times} time{'s' * (times != 1)} before",
     )
 
@@ -135,16 +135,16 @@ def _repeats(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tupl
     n, text = context.no_repeat_ngram_size, [token for token in sampled if token < context.eot]
     wanted = [*text[len(text) - n + 1 :], logit.token] if 0 < n <= len(text) else []
     places = [i + 1 for i in range(len(text) - n + 1) if wanted and text[i : i + n] == wanted]
-    said = f"already stand at text token {places[0]}" if places else "stand nowhere before"
-    return bool(places), f"no_repeat_ngram_size is {n} (0 is off); the last {n or 'n'} tokens with this one {said}"
+    said = f"occurred before, from text token {places[0]}" if places else "did not occur before"
+    return bool(places), f"no_repeat_ngram_size is {n} (0 is off); the {n or 'n'} tokens that end with this one {said}"
 
 
 def _begins_blank(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
     new = len(sampled) - context.n_given
     is_blank = logit.token in context.blank
     kind = "is" if is_blank else "is not"
-    words = f"{new} token{'s' * (new != 1)} sampled before (0: the window begins), and the token {kind} one of the "
-    return new == 0 and is_blank, f"{words}{len(context.blank)} that may not begin it"
+    words = f"{new} token{'s' * (new != 1)} sampled before (0 at the start of a window), and the token {kind} one of "
+    return new == 0 and is_blank, f"{words}the {len(context.blank)} that may not start it"
 
 
 def _is_suppressed(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
@@ -153,7 +153,7 @@ def _is_suppressed(logit: Logit, sampled: Sequence[int], context: RuleContext) -
 
 
 def _at_wrong_time(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
-    return False, "without_timestamps is set, so timestamps are not looked at"
+    return False, "without_timestamps is set, so the rule is off"
 
 
 Condition = Callable[[Logit, Sequence[int], RuleContext], tuple[bool, str]]
@@ -167,24 +167,24 @@ CONDITIONS: dict[str, Condition] = {
 
 
 def _timestamps(found: Masked, sampled: Sequence[int], context: RuleContext, n_vocab: int) -> dict[str, Any]:
-    """The cell of the rule of timestamps: a clause that holds the token, or the race."""
+    """The timestamp rule: the clause that forbids the token, or the race."""
     if context.without_timestamps:
         return {}
     logit, clauses = found.rules[-1], timestamp_clauses(sampled, context, n_vocab)
     mine = next((c for c in clauses if c.first <= logit.token < c.stop), None)
     race = _run_race(found.race, [range(c.first, c.stop) for c in clauses])
     loses = race["wins"] and logit.token < context.timestamp_begin
-    words = "the timestamps together are likelier than the best other token, and this is no timestamp"
+    words = "the timestamps together are more probable than the best other token, and this is not a timestamp"
     if mine:
         words = f"token {logit.token} is from {mine.first} to {mine.stop - 1}: {mine.reason}"
     elif not loses:
-        words = "no clause holds for this token"
+        words = "no clause applies to this token"
     holds = bool(mine) or loses
     return {"holds": holds, "condition": words, "result": -np.inf if holds else logit.before, "race": race}
 
 
 def _run_race(race: Race, forbidden: Sequence[range]) -> dict[str, Any]:
-    """Compare all allowed timestamps with the best token that the other clauses left."""
+    """Compare the allowed timestamps with the best token that the other clauses allow."""
     left = [one for one in (race.text, race.control) if not any(one.token in tokens for tokens in forbidden)]
     rival = max(left, key=lambda one: one.before, default=None)
     against = rival.before if rival else -np.inf

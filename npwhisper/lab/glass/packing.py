@@ -8,7 +8,7 @@ A block is, before `zlib.compress`::
     the arrays, little-endian in C order; "at" counts from here and is a multiple of 8
 
 ``dtype`` is float32, uint8, uint16 or int32: what JavaScript has typed arrays for. An array of 8-bit levels (`levels`)
-is drawn; numbers that are printed are float32, bit for bit those of the run.
+is only drawn; printed numbers are float32, bit for bit those of the run.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import numpy as np
 
 from npwhisper.tracing.seam import Array
 
-Part = tuple[dict[str, Any], dict[str, Array]]  # what a block holds, or a piece of it: meta data and arrays
+Part = tuple[dict[str, Any], dict[str, Array]]  # metadata and arrays of a block, or of a part of one
 DTYPES = ("float32", "uint8", "uint16", "int32")
-LEVEL = 2  # of zlib's: the next one takes a quarter longer for 3 % fewer bytes, the sixth 2.7 times as long for 8 %
+LEVEL = 2  # of zlib: level 3 takes a quarter longer for 3 % fewer bytes, level 6 takes 2.7 times as long for 8 %
 
 
 def levels(x: Array, largest: Array | float) -> Array:
-    """Numbers between 0 and `largest` (which broadcasts) as 256 levels: the value of level n is ``n / 255 * largest``.
+    """Quantise numbers between 0 and `largest` (which broadcasts): level n stands for ``n / 255 * largest``.
 
     >>> levels(np.array([0.0, 0.1, 0.4]), 0.4)
     array([  0,  64, 255], dtype=uint8)
@@ -39,7 +39,7 @@ def levels(x: Array, largest: Array | float) -> Array:
 
 
 def pack(meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
-    """One block of the page, as base64 text; numbers of `meta` that are not finite become null.
+    """Pack one block of the page as base64 text; numbers in `meta` that are not finite become null.
 
     >>> block = pack({"name": "talk"}, {"x": np.arange(3, dtype=np.float32)})
     >>> unpack(block)[1]["x"]
@@ -60,7 +60,7 @@ def pack(meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; a number that is not finite becomes None.
+    """Convert a value to JSON types; a number that is not finite becomes None.
 
     >>> plain({"shape": (2, np.float32(0.5)), "logit": float("-inf")})
     {'shape': [2, 0.5], 'logit': None}
@@ -89,7 +89,7 @@ def _padded(data: bytes) -> bytes:
 
 
 def unpack(block: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The inverse of `pack`, which the page's ``unpack.js`` does in the browser: the meta data and the arrays."""
+    """The inverse of `pack`: metadata and arrays. In the browser, ``unpack.js`` does the same."""
     data = zlib.decompress(base64.b64decode(block))
     n = int.from_bytes(data[:4], "little")
     header = json.loads(data[4 : 4 + n])

@@ -1,8 +1,8 @@
-"""One HTML file: the modules and the style of ``web/``, inlined, and the packed data of one or two runs.
+"""One HTML file: the inlined modules and style of ``web/``, and the packed data of one or two runs.
 
-A browser lets modules of a file import each other only from a server, so their import and export words are taken off
-and they become one script, in the order of `MODULES`. Its hash stands in the page's content security policy, which
-forbids everything else: other scripts, and every request.
+Browsers load ES modules only from a server, not from the disk, so the import and export statements are removed and the
+modules are joined into one script, in the order of `MODULES`. The page's content security policy allows that script by
+its hash, and nothing else: no other script and no request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def pieces(runs: Sequence[Run]) -> Iterator[str]:
-    """The page from its beginning to its end, so that it is in memory only once while it is written."""
+    """Yield the page in pieces, so that it is never in memory twice."""
     style, script = _asset("style.css"), bundle()
     title = escape(f"{runs[0].title} · npwhisper glass")
     parts = {"policy": policy(style, script), "title": title, "style": style, "script": script}
@@ -46,7 +46,7 @@ def pieces(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _data(runs: Sequence[Run]) -> Iterator[str]:
-    """An element for each block: what all windows share, then the windows of each run."""
+    """Yield one element per block: the data that all windows share, then the windows of each run."""
     named = [("about", pack({"runs": [_about(run) for run in runs], **_shared(runs)}, {}))]
     named += [(f"{i}-{n}", block) for i, run in enumerate(runs) for n, block in enumerate(run.windows)]
     for name, block in named:
@@ -62,13 +62,13 @@ def bundle() -> str:
     script = "".join(EXPORT.sub("", IMPORT.sub("", _asset(name))) for name in MODULES) + "await start();\n"
     if "</script" in script.lower() or "<!--" in script:
         raise ValueError(
-            "the modules hold '</script' or '<!--', which would end the script in the page: write it apart"
+            "the modules hold '</script' or '<!--', which would end the script in the page: split the string"
         )
     return script
 
 
 def policy(style: str, script: str) -> str:
-    """The content security policy: this style, this script, the sound from the page itself, and nothing else."""
+    """The content security policy: this style, this script, the page's own audio, and nothing else."""
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob:; "
         "img-src data:; base-uri 'none'; form-action 'none'"

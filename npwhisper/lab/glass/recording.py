@@ -1,7 +1,7 @@
-"""Watching a transcription: every recorded value passes here once, is reduced to what the page shows, and is let go.
+"""Observing a transcription: every value is reduced to what the page shows as soon as it is computed.
 
-A `Recorder` needs only the names and the values that `npwhisper.trace` records, in their order. It can watch a run
-(`watching`), in memory that does not grow with the recording, or be shown what a trace holds.
+A `Recorder` needs only the names and values that `npwhisper.trace` records, in order. It can watch a run as it goes
+(`watching`), in memory that does not grow with the recording, or process a finished trace.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ RULES = (
     "apply_timestamp_rules",
 )
 TIMING = ("softmax", "standardise", "median_filter", "token_map", "dtw_cost", "dtw")
-CELL_STEP = 2  # the decode step from which the worked examples are taken
-SAMPLE = 64  # numbers of every value that are kept to compare two runs
+CELL_STEP = 2  # the decode step of the worked examples
+SAMPLE = 64  # numbers kept of every value to compare two runs
 ENCODER_BLOCK = re.compile(r"encoder\.blocks\.\d+")
 SOFTMAX = re.compile(r"encoder\.blocks\.\d+\.attn\.softmax")
 
 
 @dataclass
 class Attempt:
-    """One decoding of a window: its steps, and all values of the first few for the worked examples."""
+    """One decoding of a window: its steps, and all values of the first few steps for the worked examples."""
 
     steps: list[Step] = field(default_factory=list)
     values: list[dict[str, Array]] = field(default_factory=list)
@@ -50,14 +50,14 @@ class Window:
     """Everything that is kept of one window of 30 seconds."""
 
     mel: Array
-    power: Array | None  # of the frames of the first window: what the mel filters were multiplied with
+    power: Array | None  # power spectrum of the first window, the input of the mel filters
     pictures: list[tuple[str, Array, float]] = field(default_factory=list)
     norms: list[Array] = field(default_factory=list)
     maps: list[Array] = field(default_factory=list)
     peaks: list[dict[str, Any]] = field(default_factory=list)
-    rows: dict[str, Array] = field(default_factory=dict)  # of the encoder, at one position, for the worked examples
+    rows: dict[str, Array] = field(default_factory=dict)  # the encoder at one position, for the worked examples
     keys: dict[str, Array] = field(default_factory=dict)
-    mask: Array | None = None  # of the last call that read several tokens at once
+    mask: Array | None = None  # of the last call with several tokens
     attempts: list[Attempt] = field(default_factory=list)
     n_attempts: int = 0
     timing: dict[str, Array] = field(default_factory=dict)
@@ -70,10 +70,10 @@ class Recorder:
     Parameters
     ----------
     model : Network
-        The one that runs: a token is read back from its embedding.
+        The model that runs; its embedding maps vectors back to tokens.
     tokenizer : Tokenizer
     finish : callable, optional
-        Called with each `Window` when the next one begins, or at the `end`.
+        Called with each `Window` when the next one begins, and by `end`.
     """
 
     def __init__(self, model: Network, tokenizer: Tokenizer, finish: Callable[[Window], None] = lambda _: None) -> None:
@@ -86,29 +86,29 @@ class Recorder:
         self._values: dict[str, Array] = {}
         self._stages: list[Array] = []
         self._n_windows = 0
-        self._read = 0  # tokens that the cache holds
+        self._read = 0  # tokens in the cache
         self._attempt: Attempt | None = None
-        self._open: tuple[dict[str, Array], Array, list[Array]] | None = None  # the step whose choice is not yet known
+        self._open: tuple[dict[str, Array], Array, list[Array]] | None = None  # the step whose choice is still unknown
         self._power: Array | None = None
 
     @property
     def window(self) -> Window:
-        """The one that is being recorded."""
+        """The window being recorded."""
         return self.windows[-1]
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """Finish the last window."""
         self._settle()
         if self.windows:
             self.finish(self.windows.pop())
 
     def see(self, name: str, value: Array) -> None:
-        """Take in one value, in the order in which they are computed."""
+        """Process one value; values must come in the order of the computation."""
         if name == "stft":
             self._power = value if self._power is None else self._power  # of the first 30 seconds
         elif name == "mel":
             self._begin_window(value)
-        elif self.windows:  # before the first window the language is detected
+        elif self.windows:  # language detection precedes the first window
             self._see_inside(name, value)
 
     def _begin_window(self, mel: Array) -> None:
@@ -117,7 +117,7 @@ class Recorder:
         self._attempt, self._values, self._n_windows = None, {}, self._n_windows + 1
 
     def _see_inside(self, name: str, value: Array) -> None:
-        """A value of the window that is being recorded."""
+        """Process a value of the window being recorded."""
         if name.startswith("encoder"):
             self._see_encoder(name, value)
         elif name.startswith("decoder"):
@@ -144,17 +144,17 @@ class Recorder:
             _sample(window.samples, name, value)
 
     def _see_timing(self, name: str, value: Array) -> None:
-        """A stage of the word times, which are looked for after the last attempt, in a pass over its whole text."""
+        """A stage of the word times, which are computed after the last attempt in one pass over its text."""
         if name == "softmax" and value.ndim == 3:
             self.window.timing = {"tokens": self._embeddings.tokens(self._values["decoder.token_embedding"])[0]}
         if "tokens" in self.window.timing:
             self.window.timing[name] = value
 
     def _keep_row(self, name: str, value: Array) -> None:
-        """Of every value of the encoder, one position of the first head."""
+        """Keep one position of every encoder value; of attention, the first head."""
         rows, at = self.window.rows, self.model.dims.n_audio_ctx // 8
         if name == "encoder.conv1" or (name == "encoder.gelu" and name not in rows):
-            rows[name] = value[0, :, 2 * at - 1 : 2 * at + 2].copy()  # what the second convolution multiplies
+            rows[name] = value[0, :, 2 * at - 1 : 2 * at + 2].copy()  # the input of the second convolution
         elif name in ("encoder.conv2", "encoder.gelu"):
             rows[f"{name}.2"] = value[0, :, at].copy()
         elif name.endswith((".scores", ".softmax")):
@@ -168,7 +168,7 @@ class Recorder:
     def _see_decoder(self, name: str, value: Array) -> None:
         if name.endswith("cross_attn.key") and name.startswith("decoder.blocks.0."):
             self._settle()
-            self._attempt, self._values, self._read = None, {}, 0  # a fresh cache: decoding begins
+            self._attempt, self._values, self._read = None, {}, 0  # a new cache: decoding starts
         if name.endswith(("cross_attn.key", "cross_attn.value")):
             width = value.shape[-1] // self.model.dims.n_text_head
             self.window.keys[name] = value[0, :, :width].copy()
@@ -181,14 +181,14 @@ class Recorder:
         self._values[name] = value
 
     def _end_step(self, logprobs: Array) -> None:
-        """Every rule was applied; the step is reduced once the next one tells what was chosen."""
+        """Every rule was applied; the step is reduced once the next one shows what was chosen."""
         values, logits = self._values, self._values["decoder"]
         values["length"] = np.array(self._read)
         fed = self._embeddings.tokens(values["decoder.token_embedding"])
         self._settle(fed[:, -1])
         if self._attempt is None:
             self._attempt = Attempt(no_speech=_probability(logits[0, 0], self.tokenizer.no_speech))
-            self.window.attempts = [self._attempt]  # of earlier attempts the decision log tells
+            self.window.attempts = [self._attempt]  # earlier attempts are in the decision log
             self.window.n_attempts += 1
         self._open = values, fed, [logits[:, -1], *self._stages, logprobs]
         if len(self._attempt.values) <= CELL_STEP:
@@ -198,7 +198,7 @@ class Recorder:
                     _sample(self.window.samples, name, value)
 
     def _settle(self, chosen: Array | None = None) -> None:
-        """Reduce the open step; its rows went on with the `chosen` tokens (B,), or were the last ones."""
+        """Reduce the open step, which continued with the `chosen` tokens (B,); None if it was the last one."""
         if self._open is None or self._attempt is None:
             return
         values, fed, stages = self._open
@@ -210,7 +210,7 @@ class Recorder:
         self._open = None
 
     def _candidates(self, stages: list[Array], chosen: Array) -> Candidates:
-        """The rules that changed nothing share the array of the stage before."""
+        """The candidates of a row; a rule that changed nothing shares the array of the previous stage."""
         for i in range(1, len(stages)):
             if i < len(stages) - 1 and np.array_equal(stages[i], stages[i - 1]):
                 stages[i] = stages[i - 1]
@@ -224,7 +224,7 @@ def _probability(logits: Array, token: int) -> float:
 
 
 def _sample(samples: dict[str, Array], name: str, value: Array) -> None:
-    """The same few numbers of every value, of the first time that it is computed."""
+    """Keep evenly spaced numbers of a value, the first time it is computed."""
     if name not in samples and value.size:
         flat = value.reshape(-1)
         samples[name] = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].astype(np.float32)
@@ -232,7 +232,7 @@ def _sample(samples: dict[str, Array], name: str, value: Array) -> None:
 
 @contextmanager
 def watching(recorder: Recorder) -> Iterator[None]:
-    """Show a recorder the result of every layer that is called inside the `with` block."""
+    """Pass the result of every layer called inside the `with` block to a recorder."""
 
     def watch(name: str, function: Function) -> Function:
         def watched(*args: Any, **kwargs: Any) -> Any:

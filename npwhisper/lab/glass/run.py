@@ -1,4 +1,4 @@
-"""A recorded run: a transcription with everything that its page shows, packed window by window."""
+"""A recorded run: a transcription and everything its page shows, packed window by window."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from npwhisper.whisper import Whisper, default_model
 
 @dataclass
 class Run:
-    """A recorded transcription; a notebook shows it as its page.
+    """A recorded transcription; a notebook displays it as its page.
 
     Attributes
     ----------
     title, label : str
-        What was transcribed, and how the run is called beside another.
+        The name of the recording, and the name of this run in a comparison.
     result : dict
         What `npwhisper.transcribe` returns.
     windows : list of str
         One packed block for each window (`npwhisper.lab.glass.packing`).
     overview : list of dict
-        For each window its times and its text.
+        Start, end, text and words of each window.
     samples : dict
-        A few numbers of every value of the first window, to find the first difference between two runs.
+        A sample of every value of the first window, for finding the first difference between two runs.
     """
 
     title: str
@@ -56,18 +56,18 @@ class Run:
 def record(
     audio: Any, model: Whisper | None = None, *, title: str | None = None, label: str | None = None, **options: Any
 ) -> Run:
-    """Transcribe a recording and keep what its page shows.
+    """Transcribe a recording and keep everything its page shows.
 
     Parameters
     ----------
     audio : str, path, file object, bytes or array
-        What `npwhisper.transcribe` takes.
+        As for `npwhisper.transcribe`.
     model : Whisper, optional
-        By default the embedded model.
+        Default: the embedded model.
     title, label : str, optional
-        What the page calls the recording, and this run beside another.
+        The name of the recording, and the name of this run in a comparison.
     **options
-        Those of `npwhisper.transcribe`; word times are on unless ``word_timestamps=False``.
+        As for `npwhisper.transcribe`; word times are on unless ``word_timestamps=False``.
 
     Returns
     -------
@@ -75,8 +75,7 @@ def record(
 
     Notes
     -----
-    Layers that are swapped while this runs are recorded as they are then: inside ``with npwhisper.swap(gelu=mine):``
-    it is the run of a student's layer.
+    Swapped layers are recorded as they run: inside ``with npwhisper.swap(gelu=mine):`` the run is that of your layer.
     """
     model = default_model() if model is None else model
     given = _checked(TranscribeOptions.from_keywords(**{"word_timestamps": True, **options}))
@@ -88,7 +87,7 @@ def record(
     with watching(recorder):
         stream = model.iter_segments(samples, **keywords)
         for segment in stream:
-            segments.append(segment)  # one by one: a finished window reads them
+            segments.append(segment)  # one by one: packing a window reads them
         recorder.end()
     title = title or (Path(audio).name if isinstance(audio, (str, Path)) else "recording")
     result = {"text": stream.text, "segments": segments, "language": stream.language}
@@ -96,18 +95,18 @@ def record(
 
 
 def _checked(options: TranscribeOptions) -> TranscribeOptions:
-    """Refuse what a page cannot show."""
+    """Reject options that a page cannot show."""
     if options.batch_size is not None and options.batch_size > 1:
         raise ValueError(
-            f"a page shows windows that are decoded one after the other, got batch_size={options.batch_size}"
+            f"a page shows windows decoded one after the other, got batch_size={options.batch_size}: leave it out"
         )
     if options.channels == "separate":
-        raise ValueError("a page shows one channel, or all mixed, got channels='separate': choose one with channel=")
+        raise ValueError("a page shows one channel, or all mixed, got channels='separate': select one with channel=")
     return options
 
 
 def _run(packer: Packer, title: str, label: str | None, result: dict[str, Any]) -> Run:
-    """What was packed, as a run; its temperatures are those to try."""
+    """The packed windows as a run; its option ``temperature`` lists the fallback temperatures."""
     options = {**packer.options.identity(), "temperature": packer.options.temperatures()}
     return Run(
         title, label or "this run", describe_model(packer.model), options,
@@ -124,18 +123,18 @@ def replay(
     label: str | None = None,
     **options: Any,
 ) -> Run:
-    """The run that a trace holds: everything that its values tell, without a decision log.
+    """Build a run from a trace; it has no decision log.
 
     Parameters
     ----------
     acts : Activations
         Recorded by ``npwhisper.trace()`` without patterns, around `transcribe` or `decode`.
     model : Whisper
-        The one that ran.
+        The model that was traced.
     audio : optional
-        The recording, for the player.
+        The recording, so that the page can play it.
     **options
-        As given to that run.
+        The options of the traced run.
     """
     given = TranscribeOptions.from_keywords(**options)
     samples = None if audio is None else load_audio(audio)
@@ -150,7 +149,7 @@ def replay(
 
 
 def describe_model(model: Network) -> dict[str, Any]:
-    """The dimensions, the alignment heads and the number of weights."""
+    """The dimensions, the alignment heads and the number of parameters."""
     count = sum(int(np.prod(w.shape)) for w in model.weights.values())
     heads = [list(pair) for pair in model.alignment_heads]
     return {"dims": dict(vars(model.dims)), "alignment_heads": heads, "parameters": count}

@@ -1,7 +1,7 @@
-"""How the text was found: the tree of a beam search, and the row of every step that leads to the chosen text.
+"""How the text was found: the row of the chosen text at every step, and the tree of a beam search.
 
-The search itself leaves only its result; here its choices are made again from the recorded log-probabilities
-(`npwhisper.decoding.search` tells how), and what was kept, dropped and ended is written down.
+A search returns only its result, so its choices are repeated here from the recorded log-probabilities, by the rules of
+`npwhisper.decoding.search`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEPT, ENDED, DROPPED = 0, 1, 2
 
 @dataclass
 class Node:
-    """A token of the tree: what it continues (-1: the beginning), and what became of it."""
+    """A token of the tree: the node it continues (-1 is the root), and whether it was kept, ended or dropped."""
 
     step: int
     parent: int
@@ -28,12 +28,12 @@ class Node:
     logprob: float
     total: float
     fate: int
-    row: int  # of its step, in which it was a candidate
+    row: int  # the beam it continues
 
 
 @dataclass
 class Found:
-    """The chosen text: its tokens, and the row of every step in which they stood; a beam search has a tree."""
+    """The chosen text: its tokens and its row at every step; for a beam search also the tree."""
 
     tokens: list[int]
     rows: list[int]
@@ -43,9 +43,9 @@ class Found:
 
 
 def follow_rows(steps: Sequence[Step], eot: int, is_cut: bool, length_penalty: float | None) -> Found:
-    """The best of independent rows, greedy or sampled, each of which continues itself.
+    """The best of independent rows, greedy or sampled.
 
-    `is_cut` tells that there was no room for a further token, so that the last one need not be the end.
+    With `is_cut` there was no room for another token, so the last one need not be the end-of-text token.
     """
     found = [_row(steps, b, eot, is_cut) for b in range(len(steps[-1].fed))]
     order = rank([Hypothesis(_until(tokens, eot), total) for tokens, total in found], length_penalty)
@@ -53,12 +53,12 @@ def follow_rows(steps: Sequence[Step], eot: int, is_cut: bool, length_penalty: f
     rows = [min(best, len(step.fed) - 1) for step in steps]
     texts = [(_until(found[b][0], eot), found[b][1]) for b in order]
     tokens = found[best][0]
-    n = len(_until(tokens, eot)) + 1  # a row that has ended is carried along
+    n = len(_until(tokens, eot)) + 1  # a finished row stays in the batch
     return Found(tokens[:n], rows[:n], hypotheses=texts)
 
 
 def _row(steps: Sequence[Step], b: int, eot: int, is_cut: bool) -> tuple[list[int], float]:
-    """The tokens of one row with the sum of their log-probabilities; no step tells the last one."""
+    """The tokens of one row and the sum of their log-probabilities; the last token was never fed back."""
     tokens = [int(step.last[b]) for step in steps[1:]]
     last = steps[-1].candidates[b]
     tokens.append(int(last.ids[last.logprobs[-1].argmax()]) if is_cut else eot)
@@ -77,7 +77,7 @@ def _until(tokens: list[int], eot: int) -> list[int]:
 def follow_beams(
     steps: Sequence[Step], eot: int, beam_size: int, patience: float, length_penalty: float | None
 ) -> Found:
-    """Make the choices of a beam search again, and keep its tree."""
+    """Repeat a beam search on the recorded log-probabilities, and keep its tree."""
     tree = Tree(eot, beam_size, round(beam_size * patience))
     for t, step in enumerate(steps):
         tree.grow(t, step)
@@ -88,9 +88,9 @@ def follow_beams(
 
 @dataclass
 class Tree:
-    """A beam search: every continuation that was looked at, and the nodes at which the beams stand.
+    """A beam search: every continuation considered, the last nodes of the live beams, and the finished hypotheses.
 
-    `capacity` hypotheses that have ended stop the search. The node -1 is the beginning.
+    The search stops at `capacity` finished hypotheses. Node -1 is the root.
     """
 
     eot: int
@@ -101,7 +101,7 @@ class Tree:
     ended: list[int] = field(default_factory=list)
 
     def grow(self, t: int, step: Step) -> None:
-        """Continue every beam by one token."""
+        """Extend every beam by one token."""
         kept: list[int] = []
         sums = [self.nodes[n].total if n >= 0 else 0.0 for n in self.live]
         for total, row, token, logprob in _ranked(step, sums, self.beam_size):
@@ -114,14 +114,14 @@ class Tree:
         self.live = kept
 
     def _fate(self, token: int, n_kept: int) -> int:
-        """What becomes of the next best continuation, after `n_kept` others of its step were kept."""
+        """Whether the next best continuation is kept, ended or dropped, after `n_kept` were kept at this step."""
         is_end = token == self.eot
         if n_kept == self.beam_size or (is_end and len(self.ended) == self.capacity):
             return DROPPED
         return ENDED if is_end else KEPT
 
     def best(self, length_penalty: float | None) -> Found:
-        """Rank the ended hypotheses, topped up with unfinished ones if there are too few."""
+        """Rank the finished hypotheses, and unfinished ones if there are too few."""
         ends = [*self.ended, *self._unfinished()]
         paths = [self._path(n) for n in ends]
         texts = [_until([node.token for node in path], self.eot) for path in paths]
@@ -137,7 +137,7 @@ class Tree:
         return sorted(self.live, key=lambda n: -self.nodes[n].total)[: max(0, self.beam_size - len(self.ended))]
 
     def _path(self, n: int) -> list[Node]:
-        """The nodes from the beginning to node `n`."""
+        """The nodes from the root to node `n`."""
         path = []
         while n >= 0:
             path.append(self.nodes[n])
@@ -146,7 +146,7 @@ class Tree:
 
 
 def _ranked(step: Step, sums: Sequence[float], beam_size: int) -> list[tuple[float, int, int, float]]:
-    """The best continuations of all rows: (total, row, token, logprob), from the best to the worst."""
+    """The best continuations of all rows, best first: (total, row, token, logprob)."""
     found = []
     for row, candidates in enumerate(step.candidates):
         logprobs = candidates.logprobs[-1]

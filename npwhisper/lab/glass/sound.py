@@ -1,4 +1,4 @@
-"""The sound of a window: its spectrogram, its waveform, and its samples as a file that browsers play."""
+"""The sound of a window: spectrogram, waveform, and an audio file that browsers can play."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from npwhisper.audio.wav import wav_bytes
 from npwhisper.lab.glass.packing import Part, levels
 from npwhisper.tracing.seam import Array
 
-OUTLINE = 1200  # columns of the waveform of a window
+OUTLINE = 1200  # columns of the waveform
 
 
 def spectrogram(mel: Array, seconds: float) -> Part:
-    """The log-mel spectrogram (M, F) of the recording, without what was padded."""
+    """The log-mel spectrogram (M, F) without its padding."""
     low, high = float(mel.min()), float(mel.max())
     frames = round(seconds * SAMPLE_RATE / HOP_LENGTH)
     picture = levels(mel[:, :frames] - low, max(high - low, 1e-12))
@@ -23,7 +23,7 @@ def spectrogram(mel: Array, seconds: float) -> Part:
 
 
 def waveform(samples: Array) -> dict[str, Array]:
-    """The samples of a window (N,), encoded, and the largest of each of up to 1200 runs of them."""
+    """The samples (N,) as an audio file, and the peaks of up to 1200 equal pieces."""
     bins = np.array_split(np.abs(samples), min(OUTLINE, max(1, len(samples))))
     loud = np.array([part.max() if len(part) else 0.0 for part in bins], np.float32)
     outline = levels(loud, float(loud.max()) or 1.0)
@@ -31,7 +31,7 @@ def waveform(samples: Array) -> dict[str, Array]:
 
 
 def encoded(samples: Array) -> bytes:
-    """The sound in 16 bits, which browsers play: FLAC, or WAV where there is no libsndfile."""
+    """The samples as 16-bit FLAC, or as WAV where libsndfile is missing."""
     samples, file = np.clip(samples, -1, 1), io.BytesIO()
     try:
         import soundfile

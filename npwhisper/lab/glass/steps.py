@@ -1,4 +1,4 @@
-"""What is kept of one decode step: candidates before and after each rule, attention, parts of the residual stream."""
+"""What is kept of a decode step: candidates before and after each rule, attention, terms of the residual stream."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from npwhisper.lab.glass.masks import Marks, Masked, masked
 from npwhisper.lab.glass.packing import levels
 from npwhisper.tracing.seam import Array
 
-BEST = 20  # candidates that are kept before the rules, and after them
-PIECE = 128  # tokens of the vocabulary of which only the maximum is looked at first
+BEST = 20  # candidates kept before the rules, and after them
+PIECE = 128  # of the vocabulary is searched by its maximum first
 
 
 @dataclass
 class Candidates:
-    """The likeliest tokens of one row, and their log-probabilities before the rules and after each.
+    """The most probable tokens of one row, with their log-probabilities before the rules and after each.
 
-    ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``ranks`` (N,) counts the tokens of the
-    vocabulary that were likelier before the rules, ``allowed`` (1 + rules,) those that are not forbidden. ``masked``
-    holds what one token of each rule is worked out from.
+    ``ids`` (N,); ``logprobs`` (1 + rules, N), -inf where a token is forbidden; ``ranks`` (N,), the number of more
+    probable tokens before the rules; ``allowed`` (1 + rules,), the number of tokens that are not forbidden. ``masked``
+    holds the numbers of the rules' worked examples.
     """
 
     ids: Array
@@ -33,12 +33,12 @@ class Candidates:
 
 @dataclass
 class Step:
-    """One call of the decoder, with a row for every beam or sample.
+    """One call of the decoder, with a row for each beam or sample.
 
-    ``last`` (B,) is the token that was read last, ``fed`` how many were read, ``length`` how many the cache then
-    holds. Attention is that of the last position: ``cross`` (B, L, H, S) and ``own`` (B, L, H, length) in levels of
-    their row's exact maximum. ``parts`` (B, 1 + 3 L, D) sum to the residual stream: embedding, then for each block
-    self-attention, cross-attention and mlp.
+    ``fed`` (B, T) are the tokens passed to the decoder, ``length`` is the number of positions then in the cache.
+    Attention is that of the last position: ``cross`` (B, L, H, S) and ``own`` (B, L, H, length), quantised relative to
+    the exact maximum of each row. ``parts`` (B, 1 + 3 L, D) sum to the residual stream: embedding, then self-attention,
+    cross-attention and mlp of each block.
     """
 
     fed: Array
@@ -53,17 +53,17 @@ class Step:
 
     @property
     def last(self) -> Array:
-        """The token that each row read last: (B,)."""
+        """The last token of each row: (B,)."""
         return self.fed[:, -1]
 
 
 def candidates(stages: Sequence[Array], related: Array, marks: Marks) -> Candidates:
-    """The candidates of one row: logits (V,) before the rules, then after each; `related` ids are kept too."""
+    """The candidates of one row, from the logits (V,) before the rules and after each; `related` ids are kept too."""
     ids = np.unique(np.concatenate([largest(stages[0], BEST), largest(stages[-1], BEST), related]))
     known: dict[int, tuple[Array, int]] = {}
     rows = []
     for logits in stages:
-        if id(logits) not in known:  # most rules change nothing at most steps
+        if id(logits) not in known:  # most rules change nothing at most steps, so stages share arrays
             total = _log_total(logits) if logits is not stages[-1] else np.float32(0)  # those are log-probabilities
             known[id(logits)] = ((logits[ids] - total).astype(np.float32), int(np.count_nonzero(logits > -np.inf)))
         rows.append(known[id(logits)])
@@ -74,7 +74,7 @@ def candidates(stages: Sequence[Array], related: Array, marks: Marks) -> Candida
 
 
 def _ranks(logits: Array, ids: Array) -> Array:
-    """How many of the logits (V,) are larger than those of the `ids` (N,), the `BEST` largest among them: (N,).
+    """How many logits (V,) are larger than those of the `ids` (N,), which include the `BEST` largest: (N,).
 
     >>> _ranks(np.array([0.5, 2.0, 1.0]), np.array([1, 0, 2]))
     array([0, 2, 1], dtype=int32)
@@ -87,15 +87,15 @@ def _ranks(logits: Array, ids: Array) -> Array:
 
 
 def _log_total(x: Array) -> np.float32:
-    """The logarithm of the sum of exponentials, of which -inf adds nothing; 0 if nothing is allowed."""
+    """Log-sum-exp; 0 if nothing is allowed."""
     top = x.max()
     return np.float32(0) if np.isneginf(top) else np.float32(top + np.log(np.exp(x - top).sum()))
 
 
 def largest(x: Array, n: int) -> Array:
-    """Where the `n` largest numbers of (V,) are, in any order.
+    """The indices of the `n` largest numbers of (V,), in any order.
 
-    They lie in the `n` pieces with the largest maxima, or behind the last whole piece.
+    They are in the `n` pieces with the largest maxima, or after the last whole piece.
     """
     n, end = min(n, len(x)), len(x) - len(x) % PIECE
     if end < 4 * n * PIECE:
@@ -106,19 +106,19 @@ def largest(x: Array, n: int) -> Array:
 
 
 def cross_attention(values: Mapping[str, Array], n_layers: int, rows: int) -> Array:
-    """The attention of each row's last position to the audio: -> (B, L, H, S)."""
+    """Each row's attention from the last position to the audio: -> (B, L, H, S)."""
     maps = [values[f"decoder.blocks.{i}.cross_attn.softmax"] for i in range(n_layers)]
     last = [m.transpose(0, 2, 1, 3).reshape(rows, -1, m.shape[1], m.shape[3])[:, -1] for m in maps]
     return np.stack(last, axis=1)
 
 
 def self_attention(values: Mapping[str, Array], n_layers: int) -> Array:
-    """The attention of each row's last position to the text so far: -> (B, L, H, length)."""
+    """Each row's attention from the last position to the text so far: -> (B, L, H, length)."""
     return np.stack([values[f"decoder.blocks.{i}.attn.softmax"][:, :, -1] for i in range(n_layers)], axis=1)
 
 
 def residual_parts(values: Mapping[str, Array], n_layers: int, positions: Array) -> Array:
-    """What is added to the residual stream of each row's last position, in order: -> (B, 1 + 3 L, D)."""
+    """The terms of the residual stream at each row's last position, in order: -> (B, 1 + 3 L, D)."""
     parts = [values["decoder.token_embedding"][:, -1] + positions[values["length"].item() - 1]]
     for i in range(n_layers):
         parts += [values[f"decoder.blocks.{i}.{part}"][:, -1] for part in ("attn", "cross_attn", "mlp")]
@@ -128,7 +128,7 @@ def residual_parts(values: Mapping[str, Array], n_layers: int, positions: Array)
 def make_step(
     values: Mapping[str, Array], fed: Array, n_layers: int, positions: Array, found: list[Candidates]
 ) -> Step:
-    """Reduce what was recorded in one call of the decoder to what the page shows of it."""
+    """Reduce the values of one decoder call to what the page shows."""
     cross, own = cross_attention(values, n_layers, len(fed)), self_attention(values, n_layers)
     cross_max, own_max = cross.max(axis=-1), own.max(axis=-1)
     return Step(

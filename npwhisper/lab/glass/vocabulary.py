@@ -1,4 +1,4 @@
-"""Which tokens were read, told from their embeddings, and which others are spelled like a token."""
+"""Recovering tokens from their embeddings, and finding tokens that are spelled alike."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from npwhisper.model import Network
 from npwhisper.tokenizer import Tokenizer
 from npwhisper.tracing.seam import Array
 
-BEGINNING = 8  # numbers of an embedding, which tell all trained ones apart
+BEGINNING = 8  # leading numbers of an embedding; unique for every trained token
 
 
 class Embeddings:
-    """The token embedding of a model, read backwards."""
+    """The token embedding of a model, from vectors back to ids."""
 
     def __init__(self, model: Network) -> None:
         self.table = np.asarray(model.weights["decoder.token_embedding.weight"])
         self._by_beginning = _by_beginning(self.table)
 
     def tokens(self, embedded: Array) -> Array:
-        """The ids whose embeddings these are: (B, T, D) -> (B, T)."""
+        """The ids of embedding vectors: (B, T, D) -> (B, T)."""
         return np.array([[self._token(x) for x in row] for row in embedded])
 
     def _token(self, x: Array) -> int:
@@ -32,14 +32,14 @@ class Embeddings:
 
 
 def _by_beginning(embeddings: Array) -> dict[bytes, int]:
-    """The first token whose embedding begins with these numbers."""
+    """The first token for each beginning of an embedding."""
     data = np.ascontiguousarray(embeddings[:, :BEGINNING]).tobytes()
     size = len(data) // len(embeddings)
     return {data[size * i : size * (i + 1)]: i for i in range(len(embeddings) - 1, -1, -1)}
 
 
 def related_tokens(tokenizer: Tokenizer) -> Callable[[int, Array], Array]:
-    """A function that finds tokens spelled like a given one: they begin with the same four bytes."""
+    """A function that finds tokens spelled like a given one, with the same first four bytes."""
     texts = tokenizer.encoding.decode_tokens_bytes(range(tokenizer.eot))
     families: dict[bytes, list[int]] = {}
     for i, text in enumerate(texts):

@@ -1,6 +1,6 @@
-"""Why a rule forbade a token, in a sentence.
+"""One sentence for every forbidden token: which clause of which rule applied.
 
-The rules themselves are in `npwhisper.decoding.rules`; here is told which of their clauses applied at a step.
+The rules themselves are in `npwhisper.decoding.rules`.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from npwhisper.lab.glass.clauses import timestamp_clauses
 from npwhisper.lab.glass.steps import Candidates
 
 SENTENCES = {
-    "penalize_repetition": "the token was already said: its logit is made smaller (repetition_penalty)",
-    "forbid_repeated_ngrams": "it would repeat tokens that were already said in this order (no_repeat_ngram_size)",
-    "suppress_blank": "a window may begin neither with a space nor with the end of the text (suppress_blank)",
-    "suppress_tokens": "signs that are not spoken, and control tokens, are never produced (suppress_tokens)",
+    "penalize_repetition": "the token occurred before, so its logit is reduced (repetition_penalty)",
+    "forbid_repeated_ngrams": "it would repeat an n-gram of the text (no_repeat_ngram_size)",
+    "suppress_blank": "a window begins neither with a space nor with the end-of-text token (suppress_blank)",
+    "suppress_tokens": "symbols that are not spoken, and special tokens, are never sampled (suppress_tokens)",
 }
 
 
 def timestamps_win(before: np.ndarray, after: np.ndarray, is_stamp: np.ndarray) -> str:
-    """The sentence for the last clause: all timestamps together are likelier than the best text token.
+    """The sentence for the last clause: the timestamps together are more probable than the best text token.
 
-    `before` and `after` are log-probabilities of the candidates before and after the rule. Their difference at a
-    timestamp that stays is the logarithm of the probability of all timestamps that stay.
+    `before` and `after` are the candidates' log-probabilities before and after the rule. At an allowed timestamp, their
+    difference is the log-probability of all allowed timestamps together.
     """
     stays = is_stamp & np.isfinite(after)
     text = before[~is_stamp]
     if not stays.any() or not len(text):
-        return "the timestamps together are likelier than any text token: a timestamp comes"
+        return "the timestamps together are more probable than any text token, so a timestamp must follow"
     together = float(np.exp(before[stays] - after[stays]).mean())
     return (
-        f"the timestamps together (p = {together:.4f}) are likelier than the best text token "
-        f"(p = {float(np.exp(text.max())):.4f}): a timestamp comes"
+        f"the timestamps together (p = {together:.4f}) are more probable than the best text token "
+        f"(p = {float(np.exp(text.max())):.4f}), so a timestamp must follow"
     )
 
 
 def rule_reasons(
     forbidden: Sequence[int], why: Sequence[str], sampled: Sequence[int], context: RuleContext, n_vocab: int
 ) -> list[list[str]]:
-    """For every rule the sentences that say what it did at a step; none for a rule that forbade nothing.
+    """The sentences that say what each rule did at a step; none for a rule that forbade nothing.
 
-    `forbidden` counts what each of the five rules forbade, `why` are the `reasons` of the candidates.
+    `forbidden` counts the tokens that each of the five rules forbade; `why` holds the `reasons` of the candidates.
     """
     told = [[SENTENCES[rule]] if n else list[str]() for rule, n in zip(SENTENCES, forbidden, strict=False)]
     found = [c for c in timestamp_clauses(sampled, context, n_vocab) if c.stop > c.first]
@@ -59,7 +59,7 @@ def _counted(n: int) -> str:
 def reasons(
     rules: Sequence[str], candidates: Candidates, sampled: Sequence[int], context: RuleContext, n_vocab: int
 ) -> list[str]:
-    """For every candidate, why it is forbidden after the rules; an empty text for those that are allowed."""
+    """Why each candidate is forbidden after the rules; an empty string if it is allowed."""
     found = [""] * len(candidates.ids)
     clauses = timestamp_clauses(sampled, context, n_vocab)
     is_stamp = candidates.ids >= context.timestamp_begin

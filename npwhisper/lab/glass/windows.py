@@ -1,4 +1,4 @@
-"""A window of a run as a block of the page: what was recorded of it, reduced to meta data and arrays."""
+"""One window as a block of the page: its recorded values, reduced to metadata and arrays."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Packer:
     model : Network
     options : TranscribeOptions
     samples : array or None
-        The recording; None for a trace without its audio.
+        The recording; None for a trace without audio.
     duration : float
-        Of the recording, in seconds.
+        Duration of the recording in seconds.
     """
 
     def __init__(self, model: Network, options: TranscribeOptions, samples: Array | None, duration: float) -> None:
         self.model, self.options, self.samples, self.duration = model, options, samples, duration
-        self.segments: list[dict[str, Any]] = []  # which the transcription appends
+        self.segments: list[dict[str, Any]] = []  # appended to by the transcription
         self.decisions: list[Any] = []
         self.blocks: list[str] = []
         self.overview: list[dict[str, Any]] = []
         self.first: dict[str, Array] = {}
 
     def finish(self, window: Window) -> None:
-        """Pack one window; its segments and its decision are the last ones."""
+        """Pack a window; its segments and its decision are the most recent ones."""
         decision = self.decisions[-1] if self.decisions else None
         start, end = (decision.start, decision.end) if decision else (0.0, min(self.duration or 30.0, 30.0))
         segments = [s for s in self.segments if s["seek"] == round(start * SAMPLE_RATE / HOP_LENGTH)]
@@ -63,7 +63,7 @@ class Packer:
         return about, arrays
 
     def _encoder(self, meta: dict[str, Any], window: Window) -> Part:
-        """Pictures of the features, lengths of the residual stream, and self-attention: pooled, and its large cells."""
+        """Features as images, norms of the residual stream, and self-attention: pooled maps and large weights."""
         maps = np.stack(window.maps)
         largest = maps.max(axis=(-1, -2))
         arrays = {f"picture/{i}": image for i, (_, image, _) in enumerate(window.pictures)}
@@ -76,7 +76,7 @@ class Packer:
         return {"pictures": pictures, "peaks": about}, arrays
 
     def _words(self, meta: dict[str, Any], window: Window) -> Part:
-        """The final words and the stages that give their times."""
+        """The final words, and the stages that compute their times."""
         raw = words.raw_words(window, self._tokenizer(meta))
         final = [w for s in meta["segments"] for w in s.get("words", [])]
         if not final and not meta["segments"]:
@@ -93,7 +93,7 @@ class Packer:
         )
 
     def _text(self, meta: dict[str, Any], window: Window) -> Part:
-        """The chosen text, step by step, and every box of the network with a worked example."""
+        """The chosen text step by step, and a worked example of every layer."""
         if not window.attempts:
             return {}, {}
         text = Decoded(self.model, self.options, window, meta["decision"])

@@ -1,4 +1,4 @@
-"""What is kept of the word times: the stages from attention to a path, and which tokens make which word."""
+"""Word times: the stages from attention to a path, and the tokens of each word."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from npwhisper.lab.glass.recording import Window
 from npwhisper.tokenizer import Tokenizer
 from npwhisper.tracing.seam import Array
 
-STAGE_BYTES = 1_500_000  # for all heads of one stage
+STAGE_BYTES = 1_500_000  # of one stage, all heads
 STAGES = ("softmax", "standardise", "median_filter")
 
 
 def stages(window: Window) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The stages as pictures (level 0 is the smallest value, 255 the largest), the mean and the path: meta, arrays."""
+    """The stages as images (level 0 is the smallest value, 255 the largest), and the path: metadata, arrays."""
     timing = window.timing
     if "dtw" not in timing:
         return {}, {}
@@ -41,7 +41,7 @@ def _picture(x: Array, columns: int) -> tuple[Array, list[float]]:
 
 
 def raw_words(window: Window, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The words as the path gives them, before punctuation is joined: word, number of tokens, start and end."""
+    """The words with the times of the path, before punctuation is merged: word, tokens, start and end."""
     timing = window.timing
     if "dtw" not in timing:
         return []
@@ -58,7 +58,7 @@ def raw_words(window: Window, tokenizer: Tokenizer) -> list[dict[str, Any]]:
 
 
 def join_words(raw: Sequence[dict[str, Any]], final: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The final words, each with the tokens and the raw times of what was joined in it.
+    """The final words, each with the tokens and raw times of the words merged into it.
 
     >>> raw = [{"word": " a", "tokens": [1], "start": 0, "end": 1}, {"word": "!", "tokens": [2], "start": 1, "end": 2}]
     >>> join_words(raw, [{"word": " a!", "start": 0.0, "end": 1.0, "probability": 0.5}])[0]["tokens"]

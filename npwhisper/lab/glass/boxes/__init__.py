@@ -1,6 +1,6 @@
-"""Every box of the drawing, opened: its function, its shapes, and one cell computed from the numbers of the run.
+"""A box for every part of the network: its function, its shapes, and one number computed from those of the run.
 
-`layers` makes a box of each kind of layer; the other modules walk through the network in the order of the data.
+`layers` makes the box of each kind of layer; the other modules go through the network in the order of the data.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ __all__ = ["network_boxes", "split_box", "time_box"]
 def network_boxes(
     model: Network, window: Window, rows: Sequence[int], samples: Array | None, start: float
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
-    """The boxes of a window by their names, and the arrays of their cells.
+    """The boxes of a window by name, and the arrays of their worked examples.
 
-    `rows` tells in which row (beam or sample) of each step the chosen text is; the window begins at `start` s of the
-    `samples`.
+    `rows` holds the row (beam or sample) of the chosen text at each step; the window starts at `start` s in `samples`.
     """
     boxes = Boxes(model, window)
     sound_boxes(boxes, samples, start)

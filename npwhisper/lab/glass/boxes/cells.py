@@ -1,7 +1,7 @@
-"""Worked examples: one number of a layer's result, computed again from the numbers of this run.
+"""Worked examples: one number of a layer's result, recomputed from the numbers of the run.
 
-Each function returns a plain dict for the page: the operands (kept as arrays by `Cells`), the value computed from them
-here, and the value that was recorded.
+Each method returns a plain dict for the page: the operands (arrays are kept by `Cells`), the recomputed value, and the
+recorded value.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from npwhisper.tracing.seam import Array
 
 
 class Cells:
-    """Collects the arrays of worked examples under short names."""
+    """Makes worked examples and collects their arrays under short names."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, Array] = {}
 
     def keep(self, x: Array) -> str:
-        """Put an array into the page and return its name there."""
+        """Store an array and return its name in the page."""
         name = f"cell{len(self.arrays)}"
         self.arrays[name] = np.ascontiguousarray(x, dtype=np.float32)
         return name
@@ -31,7 +31,7 @@ class Cells:
     def dot(
         self, a: Array, b: Array, recorded: float, labels: tuple[str, str], scale: float = 1.0, bias: float = 0.0
     ) -> dict[str, Any]:
-        """A sum of products: a row times a column, scaled, plus a bias."""
+        """A dot product, scaled, plus a bias."""
         total = float(np.dot(a.astype(np.float64), b.astype(np.float64)))
         return {
             "kind": "dot", "a": self.keep(a), "b": self.keep(b), "labels": labels, "scale": scale, "bias": bias,
@@ -49,7 +49,7 @@ class Cells:
         }  # fmt: skip
 
     def softmax(self, x: Array, at: int, recorded: float) -> dict[str, Any]:
-        """One score of a row as a probability."""
+        """One entry of the softmax of a row."""
         weights = np.exp(x.astype(np.float64) - float(x.max()))
         return {
             "kind": "softmax", "x": self.keep(x), "at": at, "value": float(x[at]), "largest": float(x.max()),
@@ -57,12 +57,12 @@ class Cells:
         }  # fmt: skip
 
     def gelu(self, x: float, recorded: float) -> dict[str, Any]:
-        """One number through the Gaussian error linear unit."""
+        """GELU of one number."""
         phi = 0.5 * (1 + math.erf(float(x) / math.sqrt(2)))
         return {"kind": "gelu", "x": float(x), "phi": phi, "result": float(x) * phi, "recorded": float(recorded)}
 
     def add(self, terms: Sequence[tuple[str, float]], recorded: float) -> dict[str, Any]:
-        """One feature of the residual stream as the sum of what was added to it."""
+        """One feature of the residual stream as the sum of its terms."""
         listed = [{"label": label, "value": float(value)} for label, value in terms]
         result = sum(term["value"] for term in listed)  # type: ignore[misc]
         return {"kind": "add", "terms": listed, "result": result, "recorded": float(recorded)}
@@ -72,11 +72,11 @@ class Cells:
         return {"kind": "lookup", "x": self.keep(x), "row": row}
 
     def median(self, x: Array, recorded: float) -> dict[str, Any]:
-        """The middle one of a few numbers."""
+        """The median of a few numbers."""
         return {"kind": "median", "x": self.keep(x), "result": float(np.median(x)), "recorded": float(recorded)}
 
     def standardised(self, column: Array, at: int, recorded: float) -> dict[str, Any]:
-        """One token of a frame, made comparable with the other tokens of the frame."""
+        """One token of a frame, standardised over all tokens of the frame."""
         mean, std = float(column.mean(dtype=np.float64)), float(column.std(dtype=np.float64))
         result = (float(column[at]) - mean) / std if std > 0 else 0.0
         return {
@@ -89,14 +89,14 @@ class Cells:
         return {"kind": "mean", "x": self.keep(x), "result": float(x.mean()), "recorded": float(recorded)}
 
     def cheapest(self, cost: Array, i: int, j: int, own: float) -> dict[str, Any]:
-        """One cell of dynamic time warping: its own cost and the cheapest of three neighbours."""
+        """One cell of dynamic time warping: its own cost plus that of the cheapest of three predecessors."""
         around = {"left": cost[i, j - 1], "above": cost[i - 1, j], "corner": cost[i - 1, j - 1]}
         numbers = {name: float(value) for name, value in around.items()}
         result = own + min(numbers.values())
         return {"kind": "dtw", **numbers, "own": float(own), "result": result, "recorded": float(cost[i, j])}
 
     def cheapest_neighbour(self, cost: Array, i: int, j: int, before: Sequence[int]) -> dict[str, Any]:
-        """One step of the path backwards: up or diagonally only if that is strictly cheaper than both others."""
+        """One backtracking step: diagonally or up only if strictly cheaper than both others, otherwise left."""
         corner, above, left = (float(cost[cell]) for cell in ((i - 1, j - 1), (i - 1, j), (i, j - 1)))
         result = [i, j - 1]
         if corner < min(above, left):
@@ -107,7 +107,7 @@ class Cells:
         return {"kind": "path", **numbers, "result": result, "recorded": list(before)}
 
     def mask(self, mask: Array, t: int) -> dict[str, Any]:
-        """The first position that query t may not see: it is later than t, the keys read before counted in."""
+        """The first position masked for query t: it is later than t, counting the keys already in the cache."""
         n_query, n_key = mask.shape
         s = t + n_key - n_query + 1
         recorded = float(mask[t, s])
@@ -118,7 +118,7 @@ class Cells:
         }  # fmt: skip
 
     def power(self, framed: Array, at: int, recorded: float) -> dict[str, Any]:
-        """The power of one frequency in a frame (400,), which was multiplied with the window."""
+        """The power of one frequency in a windowed frame (400,)."""
         angles = 2 * np.pi * at * np.arange(len(framed)) / len(framed)
         real, imaginary = (float(framed.astype(np.float64) @ wave) for wave in (np.cos(angles), -np.sin(angles)))
         return {

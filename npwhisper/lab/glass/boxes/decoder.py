@@ -13,14 +13,14 @@ from npwhisper.tracing.seam import Array
 
 
 class DecoderBoxes:
-    """Adds the decoder to `boxes`, at the last step whose values were kept.
+    """Adds the boxes of the decoder, at the last step whose values were kept.
 
     Parameters
     ----------
     boxes : Boxes
     attempt : Attempt
     rows : sequence of int
-        The row (beam or sample) of the chosen text, in each step.
+        The row (beam or sample) of the chosen text at each step.
     """
 
     def __init__(self, boxes: Boxes, attempt: Attempt, rows: Sequence[int]) -> None:
@@ -43,14 +43,14 @@ class DecoderBoxes:
         self.logits()
 
     def embedding(self) -> Array:
-        """The token's row of the table; its position is added."""
+        """The token's row of the table; returns it with the positional embedding added."""
         table, x = self.boxes.weight("decoder.token_embedding.weight"), self.place.values["decoder.token_embedding"]
         cell, where = self.boxes.cells.lookup(table[self.token], self.token), f"{self.place.where}, token {self.token}"
         self.boxes.add("decoder.token_embedding", "embedding", ["T", len(x)], cell, where)
         return x + self.boxes.weight("decoder.positional_embedding")[self.step.length - 1]
 
     def block(self, name: str, x: Array) -> Array:
-        """Self-attention, cross-attention and mlp, each of which is added to `x`."""
+        """Self-attention, cross-attention and mlp, which are added to `x`; returns the sum."""
         boxes, get, place = self.boxes, self.place.values, self.place
         attn, cross, mlp = f"{name}.attn", f"{name}.cross_attn", f"{name}.mlp"
         boxes.attention(attn, "self_attention", x, self._text_keys(attn), place)
@@ -63,7 +63,7 @@ class DecoderBoxes:
         return get[name]
 
     def _text_keys(self, name: str) -> list[Array]:
-        """The first head's keys and values of all tokens so far: (T, K) each."""
+        """Keys and values of the first head for all tokens so far: (T, K) each."""
         width = self.boxes.model.dims.n_text_state // self.boxes.model.dims.n_text_head
         return [
             np.concatenate([values[f"{name}.{part}"][row] for values, row in self.history])[:, :width]
@@ -71,7 +71,7 @@ class DecoderBoxes:
         ]
 
     def _audio_keys(self, name: str) -> None:
-        """Keys and values of the audio, which are computed once for a window."""
+        """Projections of the audio to keys and values, computed once per window."""
         window, at, n = self.boxes.window, self.boxes.at, self.boxes.model.dims.n_audio_ctx
         values = {f"{name}.{part}": window.keys[f"{name}.{part}"][at] for part in ("key", "value")}
         place = Place(values, f"position {at} ({at * 0.02:.2f} s)", n)
@@ -79,11 +79,11 @@ class DecoderBoxes:
             self.boxes.linear(layer, window.rows["encoder.ln_post"], place)
 
     def logits(self) -> None:
-        """The likeliest token: the last vector times its embedding."""
+        """The most probable token: the final vector times its embedding."""
         table, logits = self.boxes.weight("decoder.token_embedding.weight"), self.place.values["decoder"]
         best, normed = int(logits.argmax()), self.place.values["decoder.ln"]
         cell = self.boxes.cells.dot(normed, table[best], logits[best], ("x", f"embedding[{best}]"))
-        where = f"{self.place.where}, token {best}, the likeliest"
+        where = f"{self.place.where}, token {best}, the most probable"
         self.boxes.add("decoder.logits", "logits", ["T", len(table)], cell, where)
 
 
@@ -97,11 +97,11 @@ class Last(Mapping[str, Array]):
         value = self.all[name]
         if name.endswith((".scores", ".softmax")):
             return self._head(value, is_cross="cross_attn" in name)
-        flat = value.reshape(-1, value.shape[-1])  # inside cross-attention the rows lie one after the other
+        flat = value.reshape(-1, value.shape[-1])  # in cross-attention the rows are concatenated
         return flat[(self.row + 1) * (len(flat) // self._n_rows) - 1]
 
     def _head(self, value: Array, is_cross: bool) -> Array:
-        """(S,); in cross-attention the rows of a window are further queries to its audio."""
+        """The weights (S,) of the first head; in cross-attention the rows of a window are stacked as queries."""
         if not is_cross:
             return value[self.row, 0, -1]
         return value[0, 0, (self.row + 1) * (value.shape[2] // self._n_rows) - 1]

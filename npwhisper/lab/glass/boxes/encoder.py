@@ -19,7 +19,7 @@ def encoder_boxes(boxes: Boxes) -> None:
 
 
 def _convolutions(boxes: Boxes) -> None:
-    """The first convolution reads three frames of the spectrogram, the second three of its activations."""
+    """The first convolution reads three frames of the spectrogram, the second three of the first's activations."""
     rows, at, n = boxes.window.rows, boxes.at, boxes.model.dims.n_audio_ctx
     mel, y, active = boxes.window.mel[:, 2 * at - 1 : 2 * at + 2], rows["encoder.conv1"][:, 1], rows["encoder.gelu"]
     frame, position = f"channel {COLUMN}, frame {2 * at}", f"channel {COLUMN}, position {at}"
@@ -30,7 +30,7 @@ def _convolutions(boxes: Boxes) -> None:
 
 
 def _convolution(boxes: Boxes, name: str, label: str, x: Array, y: Array, n: int, where: str) -> None:
-    """One channel: a kernel times three neighbouring columns of x (D, 3)."""
+    """One channel: a kernel times three adjacent columns x (D, 3)."""
     kernel, bias = boxes.weight(f"{name}.weight")[COLUMN].ravel(), float(boxes.weight(f"{name}.bias")[COLUMN])
     labels = (f"{label}, three frames", f"weight[{COLUMN}]")
     cell = boxes.cells.dot(x.ravel(), kernel, y[COLUMN], labels, bias=bias)

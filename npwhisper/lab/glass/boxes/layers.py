@@ -1,4 +1,4 @@
-"""A box for each kind of layer: norm, linear layer, attention, mlp."""
+"""The box of each kind of layer: norm, linear layer, attention, mlp."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from npwhisper.lab.glass.recording import Window
 from npwhisper.model import Network
 from npwhisper.tracing.seam import Array
 
-COLUMN = 3  # the feature that the examples compute
+COLUMN = 3  # the feature computed in the examples
 HEAD = ("query", "scores", "softmax", "merge_heads")
 
 
 class Place(NamedTuple):
     """One position in the encoder or the decoder.
 
-    `values` are the recorded ones by name, of scores and weights those of the first head; `where` is what the page
-    calls the position, `length` the number of positions.
+    `values` are the recorded values by name (scores and weights: of the first head), `where` describes the position,
+    `length` is the number of positions.
     """
 
     values: Mapping[str, Array]
@@ -34,10 +34,7 @@ def box(function: str, output: Sequence[Any], cell: dict[str, Any], where: str) 
 
 
 class Boxes:
-    """Collects the boxes of one window.
-
-    The encoder's examples are at the audio position `at`, those of the other layers at feature 3.
-    """
+    """Collects the boxes of one window; the encoder's examples are at audio position `at`."""
 
     def __init__(self, model: Network, window: Window) -> None:
         self.model, self.window, self.cells = model, window, Cells()
@@ -45,7 +42,7 @@ class Boxes:
         self.at = model.dims.n_audio_ctx // 8
 
     def add(self, name: str, function: str, output: Sequence[Any], cell: dict[str, Any], where: str) -> None:
-        """One box; its weights' shapes follow from its name."""
+        """Add a box, with the shapes of the weights of that name."""
         weights = {
             key.removeprefix(f"{name}."): list(value.shape)
             for key, value in self.model.weights.items()
@@ -54,7 +51,7 @@ class Boxes:
         self.boxes[name] = box(function, output, cell, where) | {"weights": weights}
 
     def weight(self, name: str) -> Array:
-        """A tensor of the model as floats."""
+        """A tensor of the model, as float32."""
         return np.asarray(self.model.weights[name])
 
     def linear(self, name: str, x: Array, place: Place) -> None:
@@ -73,18 +70,18 @@ class Boxes:
         self.add(name, "layer_norm", [place.length, len(x)], cell, f"{place.where}, feature {COLUMN}")
 
     def gelu(self, name: str, x: Array, place: Place) -> None:
-        """One number through GELU."""
+        """GELU of one number."""
         cell = self.cells.gelu(x[COLUMN], place.values[name][COLUMN])
         self.add(name, "gelu", [place.length, len(x)], cell, f"{place.where}, feature {COLUMN}")
 
     def total(self, name: str, function: str, terms: Mapping[str, Array], place: Place) -> None:
-        """One feature of the residual stream after a block: the sum of what its parts add."""
+        """One feature of the residual stream after a block: the sum of its terms."""
         y, numbers = place.values[name], [(label, term[COLUMN]) for label, term in terms.items()]
         cell = self.cells.add(numbers, y[COLUMN])
         self.add(name, function, [place.length, len(y)], cell, f"{place.where}, feature {COLUMN}")
 
     def attention(self, name: str, function: str, x: Array, keys: Sequence[Array], place: Place) -> None:
-        """An attention with the norm before it: projections, the first head, and the output.
+        """An attention and the norm before it: projections, the first head, and the output projection.
 
         `keys` are the keys and the values of the first head: (S, K) each.
         """
@@ -97,7 +94,7 @@ class Boxes:
         self.whole(name, "out", function)
 
     def _head(self, name: str, keys: Sequence[Array], place: Place) -> None:
-        """Scores, softmax and weighted values of the first head."""
+        """One score, one weight and one weighted value of the first head."""
         q, scores, weights, y = (place.values[f"{name}.{part}"] for part in HEAD)
         (k, v), best = keys, int(weights.argmax())
         width, n_head = k.shape[1], len(y) // k.shape[1]
@@ -110,7 +107,7 @@ class Boxes:
         self.add(f"{name}.attend", "attend", [n_head, "T", width], cell, f"{where}, feature {COLUMN}")
 
     def mlp(self, name: str, x: Array, place: Place) -> None:
-        """An mlp with the norm before it: to four times the width, GELU, and back."""
+        """An mlp and the norm before it: to four times the width, GELU, and back."""
         get = place.values
         self.norm(f"{name}_ln", x, place)
         self.linear(f"{name}.0", get[f"{name}_ln"], place)
@@ -119,7 +116,7 @@ class Boxes:
         self.whole(name, "2", "mlp")
 
     def whole(self, name: str, last: str, function: str) -> None:
-        """A function of several layers ends with its last one, whose cell it shares."""
+        """A function of several layers, with the worked example of its last layer."""
         shared = self.boxes[f"{name}.{last}"]
         where = f"{shared['where']}: the last layer, {last}"
         self.boxes[name] = shared | {"function": function, "weights": {}, "where": where}

@@ -1,4 +1,4 @@
-"""The boxes of the sound: one frequency of a frame, one mel filter, and one number of the log-mel spectrogram."""
+"""The boxes of the sound: one frequency of a frame, one mel filter, one number of the log-mel spectrogram."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from npwhisper.audio.mel import hann, mel_edges
 from npwhisper.lab.glass.boxes.layers import Boxes
 from npwhisper.tracing.seam import Array
 
-BIN = 10  # the frequency, and the mel bin, of the examples
+BIN = 10  # the frequency bin and the mel bin of the examples
 
 
 def sound_boxes(boxes: Boxes, samples: Array | None, start: float) -> None:
-    """The boxes from the samples to the spectrogram of a window that begins at `start` s.
+    """The boxes from the samples to the spectrogram of a window that starts at `start` s.
 
-    The recorded power is that of the recording's first 30 seconds; a later window has the filter only.
+    The power spectrum was recorded for the first 30 seconds only; later windows have only the filter.
     """
     _filter(boxes)
     power, place = boxes.window.power, 2 * boxes.at + round(start * SAMPLE_RATE / HOP_LENGTH)  # in the recording
@@ -30,7 +30,7 @@ def sound_boxes(boxes: Boxes, samples: Array | None, start: float) -> None:
 
 
 def _filter(boxes: Boxes) -> None:
-    """The largest weight of a filter."""
+    """The largest weight of a mel filter."""
     n_mels = len(boxes.window.mel)
     filters, edges = mel_filters(n_mels), mel_edges(n_mels)
     best = int(filters[BIN].argmax())
@@ -39,7 +39,7 @@ def _filter(boxes: Boxes) -> None:
 
 
 def _mel(boxes: Boxes, power: Array) -> None:
-    """A filter times the power (201,) of a frame, as a logarithm, scaled."""
+    """A mel filter times the power (201,) of a frame, on the scaled log axis."""
     mel, frame = boxes.window.mel, 2 * boxes.at
     cell = boxes.cells.dot(mel_filters(len(mel))[BIN], power, 0.0, ("filter", "power"))
     log = float(np.log10(max(cell["sum"], 1e-10)))

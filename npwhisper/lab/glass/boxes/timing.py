@@ -25,14 +25,14 @@ def timing_boxes(boxes: Boxes) -> None:
 
 
 def _place(n_tokens: int, matrix: Array) -> tuple[int, int]:
-    """The row in the middle of the tokens and the frame it attends to most; a median needs three neighbours."""
+    """The middle token's row, and the frame with its largest weight, 3 frames from the ends for the median."""
     row, n = min(n_tokens // 2, len(matrix) - 2), matrix.shape[1]
     frame = int(matrix[row].argmax())
     return row, min(max(frame, 3), n - 4) if n > 8 else frame
 
 
 def _stages(boxes: Boxes, row: int, frame: int) -> None:
-    """Standardised over tokens, smoothed over time, averaged over heads."""
+    """Standardised over tokens, median-filtered over time, averaged over heads."""
     stages = boxes.window.timing
     standard, smooth, matrix = (stages[name] for name in ("standardise", "median_filter", "token_map"))
     where, shape = f"head 0, row {row}, frame {frame}", list(standard.shape)
@@ -46,7 +46,7 @@ def _stages(boxes: Boxes, row: int, frame: int) -> None:
 
 
 def _warping(boxes: Boxes, cost: Array, matrix: Array, row: int, frame: int) -> None:
-    """The cost of a cell; its rows leave out the start sequence, which the matrix still has, and the end."""
+    """The cost of one cell; the rows of `cost` exclude the start sequence and the end, those of `matrix` do not."""
     i = row - (len(matrix) - 1 - len(cost))
     if 0 < i < len(cost) and 0 < frame < cost.shape[1]:
         cell = boxes.cells.cheapest(cost, i, frame, float(-matrix[row, frame]))
@@ -54,7 +54,7 @@ def _warping(boxes: Boxes, cost: Array, matrix: Array, row: int, frame: int) -> 
 
 
 def _path(boxes: Boxes, cost: Array, path: Array) -> None:
-    """Where the path came from, at its middle."""
+    """One backtracking step in the middle of the path."""
     inner = [k for k in range(1, path.shape[1]) if path[0, k] > 0 and path[1, k] > 0]
     if inner:
         k = inner[len(inner) // 2]
@@ -64,9 +64,9 @@ def _path(boxes: Boxes, cost: Array, path: Array) -> None:
 
 
 def time_box(joined: Sequence[dict[str, Any]], offset: float, window: Window) -> dict[str, Any]:
-    """The box of the word times: the frame at which the path enters the rows of a word, as seconds.
+    """The box of the word times: the frame at which the path enters the rows of a word, in seconds.
 
-    The word is the one in the middle of those whose time the treatment of pauses left alone.
+    The word is the middle one of those whose start was not adjusted at a pause.
     """
     kept = [word for word in joined if word["raw"] and abs(word["raw"][0][1] + offset - word["start"]) < 0.006]
     if not kept:
@@ -82,7 +82,7 @@ def time_box(joined: Sequence[dict[str, Any]], offset: float, window: Window) ->
 
 
 def split_box(segments: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The box of the segments: the timestamp that ends the first one, as seconds; word times may move its end."""
+    """The box of the segments: the timestamp that ends the first one, in seconds; word times may move the end."""
     stamps = [t for t in segments[0]["tokens"] if t >= tokenizer.timestamp_begin] if segments else []
     if not stamps:
         return {}

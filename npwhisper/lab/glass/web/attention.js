@@ -31,7 +31,7 @@ export function attentionLine(data, step, layer, head) {
 }
 
 function matrix(data, layer, head, className = "") {
-  // all steps of one head: a row for each, in its own scale of colours
+  // all steps of one head: one row per step, each with its own colour scale
   const n = visibleColumns(data);
   const steps = stepsOf(data).length;
   const rows = Array.from({ length: steps }, (_, i) => rowOf(data, i, layer, head));
@@ -43,7 +43,7 @@ function rowMark(steps) {
 }
 
 export function bestHead(data) {
-  // the head whose largest weight goes along with the steps best
+  // the head whose largest weight follows the steps best
   const all = (data.meta.follows ?? [[0]]).flatMap((row, layer) => row.map((r, head) => ({ r, layer, head })));
   const { layer, head } = all.reduce((a, b) => (b.r > a.r ? b : a));
   return { layer, head };
@@ -59,12 +59,12 @@ export function crossView() {
   const best = bestHead(data);
   const starred = about().model.alignment_heads.some(([l, k]) => l === layer && k === head);
   return [
-    h("h2", {}, "Cross-attention: where each step looks in the sound"),
-    h("p", { class: "lead" }, "Each small picture is one head: a row for every step, time to the right. A head that follows the sound draws a falling diagonal. ★ marks the alignment heads, from which the word times are made; r is the correlation of the place of the maximum with the step."),
-    h("p", {}, "Follows the sound best: ", h("button", { id: "best-head", onclick: () => set(best) }, `block ${best.layer}, head ${best.head} (r = ${follows[best.layer][best.head].toFixed(3)})`)),
+    h("h2", {}, "Cross-attention: where each step attends in the audio"),
+    h("p", { class: "lead" }, "Each small image is one head: one row per step, time to the right. A head that follows the audio shows a diagonal from top left to bottom right. ★ marks the alignment heads, from which word times are computed; r is the correlation between the step and the position of the largest weight."),
+    h("p", {}, "Follows the audio best: ", h("button", { id: "best-head", onclick: () => set(best) }, `block ${best.layer}, head ${best.head} (r = ${follows[best.layer][best.head].toFixed(3)})`)),
     large(data, layer, head, starred),
     headGrid(layers, heads, layer, head, (l, k) => h("div", { class: "stack" }, matrix(data, l, k), rowMark(steps.length)), (l, k) => `r ${follows[l][k].toFixed(2)}`, { stars: about().model.alignment_heads }),
-    h("p", { class: "note" }, `Weights are drawn in 256 levels of the exact maximum of their row${data.meta.positions_per_column > 1 ? `, the largest of every ${data.meta.positions_per_column} positions` : ""}; maxima are printed exactly. Positions after the end of the sound are not drawn.`),
+    h("p", { class: "note" }, `Weights are quantised to 256 levels of the maximum of their row${data.meta.positions_per_column > 1 ? `, and the largest of every ${data.meta.positions_per_column} positions is drawn` : ""}; printed maxima are exact. Positions after the end of the sound are not drawn.`),
     openers("How it is computed", [`decoder.blocks.${layer}.cross_attn`, `decoder.blocks.${layer}.cross_attn.scores`, `decoder.blocks.${layer}.cross_attn.softmax`, `decoder.blocks.${layer}.cross_attn.attend`]),
   ];
 }
@@ -83,7 +83,7 @@ function large(data, layer, head, starred) {
   return h("div", { class: "card" },
     h("p", {}, h("b", {}, `block ${layer}, head ${head}${starred ? " ★" : ""}`), ` at step ${state.step + 1}, which chose `, h("span", { class: "tok" }, visible(label(data, steps[state.step].chosen))),
       ": the largest weight is ", h("b", { id: "attention-max", class: "num", "data-value": value, title: String(value) }, number(value)), " at ", h("b", { id: "attention-at", "data-position": position }, seconds(data.meta.start + position * 0.02)),
-      position * 0.02 > length() ? " (after the end of the sound: nothing to look at)" : ""),
+      position * 0.02 > length() ? " (in the padding after the sound)" : ""),
     h("div", { class: "lane" }, lane(h("div", { class: "stack", style: { height: "120px" } }, mel, attentionLine(data, state.step, layer, head)), words())),
-    axis(8), rows, h("p", { class: "note" }, `Above: this step over the spectrogram. Below: all ${steps.length} steps; click a row to go to its step.`));
+    axis(8), rows, h("p", { class: "note" }, `Top: this step over the spectrogram. Bottom: all ${steps.length} steps; click a row to go to its step.`));
 }

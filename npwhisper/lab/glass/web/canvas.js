@@ -1,4 +1,4 @@
-// Pictures: a grid of 8-bit levels on a canvas of as many pixels, which CSS stretches without smoothing.
+// Images: a grid of 8-bit levels, one canvas pixel per cell, which CSS scales without smoothing.
 import { h } from "./dom.js";
 import { scale } from "./colours.js";
 
@@ -16,6 +16,6 @@ export function picture(width, height, level, { colours = "heat", label = "", cl
 export function melPicture(data, className = "") {
   const { mel } = data.arrays;
   const [bins, frames] = mel.shape;
-  const label = "log-mel spectrogram: time to the right, pitch upwards";
+  const label = "log-mel spectrogram: time to the right, frequency upwards";
   return picture(frames, bins, (x, y) => mel[(bins - 1 - y) * frames + x], { colours: "grey", label, className });
 }

@@ -1,4 +1,4 @@
-// One cell of a box, computed again with the numbers of this run: Python computed it, the page prints the way to it.
+// Worked examples: one number of a box, recomputed in Python; the page prints the calculation.
 import { h, line, number, s, seconds, visible } from "./dom.js";
 import { label } from "./state.js";
 import { logSoftmax, meanLogprob, rule, sum } from "./choices.js";
@@ -17,12 +17,12 @@ function verdict(c) {
     "p",
     { class: "cell-result" },
     `computed ${computed} · recorded `, h("b", { "data-recorded": c.recorded ?? "-Infinity", title: String(c.recorded ?? "−∞") }, recorded), " ",
-    h("span", { class: agrees ? "check" : "differs" }, agrees ? "✓ the same" : "✗ not the same: this layer was replaced"),
+    h("span", { class: agrees ? "check" : "differs" }, agrees ? "✓ equal" : "✗ different: this layer was swapped"),
   );
 }
 
 function printed(x) {
-  // a number, a place in a table, or null: minus infinity
+  // a number, an index, or null for minus infinity
   return Array.isArray(x) ? `(${x.join(", ")})` : number(x ?? -Infinity);
 }
 
@@ -80,7 +80,7 @@ function add(data, c) {
 }
 
 function added(x) {
-  // a further term of a sum
+  // a term of a sum after the first
   return x < 0 ? ` − ${number(-x)}` : ` + ${number(x)}`;
 }
 
@@ -89,7 +89,7 @@ function lookup(data, c) {
 }
 
 function median(data, c) {
-  return line(`the middle one of ${[...data.arrays[c.x]].sort((a, b) => a - b).map(number).join(", ")} = ${number(c.result)}`);
+  return line(`the median of ${[...data.arrays[c.x]].sort((a, b) => a - b).map(number).join(", ")} = ${number(c.result)}`);
 }
 
 function mean(data, c) {
@@ -101,15 +101,15 @@ function standardised(data, c) {
 }
 
 function dtw(data, c) {
-  return line(`own ${number(c.own)} + min(corner ${number(c.corner)}, above ${number(c.above)}, left ${number(c.left)}) = ${number(c.result)}`);
+  return line(`own ${number(c.own)} + min(diagonal ${number(c.corner)}, above ${number(c.above)}, left ${number(c.left)}) = ${number(c.result)}`);
 }
 
 function path(data, c) {
-  return line(`corner ${number(c.corner)}, above ${number(c.above)}, left ${number(c.left)}: the way back goes up or to the corner only if that is strictly the cheapest, else to the left, to row and frame (${c.result.join(", ")})`);
+  return line(`diagonal ${number(c.corner)}, above ${number(c.above)}, left ${number(c.left)}: backtracking goes diagonally or up only if that is strictly cheapest, otherwise left; here to row and frame (${c.result.join(", ")})`);
 }
 
 function power(data, c) {
-  return [h("p", { class: "note" }, `the ${data.arrays[c.x].length} samples of the frame, times the window:`), row(data, c.x, -1), line(`Σ x·cos = ${number(c.real)}, −Σ x·sin = ${number(c.imaginary)} at ${c.at} turns a frame`), line(`${number(c.real)}² + ${number(c.imaginary)}² = ${number(c.result)}`)];
+  return [h("p", { class: "note" }, `the ${data.arrays[c.x].length} samples of the frame, times the Hann window:`), row(data, c.x, -1), line(`Σ x·cos = ${number(c.real)}, −Σ x·sin = ${number(c.imaginary)} at ${c.at} cycles per frame`), line(`${number(c.real)}² + ${number(c.imaginary)}² = ${number(c.result)}`)];
 }
 
 function triangle(data, c) {
@@ -121,9 +121,9 @@ function time(data, c) {
 }
 
 function mask(data, c) {
-  if (c.queries === 1) return line(`one query, at position ${c.keys - 1} of ${c.keys}: no position is later, so there is nothing to add, and no mask is made`);
+  if (c.queries === 1) return line(`one query, at position ${c.keys - 1} of ${c.keys}: no position is later, so no mask is needed`);
   const before = c.keys - c.queries;
-  return [line(`${c.queries} queries, ${c.keys} keys, so query ${c.row} stands at position ${c.row}${before ? ` + ${before} = ${c.row + before}` : ""}`), line(`0 for the ${c.seen} positions from 0 to ${c.row + before}, −∞ from ${c.column} on: ${c.column} > ${c.row + before}`)];
+  return [line(`${c.queries} queries, ${c.keys} keys, so query ${c.row} is at position ${c.row}${before ? ` + ${before} = ${c.row + before}` : ""}`), line(`0 for the ${c.seen} positions from 0 to ${c.row + before}, −∞ from ${c.column} on: ${c.column} > ${c.row + before}`)];
 }
 
 function split(data, c) {

@@ -1,4 +1,4 @@
-// The cells of what chooses a token: each rule, the normalisation, the search. They are those of the step that is shown.
+// Worked examples of the rules, the normalisation and the search, at the selected step.
 import { h, line, number, visible } from "./dom.js";
 import { RULES, about, label, state, stepsOf } from "./state.js";
 
@@ -26,10 +26,10 @@ const logit = (x) => number(x ?? -Infinity);
 export function rule(data, c) {
   const masked = c.result === null;
   const after = masked ? `${logit(c.before)} + (−∞) = −∞` : c.holds ? `${logit(c.before)} becomes ${logit(c.result)}` : `${logit(c.before)} + 0 = ${logit(c.result)}`;
-  const kind = c.result === c.before ? "the likeliest token, since the rule changed none" : "the likeliest token that the rule changed";
+  const kind = c.result === c.before ? "the most probable token; the rule changed none" : "the most probable token that the rule changed";
   return [
     line(named(data, c.token), ` (${kind}): logit before `, h("b", { "data-logit": c.before }, logit(c.before))),
-    line("condition: ", c.condition, " ", h("b", { "data-holds": String(c.holds) }, c.holds ? "→ it holds" : "→ it does not hold")),
+    line("condition: ", c.condition, " ", h("b", { "data-holds": String(c.holds) }, c.holds ? "→ true" : "→ false")),
     line(`logit after: ${after}`),
     c.race ? race(data, c.race) : null,
   ];
@@ -37,9 +37,9 @@ export function rule(data, c) {
 
 function race(data, r) {
   const together = h("b", { "data-together": r.together ?? "-Infinity" }, logit(r.together));
-  const first = r.allowed ? line(`log Σ exp of the ${r.allowed.toLocaleString("en")} allowed timestamps = `, together, ", of which ", named(data, r.stamp), ` is the likeliest: ${logit(r.stamp_logit)}`) : line("no timestamp is allowed here");
-  const rival = r.rival === null ? line("no other token is left to compare them with") : line("the best other token: ", named(data, r.rival), " ", h("b", { "data-rival": r.rival_logit ?? "-Infinity" }, logit(r.rival_logit)), `, which is ${r.wins ? "less: a timestamp must come" : "more: it may be either"}`);
-  return [h("h3", {}, "All timestamps together, against the best other token"), first, r.allowed ? rival : null];
+  const first = r.allowed ? line(`log Σ exp of the ${r.allowed.toLocaleString("en")} allowed timestamps = `, together, ", of which ", named(data, r.stamp), ` is the most probable: ${logit(r.stamp_logit)}`) : line("no timestamp is allowed here");
+  const rival = r.rival === null ? line("no other token is allowed") : line("the best other token: ", named(data, r.rival), " ", h("b", { "data-rival": r.rival_logit ?? "-Infinity" }, logit(r.rival_logit)), `, which is ${r.wins ? "lower: a timestamp must follow" : "not lower: either may follow"}`);
+  return [h("h3", {}, "The timestamps together against the best other token"), first, r.allowed ? rival : null];
 }
 
 export function logSoftmax(data, c) {
@@ -50,7 +50,7 @@ export function sum(data, c) {
   const { kind } = data.meta.search;
   return [
     line("Σ log p so far ", h("b", { "data-before": c.before }, number(c.before)), " + log p of ", named(data, c.chosen), " ", h("b", { "data-logprob": c.logprob }, number(c.logprob)), " = ", h("b", { "data-sum": c.result }, number(c.result))),
-    kind === "beam search" ? rivals(data) : h("p", { class: "note" }, kind === "greedy" ? "The token with the largest log p is taken." : "The token was drawn with probability p ^ (1 / temperature), made to sum to 1."),
+    kind === "beam search" ? rivals(data) : h("p", { class: "note" }, kind === "greedy" ? "The token with the largest log p is taken." : "The token was drawn with probability proportional to p ^ (1 / temperature)."),
   ];
 }
 
@@ -66,8 +66,8 @@ export function meanLogprob(data, c) {
   const penalty = about().options.length_penalty;
   const divisor = penalty === null || penalty === undefined ? "the number of tokens" : `((5 + tokens) / 6) ^ ${penalty}`;
   return [
-    h("p", { class: "note" }, `Each text is ranked by its sum, divided by ${divisor}; the largest score wins.`),
+    h("p", { class: "note" }, `Hypotheses are ranked by their sum divided by ${divisor}; the highest score wins.`),
     h("div", { class: "scroll" }, h("table", { class: "tight", id: "scores" }, h("tr", {}, ["rank", "Σ log p", "tokens", "divided by", "score"].map((t) => h("th", { class: "num" }, t))), rows)),
-    line(`The decision log holds the mean over the tokens and the end: ${number(c.sum)} / (${c.length} + 1) = ${number(c.result)}`),
+    line(`The decision log has the mean over the tokens and the end-of-text token: ${number(c.sum)} / (${c.length} + 1) = ${number(c.result)}`),
   ];
 }

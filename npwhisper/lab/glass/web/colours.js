@@ -1,5 +1,5 @@
-// Colour scales for every eye: in heat and grey lightness runs one way, in signed blue and orange stay apart without red
-// or green. The page's theme picks the set.
+// Colour scales that are safe for colour blindness: lightness is monotonic in heat and grey; signed runs from blue to
+// orange, without red and green. The theme selects the set.
 const SCALES = {
   light: {
     heat: ["#ffffff", "#edf8b1", "#7fcdbb", "#2c7fb8", "#253494", "#081d58"],
@@ -21,7 +21,7 @@ export function isDark() {
 export function startTheme() {
   const wish = matchMedia("(prefers-color-scheme: dark)");
   const follow = () => (document.documentElement.dataset.theme = wish.matches ? "dark" : "light");
-  if (!document.documentElement.dataset.theme) follow(); // a page with this one in it may have chosen
+  if (!document.documentElement.dataset.theme) follow(); // an embedding page may have set it
   return { follow, wish };
 }
 

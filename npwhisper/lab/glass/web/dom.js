@@ -1,4 +1,4 @@
-// Elements from plain calls. All text goes through text nodes, so a token such as "<script>" is shown, never parsed.
+// Creates elements. All text becomes text nodes, so a token such as "<script>" is displayed, never parsed.
 const SVG = "http://www.w3.org/2000/svg";
 
 export function h(tag, attributes = {}, ...children) {
@@ -21,7 +21,7 @@ function fill(element, attributes, children) {
 }
 
 export function activate(action) {
-  // mouse and keyboard alike, for elements that are not buttons
+  // click, Enter and space, for elements that are not buttons
   return {
     onclick: action,
     onkeydown: (event) => {
@@ -58,7 +58,7 @@ export function seconds(t) {
 }
 
 export function visible(text) {
-  // spaces and line ends of a token can be seen
+  // make the whitespace of a token visible
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
 }
 

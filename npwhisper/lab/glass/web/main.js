@@ -1,4 +1,4 @@
-// Puts the page together: unpack the first window, draw, and listen to the keys.
+// Builds the page: unpacks the first window, draws it, and handles the keys.
 import { h, s } from "./dom.js";
 import { isDark, startTheme } from "./colours.js";
 import { blockText, unpack } from "./unpack.js";
@@ -26,7 +26,7 @@ function build() {
   areas.map = h("nav", { id: "map", "aria-label": "map of the network" });
   areas.tabs = h("div", { id: "tabs", role: "tablist", "aria-label": "views" });
   areas.view = h("section", { id: "view", role: "tabpanel", tabindex: "-1" });
-  areas.panel = h("aside", { id: "panel", "aria-label": "an opened box" });
+  areas.panel = h("aside", { id: "panel", "aria-label": "open box" });
   areas.sound = h("section", { id: "sound", "aria-label": "sound" });
   app.replaceChildren(areas.header, areas.strip, areas.map, h("main", { id: "main" }, areas.tabs, areas.view), areas.panel, areas.sound);
 }
@@ -39,10 +39,10 @@ function drawHeader() {
   const chooseWindow = n > 1 ? h("select", { id: "window", "aria-label": "window", onchange: (event) => openWindow(Number(event.target.value)) }, run.overview.map((w, i) => h("option", { value: i, selected: i === state.window }, `window ${i + 1} of ${n}: ${w.start.toFixed(0)} to ${w.end.toFixed(0)} s`))) : null;
   return [
     h("h1", {}, h("b", {}, "glass"), ` · ${run.title}`),
-    h("span", { class: "about" }, `${run.duration.toFixed(1)} s · ${dims.n_audio_layer} + ${dims.n_text_layer} blocks, ${dims.n_text_head} heads, ${dims.n_text_state} wide, ${(parameters / 1e6).toFixed(0)} million weights`),
+    h("span", { class: "about" }, `${run.duration.toFixed(1)} s · ${dims.n_audio_layer} + ${dims.n_text_layer} blocks, ${dims.n_text_head} heads, ${dims.n_text_state} wide, ${(parameters / 1e6).toFixed(0)} million parameters`),
     chooseRun, chooseWindow,
     h("button", { id: "start-tour", onclick: () => go(0) }, "Guided tour"),
-    h("button", { id: "theme", "aria-label": "light or dark", title: "light or dark", onclick: switchTheme }, isDark() ? "☀ light" : "☾ dark"),
+    h("button", { id: "theme", "aria-label": "light or dark theme", title: "light or dark theme", onclick: switchTheme }, isDark() ? "☀ light" : "☾ dark"),
     h("button", { id: "help", "aria-label": "keys and colours", onclick: help }, "?"),
   ];
 }
@@ -53,12 +53,12 @@ function switchTheme() {
 }
 
 function help() {
-  const keys = [["← →", "one step back, on"], ["[ ]", "walk along the network"], ["space", "play, pause"], ["1 … 9", "the views"], ["t", "guided tour"], ["d", "light or dark"], ["Escape", "close a box, end the tour"]];
+  const keys = [["← →", "previous or next step"], ["[ ]", "previous or next part of the network"], ["space", "play or pause"], ["1 … 9", "select a view"], ["t", "guided tour"], ["d", "light or dark theme"], ["Escape", "close the box or end the tour"]];
   const dialog = h("dialog", { "aria-label": "keys and colours" },
     h("h2", {}, "Keys"), h("table", {}, keys.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", {}, key)), h("td", {}, what)))),
     h("h2", {}, "Colours and numbers"),
-    h("p", {}, "Blue is sound and encoder, orange and thick-lined is text and decoder, green and dashed is what joins them, yellow is where you are. The more orange a token, the less likely it was; below 50 % it is underlined too. Seen without colour, the pictures of features show how far from the mean, not to which side; bars go to the right or up for plus, to the left or down for minus."),
-    h("p", {}, "Pictures have 256 levels; printed numbers are the run's own 32-bit floats. The page computes no network: Python recorded it all. Nothing is loaded from or sent to a network."),
+    h("p", {}, "Blue is sound and encoder; orange with thick lines is text and decoder; green with dashed lines is cross-attention, which connects them; yellow is where you are. The more orange a token, the lower its probability; below 50 % it is also underlined. Without colour, feature images show the distance from the mean but not its sign; bars point right or up for positive numbers, left or down for negative ones."),
+    h("p", {}, "Images are quantised to 256 levels; printed numbers are the 32-bit floats of the run. Everything was recorded in Python: this page does not run the model, and it makes no network requests."),
     h("form", { method: "dialog" }, h("button", {}, "close")));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -70,7 +70,7 @@ function drawTabs() {
 }
 
 function placeOf(element) {
-  // a selector of the focused control, which is drawn anew: by its id, or by what it stands for in its area
+  // a selector that finds the focused control again after redrawing: its id, or its data attribute within its area
   const area = element?.closest?.("#app > *");
   if (!area || element === area) return null;
   if (element.id) return `#${element.id}`;
@@ -79,7 +79,7 @@ function placeOf(element) {
 }
 
 let shown = "";
-let opener = null; // what opened the box that is open: where the keyboard goes back to
+let opener = null; // the control that opened the box; closing the box returns the focus to it
 let opened = null;
 
 function refocus(place, wasInPanel) {
@@ -129,7 +129,7 @@ async function openRun(index) {
 }
 
 async function load(run, window) {
-  // one window at a time: others of this run are let go
+  // keep one window of each run in memory
   const { windows } = state.runs[run];
   windows.forEach((_, i) => i !== window && (windows[i] = null));
   if (!windows[window]) windows[window] = await prepareRun(run, await unpack(blockText(`data-${run}-${window}`)));
@@ -179,7 +179,7 @@ export async function start() {
   loadSound();
   set({ step: Math.min(1, Math.max(0, stepsOf(current()).length - 1)), ...bestHead(current()) });
   document.addEventListener("keydown", onKey);
-  addEventListener("beforeprint", () => isDark() && (switchTheme(), addEventListener("afterprint", switchTheme, { once: true }))); // on paper always light
+  addEventListener("beforeprint", () => isDark() && (switchTheme(), addEventListener("afterprint", switchTheme, { once: true }))); // print in the light theme
   theme.wish.addEventListener("change", () => (theme.follow(), draw()));
   document.getElementById("app").setAttribute("aria-busy", "false");
 }

@@ -1,28 +1,28 @@
-// The map: the whole network as a drawing that is always there. Each node is a station on the walk from sound to token.
+// The map: a drawing of the whole network, always visible. Each node is a station on the way from sound to token.
 import { activate, h, s } from "./dom.js";
 import { about, current, set, state } from "./state.js";
 import { SEARCHES } from "./choices.js";
 
 export function stations() {
-  // in the order of the walk: what each is called, where it opens, which box belongs to it
-  const { n_audio_layer: heard, n_text_layer: spoken } = about().model.dims;
+  // in order: the label, the view and the box of each station
+  const { n_audio_layer: encoderLayers, n_text_layer: decoderLayers } = about().model.dims;
   const block = (side, i) => `${side}.blocks.${i}`;
   return [
     { id: "sound", label: "sound", view: "sound", box: null, kind: "sound" },
     { id: "mel", label: "log-mel", view: "sound", box: "mel", kind: "sound" },
     { id: "conv1", label: "conv 1, GELU", view: "encoder", box: "encoder.conv1", kind: "sound" },
     { id: "conv2", label: "conv 2, GELU", view: "encoder", box: "encoder.conv2", kind: "sound" },
-    ...range(heard, (i) => ({ id: `e${i}`, label: `block ${i}`, view: "encoder", box: block("encoder", i), layer: i, kind: "sound" })),
+    ...range(encoderLayers, (i) => ({ id: `e${i}`, label: `block ${i}`, view: "encoder", box: block("encoder", i), layer: i, kind: "sound" })),
     { id: "ln_post", label: "norm", view: "encoder", box: "encoder.ln_post", kind: "sound" },
     { id: "tokens", label: "tokens so far", view: "decoder", box: null, kind: "text" },
     { id: "embedding", label: "embedding", view: "decoder", box: "decoder.token_embedding", kind: "text" },
-    ...range(spoken, (i) => ({ id: `d${i}`, label: `block ${i}`, view: "decoder", box: block("decoder", i), layer: i, kind: "text" })),
+    ...range(decoderLayers, (i) => ({ id: `d${i}`, label: `block ${i}`, view: "decoder", box: block("decoder", i), layer: i, kind: "text" })),
     { id: "ln", label: "norm", view: "decoder", box: "decoder.ln", kind: "text" },
     { id: "logits", label: "logits", view: "tokens", box: "decoder.logits", kind: "text" },
     { id: "rules", label: "rules", view: "tokens", box: "apply_timestamp_rules", kind: "text" },
     { id: "search", label: "search", view: "decisions", box: SEARCHES[current().meta.search?.kind] ?? "greedy_search", kind: "text" },
     { id: "token", label: "next token", view: "tokens", box: null, kind: "text" },
-    { id: "cross", label: "cross-attention", view: "cross", box: `${block("decoder", Math.min(state.layer, spoken - 1))}.cross_attn`, kind: "cross" },
+    { id: "cross", label: "cross-attention", view: "cross", box: `${block("decoder", Math.min(state.layer, decoderLayers - 1))}.cross_attn`, kind: "cross" },
     { id: "times", label: "word times", view: "times", box: "find_alignment", kind: "cross" },
   ];
 }
@@ -60,12 +60,12 @@ export function walk(direction) {
 
 export function drawMap() {
   const here = station();
-  const back = h("button", { title: "one station back: [", "aria-label": "walk one station back", onclick: () => walk(-1) }, "◀");
-  const on = h("button", { title: "one station on: ]", "aria-label": "walk one station on", onclick: () => walk(1) }, "▶");
+  const back = h("button", { title: "previous part: [", "aria-label": "previous part of the network", onclick: () => walk(-1) }, "◀");
+  const on = h("button", { title: "next part: ]", "aria-label": "next part of the network", onclick: () => walk(1) }, "▶");
   return [
     drawing(here),
-    h("div", { class: "here-now" }, "you are at: ", h("b", {}, here ? `${SIDES[here.kind]} · ${here.label}` : state.view)),
-    h("div", { class: "walk" }, back, h("span", {}, "walk from sound to token"), on, h("span", { id: "station", class: "hidden-text", role: "status" }, here ? `${SIDES[here.kind]}: ${here.label}` : state.view)),
+    h("div", { class: "here-now" }, "You are at: ", h("b", {}, here ? `${SIDES[here.kind]} · ${here.label}` : state.view)),
+    h("div", { class: "walk" }, back, h("span", {}, "from sound to token"), on, h("span", { id: "station", class: "hidden-text", role: "status" }, here ? `${SIDES[here.kind]}: ${here.label}` : state.view)),
   ];
 }
 
@@ -85,7 +85,7 @@ function drawing(here) {
   const wires = [...chain(left, places), ...chain(right, places), ...crossings(right, places)];
   return s(
     "svg",
-    { viewBox: `0 0 240 ${height}`, role: "group", "aria-label": "the network; each part opens" },
+    { viewBox: `0 0 240 ${height}`, role: "group", "aria-label": "the network; every part can be opened" },
     s("text", { x: 46, y: 12, class: "caption" }, "ENCODER"),
     s("text", { x: 194, y: 12, class: "caption" }, "DECODER"),
     wires,
@@ -103,7 +103,7 @@ function chain(column, places) {
 function crossings(right, places) {
   const from = places.get("ln_post");
   const hub = places.get("cross");
-  const between = (from.x + from.w + hub.x) / 2; // beside the box of the word times, which this wire does not reach
+  const between = (from.x + from.w + hub.x) / 2; // clear of the word times, which this wire does not connect to
   const into = s("path", { class: "wire cross", d: `M${from.x + from.w} ${from.y + from.h / 2} H${between} V${hub.y + hub.h / 2} H${hub.x}` });
   const out = right.filter((node) => /^d\d+$/.test(node.id)).map((node) => {
     const to = places.get(node.id);

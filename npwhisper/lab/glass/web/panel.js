@@ -1,4 +1,4 @@
-// A box, opened: formula, shapes, source, and one cell computed with the numbers of this run.
+// The open box: formula, shapes, source code, and one number recomputed from those of this run.
 import { h } from "./dom.js";
 import { RULES, about, current, set, state } from "./state.js";
 import { cell } from "./cells.js";
@@ -18,7 +18,7 @@ export function drawPanel() {
     entry ? h("div", { class: "formula", id: "formula" }, entry.formula) : null,
     h("h3", {}, "Shapes"),
     shapes(entry, box),
-    box ? [h("h3", {}, "One cell, computed"), h("p", { class: "note" }, `At ${box.where}.`), cell(data, box.cell)] : null,
+    box ? [h("h3", {}, "One number, recomputed"), h("p", { class: "note" }, `At ${box.where}.`), cell(data, box.cell)] : null,
     parts(data, name),
     entry ? [h("h3", {}, "Source"), h("p", { class: "note" }, entry.file), h("pre", { tabindex: "0", "aria-label": `source of ${functionName}` }, entry.source)] : null,
   ];
@@ -32,18 +32,18 @@ function FUNCTIONS() {
 
 function shapes(entry, box) {
   const rows = [];
-  if (entry) rows.push(["in letters", entry.shapes]);
-  if (box) rows.push(["here", `→ (${box.output.join(", ")})`]);
+  if (entry) rows.push(["symbolic", entry.shapes]);
+  if (box) rows.push(["this run", `→ (${box.output.join(", ")})`]);
   for (const [name, shape] of Object.entries(box?.weights ?? {})) rows.push([name, `(${shape.join(", ")})`]);
   const { n_audio_state: d, n_audio_head: heads, n_vocab: v } = about().model.dims;
   return [
     h("table", {}, rows.map(([key, value]) => h("tr", {}, h("td", {}, key), h("td", { class: "num", style: { textAlign: "left", whiteSpace: "normal" } }, value)))),
-    h("p", { class: "note" }, `B windows or beams, T text positions, S audio positions (1500), D = ${d} wide, H = ${heads} heads, K = ${d / heads}, V = ${v} tokens`),
+    h("p", { class: "note" }, `B windows or beams, T text positions, S audio positions (1500), model width D = ${d}, heads H = ${heads}, head width K = ${d / heads}, vocabulary V = ${v}`),
   ];
 }
 
 function parts(data, name) {
-  // what the box is made of, or belongs to
+  // the parts of the box, and what it is part of
   const names = Object.keys(data.meta.boxes ?? {});
   const inside = names.filter((other) => other.startsWith(name + "."));
   const open = (other) => h("button", { onclick: () => set({ box: other }), "data-box": other, style: { margin: "2px", fontSize: "12.5px" } }, other.slice(common(name, other)));
@@ -52,7 +52,7 @@ function parts(data, name) {
   return [
     around.length ? h("p", {}, "part of ", around.map((other) => h("button", { onclick: () => set({ box: other }), "data-box": other }, other))) : null,
     inside.length ? [h("h3", {}, "Inside"), h("div", {}, inside.map(open))] : null,
-    related.length ? [h("h3", {}, "See too"), h("div", {}, related.map((other) => h("button", { onclick: () => set({ box: other }), "data-box": other, style: { margin: "2px" } }, other)))] : null,
+    related.length ? [h("h3", {}, "See also"), h("div", {}, related.map((other) => h("button", { onclick: () => set({ box: other }), "data-box": other, style: { margin: "2px" } }, other)))] : null,
   ];
 }
 

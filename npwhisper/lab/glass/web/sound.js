@@ -14,7 +14,7 @@ export function loadSound() {
   loaded = sound;
   audio.pause();
   if (audio.src) URL.revokeObjectURL(audio.src);
-  if (sound) audio.src = URL.createObjectURL(new Blob([sound]) /* FLAC or WAV: the browser looks */);
+  if (sound) audio.src = URL.createObjectURL(new Blob([sound]) /* FLAC or WAV: the browser detects which */);
   else audio.removeAttribute("src");
 }
 
@@ -64,7 +64,7 @@ audio.addEventListener("pause", () => document.getElementById("play")?.setAttrib
 audio.addEventListener("play", () => document.getElementById("play")?.setAttribute("aria-pressed", "true"));
 
 export function sayWord(index, data = current()) {
-  // play a word, and go to the step that wrote it
+  // play a word, and go to the step that produced it
   const word = data.meta.words[index];
   const step = stepsOf(data).findIndex((_, i) => data.wordOfStep[i] === index);
   if (step >= 0) set({ step });
@@ -83,7 +83,7 @@ export function words(data = current()) {
   const chosen = data.wordOfStep[state.step];
   return h(
     "div",
-    { class: "words", role: "group", "aria-label": "words; press one to hear it" },
+    { class: "words", role: "group", "aria-label": "words; press one to play it" },
     all.map((word, i) =>
       h(
         "button",
@@ -102,7 +102,7 @@ export function words(data = current()) {
 
 export function waveform(data = current(), height = 34) {
   const { outline } = data.arrays;
-  if (!outline) return h("p", { class: "note" }, "The trace holds no sound.");
+  if (!outline) return h("p", { class: "note" }, "The trace has no audio.");
   const top = Array.from(outline, (v, i) => `${i},${(50 - (v / 255) * 48).toFixed(1)}`);
   const bottom = Array.from(outline, (v, i) => `${i},${(50 + (v / 255) * 48).toFixed(1)}`).reverse();
   const shape = s("polygon", { class: "wave", points: [...top, ...bottom].join(" ") });
@@ -110,7 +110,7 @@ export function waveform(data = current(), height = 34) {
 }
 
 export function lane(...children) {
-  // a strip of time: a click plays from there
+  // a strip of time; a click plays from that time
   const strip = h("div", { class: "lane", onclick: (event) => {
     if (event.target.closest("button")) return;
     const box = strip.getBoundingClientRect();

@@ -1,4 +1,4 @@
-// What is being looked at. Everything that is drawn follows from this and from the packed numbers.
+// The state of the page. Everything drawn follows from it and from the packed numbers.
 export const state = {
   runs: [], // { about, windows: [unpacked data or null] }
   run: 0,
@@ -7,10 +7,10 @@ export const state = {
   layer: 0,
   head: 0,
   view: "overview",
-  box: null, // the name of the box that is open
-  rival: null, // the candidate that the chosen token is compared with
+  box: null, // the name of the open box
+  rival: null, // the candidate to compare with the chosen token
 };
-export const RULES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules"]; // in their order
+export const RULES = ["penalize_repetition", "forbid_repeated_ngrams", "suppress_blank", "suppress_tokens", "apply_timestamp_rules"]; // in the order in which they are applied
 const listeners = [];
 
 export function onChange(listener) {
@@ -39,7 +39,7 @@ export function label(data, token) {
 }
 
 export function candidatesOf(data, step) {
-  // what is known of one step: [{ id, logprobs: [before, after each rule ..., final], why, shares }]
+  // the candidates of one step: [{ id, logprobs: [before, after each rule ..., final], why, shares }]
   const { "candidate/at": at, "candidate/ids": ids, "candidate/logprobs": all, "candidate/shares": shares } = data.arrays;
   const [n, m] = [all.shape[1], shares.shape[1]];
   const found = [];
@@ -55,7 +55,7 @@ export function wordOfStep(data, step) {
 }
 
 export function prepare(data) {
-  // which word each step belongs to: the tokens of the words are those of the steps, in order
+  // map steps to words: the tokens of the words are those of the steps, in order
   const owners = data.meta.words.flatMap((word, i) => word.tokens.map((token) => [token, i]));
   let k = 0;
   data.wordOfStep = stepsOf(data).map(({ chosen }) => (k < owners.length && owners[k][0] === chosen ? owners[k++][1] : -1));

@@ -5,9 +5,9 @@ import { current, label, set, state, stepsOf, wordOfStep } from "./state.js";
 export function drawStrip() {
   const data = current();
   const steps = stepsOf(data);
-  const given = steps.length ? steps[0].fed.map((id) => h("span", { class: "token control", title: "given, not chosen" }, label(data, id))) : [];
+  const given = steps.length ? steps[0].fed.map((id) => h("span", { class: "token control", title: "part of the prompt" }, label(data, id))) : [];
   return [
-    h("div", { id: "tokens", role: "group", "aria-label": "the tokens of this window, coloured by how unsure the network was" }, given, steps.map((step, i) => token(data, step, i))),
+    h("div", { id: "tokens", role: "group", "aria-label": "tokens of this window, coloured by uncertainty" }, given, steps.map((step, i) => token(data, step, i))),
     h("div", { id: "stepper" }, stepper(steps), summary(data, steps)),
   ];
 }
@@ -28,12 +28,12 @@ function token(data, step, i) {
 function stepper(steps) {
   const go = (by) => () => move(by);
   return [
-    h("button", { "aria-label": "previous step", title: "arrow left", onclick: go(-1), "data-key": "back" }, "◀"),
+    h("button", { "aria-label": "previous step", title: "left arrow", onclick: go(-1), "data-key": "back" }, "◀"),
     h("input", {
       id: "step", type: "range", min: 0, max: Math.max(0, steps.length - 1), value: state.step, "aria-label": "decode step", "data-key": "slider",
       oninput: (event) => set({ step: Number(event.target.value), rival: null }),
     }),
-    h("button", { "aria-label": "next step", title: "arrow right", onclick: go(1), "data-key": "on" }, "▶"),
+    h("button", { "aria-label": "next step", title: "right arrow", onclick: go(1), "data-key": "on" }, "▶"),
   ];
 }
 
@@ -46,6 +46,6 @@ function summary(data, steps) {
   const step = steps[state.step];
   if (!step) return h("output", {}, "no text was decoded in this window");
   const word = data.meta.words[wordOfStep(data, state.step)];
-  const when = word ? `, said at ${seconds(word.start)}` : "";
+  const when = word ? `, spoken at ${seconds(word.start)}` : "";
   return h("output", { for: "step", role: "status" }, `step ${state.step + 1} of ${steps.length}: `, h("b", {}, visible(label(data, step.chosen))), ` ${percent(Math.exp(step.logprob))}${when}`);
 }

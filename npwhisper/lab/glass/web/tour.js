@@ -1,17 +1,17 @@
-// A guided tour of eight stops for a first-time visitor.
+// A guided tour of eight stops for first-time visitors.
 import { h } from "./dom.js";
 import { bestHead } from "./attention.js";
 import { about, current, set, stepsOf } from "./state.js";
 
 const STOPS = [
-  { title: "Welcome", view: "overview", spot: "#map", text: "This page is one real transcription, taken apart. Whisper has two halves: an encoder, which turns sound into vectors (left, blue), and a decoder, which writes text (right, orange). The map stays here; the yellow box is where you are. Every box opens." },
-  { title: "The sound", view: "sound", box: null, spot: "#sound", text: "Everything begins with sound. Press play, or a word, and the cursor runs over the waveform, the spectrogram and the words. The spectrogram, 100 columns a second, is all that the network gets." },
-  { title: "The encoder", view: "encoder", box: null, spot: "#view .heads", text: "In each block every position, 20 ms of sound, attends to all others: self-attention. A diagonal means that positions attend to their neighbours. After the last block each vector describes what is said around its position. This happens once for 30 seconds." },
-  { title: "Steps", view: "overview", box: null, step: 1, spot: "#stepper", text: "The decoder writes one token a step. Move the slider, or use the arrow keys ← and →. The strip above it shows the tokens: the more orange, the less sure the network was." },
-  { title: "Where it looks", view: "cross", box: null, follow: true, spot: "#view .card", side: "left", text: "Through cross-attention a step attends to the sound. Some heads (★) attend just where the next word is said: from step to step, their attention runs down a diagonal. Those heads give the word times." },
-  { title: "The choice", view: "tokens", box: null, step: 0, spot: "#rules-card", side: "left", text: "The network gives every one of {tokens} tokens a number. Then rules forbid some: at the first step, everything but a timestamp. The table tells which rule forbade what, and why; below it are the probabilities before and after. Open a rule to see it at work on one token." },
-  { title: "When was it said?", view: "times", box: null, word: true, spot: "#word-card", side: "left", text: "From the attention of the ★ heads come the word times, in five stages: attention, standardised, median, mean, and the path. The borders of the words are where the path goes on to the next token." },
-  { title: "Open a box", view: "decoder", box: "decoder.blocks.0.attn.softmax", spot: "#panel", side: "left", text: "Every box shows its formula, its shapes, the source that really ran, and one number computed again from this run, so that you can check it. Now it is yours: walk from sound to token with ▶ under the map." },
+  { title: "Welcome", view: "overview", spot: "#map", text: "This page shows one real transcription in every detail. Whisper has two halves: an encoder, which turns sound into vectors (left, blue), and a decoder, which writes text (right, orange). The map is always here; the yellow box marks where you are. Click any box to open it." },
+  { title: "The sound", view: "sound", box: null, spot: "#sound", text: "Everything begins with sound. Press play, or click a word, and the cursor moves over the waveform, the spectrogram and the words. The log-mel spectrogram, 100 frames per second, is the network's only input." },
+  { title: "The encoder", view: "encoder", box: null, spot: "#view .heads", text: "In each block, every position (20 ms of sound) attends to all others: self-attention. A diagonal means that positions attend to their neighbours. After the last block, each vector describes what is said around its position. The encoder runs once per 30-second window." },
+  { title: "Steps", view: "overview", box: null, step: 1, spot: "#stepper", text: "The decoder writes one token per step. Move the slider, or use the arrow keys ← and →. The strip above it shows the tokens: the more orange, the less certain the network was." },
+  { title: "Where it looks", view: "cross", box: null, follow: true, spot: "#view .card", side: "left", text: "Through cross-attention, each step attends to the sound. Some heads (★) attend exactly where the next word is spoken: from step to step, their attention moves down a diagonal. Word times are computed from these heads." },
+  { title: "The choice", view: "tokens", box: null, step: 0, spot: "#rules-card", side: "left", text: "The network assigns a logit to each of {tokens} tokens. Then rules forbid some of them: at the first step, everything except timestamps. The table shows what each rule forbade, and why; below it are the probabilities before and after. Open a rule to see it applied to one token." },
+  { title: "When was it said?", view: "times", box: null, word: true, spot: "#word-card", side: "left", text: "Word times are computed from the attention of the ★ heads in five stages: attention, standardisation, median filter, mean, and path. Words begin and end where the path moves on to the next token." },
+  { title: "Open a box", view: "decoder", box: "decoder.blocks.0.attn.softmax", spot: "#panel", side: "left", text: "Every box shows its formula, its shapes, its source code, and one number recomputed from those of this run, so that you can check it. Now explore the rest: ▶ below the map goes from sound to token, one part at a time." },
 ];
 let stop = -1;
 
@@ -54,6 +54,6 @@ function show() {
 }
 
 export function respot() {
-  // the view was drawn anew: put the frame back
+  // the view was redrawn: restore the outline
   if (stop >= 0) document.querySelector(STOPS[stop].spot)?.classList.add("spot");
 }

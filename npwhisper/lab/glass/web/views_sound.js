@@ -1,4 +1,4 @@
-// Views: the whole way at a glance, the sound, and what the encoder makes of it.
+// Views: the overview, the sound, and the encoder.
 import { h, number, percent, s, seconds, visible } from "./dom.js";
 import { melPicture, picture } from "./canvas.js";
 import { about, candidatesOf, current, label, set, state, stepsOf } from "./state.js";
@@ -7,27 +7,27 @@ import { attentionLine } from "./attention.js";
 
 export function overview() {
   const data = current();
-  const { n_audio_layer: heard, n_text_layer: spoken } = about().model.dims;
+  const { n_audio_layer: encoderLayers, n_text_layer: decoderLayers } = about().model.dims;
   const encoder = [];
-  for (let i = heard - 1; i >= 0; i--) encoder.push(featureStage(data, i));
+  for (let i = encoderLayers - 1; i >= 0; i--) encoder.push(featureStage(data, i));
   const decoder = [];
-  for (let i = spoken - 1; i >= 0; i--) decoder.push(lensStage(data, i));
+  for (let i = decoderLayers - 1; i >= 0; i--) decoder.push(lensStage(data, i));
   return [
     h("h2", {}, "From sound to token"),
-    h("p", { class: "lead" }, "Read upwards. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token a step; through cross-attention (middle) it attends to the sound. Every number here is from this run; every part opens. (Feature pictures: time to the right, blue below and orange above each feature's mean.)"),
+    h("p", { class: "lead" }, "Read from the bottom up. The encoder (left) turns 30 seconds of sound into 1500 vectors, once. The decoder (right) then writes one token per step and attends to the sound through cross-attention (middle). All numbers are from this run; click any part to open it. (Feature images: time to the right, blue below and orange above each feature's mean.)"),
     h("div", { class: "overview" },
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
         h("div", { class: "column-title sound" }, "ENCODER · once per window"),
-        stage("sound", () => set({ view: "encoder", box: null }), h("b", {}, "norm: what the decoder is given"), featurePicture(data, heard)),
+        stage("sound", () => set({ view: "encoder", box: null }), h("b", {}, "norm: what the decoder attends to"), featurePicture(data, encoderLayers)),
         encoder,
-        stage("sound", () => set({ view: "encoder", box: "encoder.conv2" }), h("b", {}, "two convolutions: 3000 frames become 1500 positions")),
+        stage("sound", () => set({ view: "encoder", box: "encoder.conv2" }), h("b", {}, "two convolutions: from 3000 frames to 1500 positions")),
         stage("sound", () => set({ view: "sound", box: "mel" }), h("b", {}, "log-mel spectrogram"), melPicture(data)),
         stage("sound", () => set({ view: "sound", box: null }), h("b", {}, "sound"), waveform(data, 30)),
       ),
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
-        h("div", { class: "column-title cross" }, `CROSS-ATTENTION · where step ${state.step + 1} looks`),
-        Array.from({ length: spoken }, (_, i) => crossStage(data, spoken - 1 - i)),
-        h("p", { class: "note" }, "The strongest head of each block, over the spectrogram. ★ marks heads that give the word times."),
+        h("div", { class: "column-title cross" }, `CROSS-ATTENTION · where step ${state.step + 1} attends`),
+        Array.from({ length: decoderLayers }, (_, i) => crossStage(data, decoderLayers - 1 - i)),
+        h("p", { class: "note" }, "The head with the largest weight in each block, over the spectrogram. ★ marks alignment heads, from which word times are computed."),
       ),
       h("div", { class: "columns", style: { flexDirection: "column", gap: "8px", flexWrap: "nowrap" } },
         h("div", { class: "column-title text" }, "DECODER · once per token"),
@@ -81,8 +81,8 @@ function lensStage(data, i) {
   const chosen = own[state.step * depth + i + 1];
   const meter = h("i", { style: { width: `${(100 * chosen).toFixed(2)}%` } });
   return stage("text", () => set({ view: "decoder", box: `decoder.blocks.${i}`, layer: i }),
-    h("span", { class: "row" }, h("b", {}, `block ${i}`), h("span", {}, "would say ", h("span", { class: "tok" }, visible(label(data, ids[at]))), ` ${percent(probs[at])}`)),
-    h("span", { class: "meter", title: `the chosen token has ${percent(chosen)} here` }, meter));
+    h("span", { class: "row" }, h("b", {}, `block ${i}`), h("span", {}, "predicts ", h("span", { class: "tok" }, visible(label(data, ids[at]))), ` ${percent(probs[at])}`)),
+    h("span", { class: "meter", title: `probability of the chosen token here: ${percent(chosen)}` }, meter));
 }
 
 function chosenStage(data) {
@@ -93,7 +93,7 @@ function chosenStage(data) {
   const changed = raw.id !== step.chosen;
   return stage("text big", () => set({ view: "tokens", box: null }),
     h("span", { class: "row" }, h("span", { class: "tok" }, visible(label(data, step.chosen))), h("span", { class: "num" }, percent(Math.exp(step.logprob)))),
-    h("span", { class: "note" }, changed ? ["without the rules: ", h("span", { class: "tok" }, visible(label(data, raw.id))), ` ${percent(Math.exp(raw.logprobs[0]))}`] : "the rules left the network's first choice alone"));
+    h("span", { class: "note" }, changed ? ["without the rules: ", h("span", { class: "tok" }, visible(label(data, raw.id))), ` ${percent(Math.exp(raw.logprobs[0]))}`] : "the rules did not change the network's first choice"));
 }
 
 export function soundView() {
@@ -101,11 +101,11 @@ export function soundView() {
   const mel = melPicture(data);
   mel.style.height = "260px";
   return [
-    h("h2", {}, "The sound, and what the network gets of it"),
-    h("p", { class: "lead" }, "Every 10 ms one column: the power in each of the mel bins, as a logarithm, low pitch at the bottom. Nothing else of the sound reaches the network. Press a word to hear it."),
+    h("h2", {}, "The sound, and the input of the network"),
+    h("p", { class: "lead" }, "One column every 10 ms: the logarithm of the power in each mel bin, low frequencies at the bottom. The network gets nothing else of the sound. Click a word to play it."),
     h("div", { class: "card" }, lane(waveform(data, 90), mel, words()), axis(10)),
-    h("p", { class: "note" }, `${data.arrays.mel.shape[0]} bins × ${data.meta.mel.frames} frames, values from ${number(data.meta.mel.low)} to ${number(data.meta.mel.high)}, drawn in 256 levels. To 30 s the window is filled with zeros, which are not drawn.`),
-    openers("How it is made", ["mel", "stft", "mel_filters", "compress", "encoder.conv1"]),
+    h("p", { class: "note" }, `${data.arrays.mel.shape[0]} bins × ${data.meta.mel.frames} frames, values from ${number(data.meta.mel.low)} to ${number(data.meta.mel.high)}, drawn in 256 levels. The window is padded to 30 s with zeros, which are not drawn.`),
+    openers("How it is computed", ["mel", "stft", "mel_filters", "compress", "encoder.conv1"]),
     words_table(data),
   ];
 }
@@ -117,7 +117,7 @@ export function openers(title, names) {
 function words_table(data) {
   const rows = data.meta.words.map((word, i) => h("tr", { "data-word-row": i },
     h("td", {}, word.word.trim()), h("td", { class: "num", "data-start": word.start }, seconds(word.start)), h("td", { class: "num", "data-end": word.end }, seconds(word.end)), h("td", { class: "num" }, number(word.probability))));
-  return h("details", {}, h("summary", {}, "The words in numbers"), h("table", {}, h("tr", {}, ["word", "start", "end", "probability"].map((t) => h("th", {}, t))), rows));
+  return h("details", {}, h("summary", {}, "Word times as a table"), h("table", {}, h("tr", {}, ["word", "start", "end", "probability"].map((t) => h("th", {}, t))), rows));
 }
 
 // --- the encoder ----------------------------------------------------------------------------------------------------
@@ -131,12 +131,12 @@ export function encoderView() {
   const head = Math.min(state.head, heads - 1);
   return [
     h("h2", {}, "The encoder: self-attention over the sound"),
-    h("p", { class: "lead" }, "Each map: which positions of the sound (rows) look at which others (columns), 20 ms each. Many heads look at their own surroundings: the diagonal. Pick a head; zoom in to its full resolution."),
+    h("p", { class: "lead" }, "Each map shows how much every position of the sound (rows, 20 ms each) attends to every other (columns). Many heads attend to nearby positions: the diagonal. Select a head, and zoom in to full resolution."),
     h("div", { class: "columns" },
       h("div", { class: "grow" }, headGrid(layers, heads, layer, head, (l, k) => encoderThumbnail(data, l, k), () => "", { square: true })),
       h("div", { class: "card large-map" }, encoderLarge(data, layer, head)),
     ),
-    h("h3", {}, "The residual stream: how long each position's vector is after each block"),
+    h("h3", {}, "The residual stream: the norm of each position's vector after each block"),
     normsPicture(data),
     openers("Inside this block", [`encoder.blocks.${layer}`, `encoder.blocks.${layer}.attn.scores`, `encoder.blocks.${layer}.attn.softmax`, `encoder.blocks.${layer}.mlp.0`]),
   ];
@@ -165,7 +165,7 @@ function encoderThumbnail(data, layer, head) {
 }
 
 function stretched(level) {
-  return Math.sqrt(level / 255) * 255; // small weights become visible; said under the picture
+  return Math.sqrt(level / 255) * 255; // makes small weights visible, as the note below the image says
 }
 
 function encoderLarge(data, layer, head) {
@@ -215,22 +215,22 @@ function encoderLarge(data, layer, head) {
     h("div", { class: "row", style: { display: "flex", justifyContent: "space-between", alignItems: "center" } },
       h("b", {}, `block ${layer}, head ${head}`),
       h("span", {}, h("button", { "data-key": "out", "aria-label": "zoom out", onclick: () => change(zoom.factor / 2) }, "−"), ` ${zoom.factor}× `, h("button", { "data-key": "in", "aria-label": "zoom in", onclick: () => change(zoom.factor * 2) }, "+"))),
-    h("div", { class: "axis" }, h("span", {}, `looks at → ${time(k0)}`), h("span", {}, time(k0 + span))),
+    h("div", { class: "axis" }, h("span", {}, `attends to → ${time(k0)}`), h("span", {}, time(k0 + span))),
     canvas,
     h("div", { class: "axis" }, h("span", {}, `↑ position ${time(q0)} (top) to ${time(q0 + span)} (bottom)`)),
     h("p", { class: "note" }, zoom.factor > 1
-      ? `Full resolution, 20 ms a cell, for every weight of at least ${100 * threshold} % of its row (8 bits of ${number(peak)}); smaller ones are drawn as the mean of the others in their ${pool} × ${pool} cells. Colours follow the square root.`
-      : `Means of ${pool} × ${pool} positions, 8 bits of ${number(largest)}. Colours follow the square root. Click to zoom in.`),
+      ? `Full resolution, 20 ms per cell, for weights of at least ${threshold} (8 bits of ${number(peak)}); smaller weights are drawn as the mean of the others in their ${pool} × ${pool} cells. Colour shows the square root of the weight.`
+      : `Means over ${pool} × ${pool} positions, 8 bits of ${number(largest)}. Colour shows the square root of the weight. Click to zoom in.`),
   ];
 }
 
 function rest(mean, square, cells) {
-  // the mean of a square without its large weights, which are drawn by themselves
+  // the mean of a square without its large weights, which are drawn separately
   return square ? Math.max(0, mean * cells - square.sum) / Math.max(1, cells - square.n) : mean;
 }
 
 function peaksOf(data, layer, head, { q0, k0, span, pool, side }) {
-  // the large weights inside the visible part, by place, and their sum and number in each square of the pooled map
+  // the large weights in the visible part by cell, and their sum and number in each square of the pooled map
   const [counts, keys, values] = ["counts", "keys", "values"].map((n) => data.arrays[`peaks/${layer}/${n}`]);
   const total = counts.shape[1];
   const { largest } = data.meta.peaks[layer];
@@ -263,5 +263,5 @@ function normsPicture(data) {
     const mean = norms.subarray(l * total, l * total + n).reduce((a, b) => a + b, 0) / n;
     rows.push(h("div", { class: "side note" }, `block ${l}`), strip, h("div", { class: "num note" }, `mean ${number(mean)}`));
   }
-  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Strong lines are single positions with long vectors. Colours follow the logarithm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
+  return [h("div", { class: "heads", style: { gridTemplateColumns: "max-content 1fr max-content" } }, rows), h("p", { class: "note" }, `Strong lines are single positions with large norms. Colour shows the logarithm of the norm, from ${number(Math.exp(smallest))} to ${number(Math.exp(largest))}.`)];
 }

@@ -12,14 +12,14 @@ export function decoderView() {
   return [
     h("h2", {}, `Inside the decoder, step ${state.step + 1}`),
     h("div", { class: "columns" },
-      h("div", { class: "grow card", style: { flex: "2 1 696px" } }, h("h3", { style: { marginTop: 0 } }, "What it would say after each block (logit lens)"), lens(data)),
-      h("div", { class: "card side-card" }, h("h3", { style: { marginTop: 0 } }, "The residual stream grows"), residual(data)),
+      h("div", { class: "grow card", style: { flex: "2 1 696px" } }, h("h3", { style: { marginTop: 0 } }, "The prediction after each block (logit lens)"), lens(data)),
+      h("div", { class: "card side-card" }, h("h3", { style: { marginTop: 0 } }, "The norm of the residual stream"), residual(data)),
     ),
     h("div", { class: "columns", style: { marginTop: "14px" } },
       h("div", { class: "card", style: { width: "min(640px, 100%)" } }, h("h3", { style: { marginTop: 0 } }, "The KV cache"), cache(data)),
       h("div", { class: "grow card" }, h("h3", { style: { marginTop: 0 } }, `Self-attention: block ${layer}, head ${head}`), selfLarge(data, layer, head)),
     ),
-    h("h3", {}, "Self-attention of every head: steps downwards, earlier tokens to the right"),
+    h("h3", {}, "Self-attention of every head: steps downwards, token positions to the right"),
     headGrid(layers, heads, layer, head, (l, k) => selfMatrix(data, l, k), () => ""),
     openers("Inside this block", [`decoder.blocks.${layer}`, `decoder.blocks.${layer}.attn.scores`, `decoder.blocks.${layer}.mlp.gelu`, "KeyValues"]),
   ];
@@ -36,8 +36,8 @@ function lens(data) {
     rows.push(h("tr", {}, h("td", {}, d ? `block ${d - 1}` : "embedding"), best, h("td", { class: "num" }, percent(own[at])), h("td", { class: "num" }, rank[at] + 1)));
   }
   return [
-    h("div", { class: "scroll" }, h("table", { class: "tight" }, h("tr", {}, ["after", "first", "second", "third", "the chosen", "its rank"].map((t) => h("th", {}, t))), rows)),
-    h("p", { class: "note" }, "The residual stream of the last position through the final norm and the embedding, as if the network ended there. Before any rule; the top row is what the network really says."),
+    h("div", { class: "scroll" }, h("table", { class: "tight" }, h("tr", {}, ["after", "first", "second", "third", "chosen token", "its rank"].map((t) => h("th", {}, t))), rows)),
+    h("p", { class: "note" }, "The final norm and the embedding, applied to the residual stream at the last position as if the network ended there. Before any rule; the top row is the network's actual prediction."),
   ];
 }
 
@@ -57,7 +57,7 @@ function residual(data) {
   ]);
   return [
     s("svg", { class: "chart", viewBox: `0 0 330 ${names.length * tall + 4}`, style: { width: "100%", maxWidth: "560px" }, role: "img", "aria-label": "norm of the residual stream after each part" }, bars),
-    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " length of the residual stream after each part (printed), ", h("span", { style: { color: "var(--sound)" } }, "□"), " of what the part added."),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " norm of the residual stream after each part (printed), ", h("span", { style: { color: "var(--sound)" } }, "□"), " norm of what the part added."),
   ];
 }
 
@@ -72,14 +72,14 @@ function cache(data) {
   const w = 480 / shown;
   const cells = Array.from({ length: shown }, (_, i) => s("rect", { x: i * w, y: 0, width: w, height: 26, class: i < step.length - added ? "old" : i < step.length ? "new" : "free" }));
   return [
-    h("p", { class: "note" }, "Keys and values of the text so far: one column for each token; this step adds the strong ones."),
+    h("p", { class: "note" }, "Keys and values of the text so far, one column per token; this step adds those in full colour."),
     s("svg", { class: "cache", viewBox: "0 0 480 26", style: { width: "100%" }, role: "img", "aria-label": `${step.length} positions, ${added} of them new` }, cells),
     h("table", { class: "tight", style: { marginTop: "8px" } },
-      h("tr", {}, ["", "shape of k and of v, in each block", "bytes in all", "computed"].map((t) => h("th", {}, t))),
-      h("tr", { id: "cache-text" }, h("td", {}, "text"), h("td", { class: "num" }, `(${step.rows}, ${heads}, ${step.length}, ${k})`), h("td", { class: "num" }, bytes(text)), h("td", {}, `+${added} position${added > 1 ? "s" : ""} now`)),
+      h("tr", {}, ["", "shape of k and of v, in each block", "total size", "computed"].map((t) => h("th", {}, t))),
+      h("tr", { id: "cache-text" }, h("td", {}, "text"), h("td", { class: "num" }, `(${step.rows}, ${heads}, ${step.length}, ${k})`), h("td", { class: "num" }, bytes(text)), h("td", {}, `+${added} position${added > 1 ? "s" : ""} at this step`)),
       h("tr", { id: "cache-audio" }, h("td", {}, "audio"), h("td", { class: "num" }, `(1, ${heads}, ${audio}, ${k})`), h("td", { class: "num" }, bytes(sound)), h("td", {}, "once, before step 1")),
     ),
-    h("p", { class: "note" }, `2 (k and v) × ${layers} blocks × rows × positions × ${d} × 4 bytes; there is room for ${room} positions. Without it, step ${state.step + 1} would compute ${step.length} positions instead of ${added}.`),
+    h("p", { class: "note" }, `2 (k and v) × ${layers} blocks × rows × positions × ${d} × 4 bytes; at most ${room} positions. Without the cache, step ${state.step + 1} would compute ${step.length} positions instead of ${added}.`),
   ];
 }
 
@@ -110,7 +110,7 @@ function selfLarge(data, layer, head) {
     return span;
   });
   return [
-    h("p", { class: "note" }, "How strongly the last token attends to each token before it, and to itself: the more orange, the more. The largest weight is ", h("b", { id: "self-max", "data-value": max }, number(max)), "."),
+    h("p", { class: "note" }, "How strongly the last token attends to each earlier token and to itself: the more orange, the larger the weight. The largest weight is ", h("b", { id: "self-max", "data-value": max }, number(max)), "."),
     h("div", { style: { display: "flex", flexWrap: "wrap", gap: "3px", marginBottom: "8px" } }, spans),
   ];
 }
@@ -129,9 +129,9 @@ export function tokensView() {
     h("h2", {}, `Step ${state.step + 1}: how `, h("span", { class: "tok" }, visible(label(data, step.chosen))), " was chosen"),
     h("div", { class: "card", id: "rules-card" }, h("h3", { style: { marginTop: 0 } }, "What the rules did"), rulesTable(data, step, all)),
     h("div", { class: "columns", style: { marginTop: "14px" } },
-      h("div", { class: "card", id: "why", style: { flex: "1 1 430px" } }, h("h3", { style: { marginTop: 0 } }, "Why this one, and not that one"), rival ? why(data, step, all, rival) : null),
-      h("div", { class: "card", style: { flex: "2 1 760px", minWidth: 0 } }, h("h3", { style: { marginTop: 0 } }, "The best tokens, before and after each rule"),
-        h("p", { class: "note" }, "Press a row to compare it with the chosen token. Tokens spelled like the chosen one are listed too, however unlikely."),
+      h("div", { class: "card", id: "why", style: { flex: "1 1 430px" } }, h("h3", { style: { marginTop: 0 } }, "Why this token and not another"), rival ? why(data, step, all, rival) : null),
+      h("div", { class: "card", style: { flex: "2 1 760px", minWidth: 0 } }, h("h3", { style: { marginTop: 0 } }, "The most probable tokens, before and after each rule"),
+        h("p", { class: "note" }, "Click a row to compare its token with the chosen one. Tokens with a similar spelling are listed too, however improbable."),
         h("div", { class: "scroll" }, candidateTable(data, step, before, active, rival))),
     ),
     openers("How it is computed", ["decoder.logits", ...RULES, "log_softmax"]),
@@ -148,7 +148,7 @@ function rulesTable(data, step, all) {
       h("td", {}, reasons.length ? reasons.map((reason) => h("div", {}, reason)) : h("span", { class: "same" }, "changed nothing")),
       h("td", {}, h("span", { class: "tok" }, visible(label(data, best.id)))));
   });
-  return h("div", { class: "scroll" }, h("table", { id: "rules" }, h("tr", {}, ["rule", "forbidden", "why", "best after it"].map((t) => h("th", {}, t))), rows));
+  return h("div", { class: "scroll" }, h("table", { id: "rules" }, h("tr", {}, ["rule", "forbidden", "why", "best token after it"].map((t) => h("th", {}, t))), rows));
 }
 
 function bar(p, kind) {
@@ -156,7 +156,7 @@ function bar(p, kind) {
 }
 
 function candidateTable(data, step, before, active, rival) {
-  const head = ["token", "before any rule", "", "after all", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "forbidden, because"];
+  const head = ["token", "before the rules", "", "after all rules", "", ...active.map((i) => `after ${RULES[i].replaceAll("_", " ")}`), "why forbidden"];
   const rows = before.map((c) => {
     const [raw, final] = [Math.exp(c.logprobs[0]), Math.exp(c.logprobs.at(-1))];
     const classes = ["pick", c.id === step.chosen ? "chosen" : "", final === 0 ? "forbidden" : "", c === rival ? "rival" : ""].join(" ");
@@ -187,8 +187,8 @@ function why(data, step, all, rival) {
   return [
     h("p", {}, h("span", { class: "tok" }, visible(label(data, step.chosen))), " and not ", select),
     rival.why ? h("p", {}, h("b", {}, "A rule forbade it: "), rival.why, ".") : null,
-    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "440px" }, role: "img", "aria-label": "what each part of the network adds to the difference" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
-    h("p", {}, "The logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "larger" : "smaller"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as likely.`),
-    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " to the right speaks for the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " to the left for the other. The final norm is linear but for one division, so the parts of the residual stream add up exactly to this difference."),
+    s("svg", { class: "chart", viewBox: `0 0 360 ${names.length * tall + 6}`, style: { width: "100%", maxWidth: "440px" }, role: "img", "aria-label": "what each part of the network adds to the difference of logits" }, s("line", { x1: 222, x2: 222, y1: 0, y2: names.length * tall, stroke: "currentColor", "stroke-width": 0.5 }), bars),
+    h("p", {}, "Its logit is ", h("b", { class: "num", "data-difference": total }, `${total >= 0 ? "+" : "−"}${Math.abs(total).toFixed(3)}`), ` ${total >= 0 ? "higher" : "lower"}, so before the rules it is e`, h("sup", {}, total.toFixed(2)), ` = ${number(Math.exp(total))} times as probable.`),
+    h("p", { class: "note" }, h("span", { style: { color: "var(--text)" } }, "■"), " to the right favours the chosen token, ", h("span", { style: { color: "var(--sound)" } }, "■"), " to the left the other one. The final norm is linear except for one division, so the terms of the residual stream sum exactly to this difference."),
   ];
 }

@@ -11,19 +11,19 @@ let timingHead = 0;
 export function timesView() {
   const data = current();
   const timing = data.meta.timing;
-  if (!timing?.frames) return [h("h2", {}, "Word times"), h("p", {}, "No word times were looked for in this window: run with word_timestamps=True.")];
+  if (!timing?.frames) return [h("h2", {}, "Word times"), h("p", {}, "No word times were computed for this window: use word_timestamps=True.")];
   const heads = about().model.alignment_heads;
   const select = h("select", { id: "timing-head", "aria-label": "alignment head", "data-key": "timing-head", onchange: (event) => { timingHead = Number(event.target.value); set({}); } }, heads.map(([l, k], i) => h("option", { value: i, selected: i === timingHead }, `block ${l}, head ${k} ★`)));
   const head = Math.min(timingHead, heads.length - 1);
   return [
-    h("h2", {}, "When was each word said, and how do we know?"),
-    h("p", { class: "lead" }, "The decoder reads its finished text once more. Some heads, the alignment heads, look at the moment that a token speaks of. Five stages make times of that."),
+    h("h2", {}, "When was each word spoken, and how do we know?"),
+    h("p", { class: "lead" }, "The decoder runs once more over the finished text. Some of its heads, the alignment heads, attend to the moment at which a token is spoken. Five stages turn their attention into times."),
     wordCard(data),
-    h("h3", {}, "1 · The attention of ", select, `, one of ${heads.length} chosen heads`), strip(data, "softmax", head),
-    h("h3", {}, "2 · Standardised: every frame gets mean 0 and variance 1 over the tokens"), strip(data, "standardise", head),
-    h("h3", {}, "3 · Median of 7 neighbours in time: single frames that stick out go"), strip(data, "median_filter", head),
-    h("h3", {}, "4 · The mean of all chosen heads, and 5 · the path of dynamic time warping through it"), strip(data, "token_map", 0, true),
-    h("h3", {}, "The words' borders: where the path steps on to the next token"), bordersCard(data),
+    h("h3", {}, "1 · The attention of ", select, `, one of ${heads.length} alignment heads`), strip(data, "softmax", head),
+    h("h3", {}, "2 · Standardisation: mean 0 and variance 1 over the tokens in every frame"), strip(data, "standardise", head),
+    h("h3", {}, "3 · Median filter over 7 frames: removes isolated peaks"), strip(data, "median_filter", head),
+    h("h3", {}, "4 · The mean over all alignment heads, and 5 · the path found by dynamic time warping"), strip(data, "token_map", 0, true),
+    h("h3", {}, "Word boundaries: where the path moves on to the next token"), bordersCard(data),
     openers("How it is computed", ["find_alignment", "standardise", "median_filter", "token_map", "dtw", "backtrace"]),
   ];
 }
@@ -38,11 +38,11 @@ function strip(data, name, head, withPath = false) {
   const [low, high] = data.meta.timing.ranges[name];
   const row = currentRow(data);
   const mark = row < 0 ? null : h("div", { class: "rowmark", style: { top: `${(100 * row) / rows}%`, height: `${100 / rows}%` } });
-  return [lane(h("div", { class: "stack" }, canvas, withPath ? pathLine(data, rows) : null, mark)), h("p", { class: "note", style: { margin: "2px 0" } }, `256 levels from ${number(low)} to ${number(high)}; the frame marks the row of the token of this step${name === "softmax" ? "; colours follow the square root" : ""}`)];
+  return [lane(h("div", { class: "stack" }, canvas, withPath ? pathLine(data, rows) : null, mark)), h("p", { class: "note", style: { margin: "2px 0" } }, `256 levels from ${number(low)} to ${number(high)}; the outline marks the row of this step's token${name === "softmax" ? "; colour shows the square root" : ""}`)];
 }
 
 function currentRow(data) {
-  // the row of this step's token: the text tokens are in order, after the start sequence and one marker
+  // the row of this step's token: the text tokens are in order, after the start sequence and <|notimestamps|>
   const { start } = data.meta.timing;
   if (data.wordOfStep[state.step] < 0) return -1;
   return start + 1 + data.wordOfStep.slice(0, state.step).filter((w) => w >= 0).length;
@@ -59,13 +59,13 @@ function pathLine(data, rows) {
 function wordCard(data) {
   const index = data.wordOfStep[state.step];
   const word = data.meta.words[index];
-  if (!word) return h("div", { class: "card" }, "This step wrote no word. Choose a word below, or move the slider.");
+  if (!word) return h("div", { class: "card" }, "This step produced no word. Select a word below, or move the slider.");
   const from = word.raw.map(([text, start, end]) => `${visible(text)} ${start.toFixed(2)} to ${end.toFixed(2)}`).join(", ");
   const moved = word.raw.length && (Math.abs(word.raw[0][1] + data.meta.start - word.start) > 0.006 || Math.abs(word.raw.at(-1)[2] + data.meta.start - word.end) > 0.006);
   return h("div", { class: "card", id: "word-card" },
     h("b", {}, `“${word.word.trim()}” was said from `, h("span", { class: "num", "data-start": word.start }, seconds(word.start)), " to ", h("span", { class: "num", "data-end": word.end }, seconds(word.end))), " ",
-    h("button", { onclick: () => sayWord(index) }, "▶ hear it"),
-    h("p", { class: "note" }, `The path stays in the rows of its tokens from ${from} s of this window.${moved ? " Punctuation was joined, or the word beside a pause was shortened, so the final times differ." : " That is the final time."} Probability ${number(word.probability)}.`));
+    h("button", { onclick: () => sayWord(index) }, "▶ play"),
+    h("p", { class: "note" }, `Times of the path, in seconds of this window: ${from}.${moved ? " The final times differ: punctuation was merged, or a word next to a pause was shortened." : " These are the final times."} Probability: ${number(word.probability)}.`));
 }
 
 function bordersCard(data) {
@@ -82,8 +82,8 @@ export function decisionsView() {
   const data = current();
   const decision = data.meta.decision;
   return [
-    h("h2", {}, "What was decided about this window"),
-    decision ? attempts(data, decision) : h("p", {}, "This page was made from a trace, which holds no decision log."),
+    h("h2", {}, "The decisions for this window"),
+    decision ? attempts(data, decision) : h("p", {}, "This page was made from a trace, which has no decision log."),
     searchPart(data),
     h("h3", {}, "The windows of the recording"), windowsTable(),
     openers("How it is computed", ["greedy_search", "beam_search", "sample", "rank", "split_at_timestamps"]),
@@ -95,35 +95,35 @@ function attempts(data, decision) {
   const rows = decision.attempts.map((attempt, i) => h("tr", { class: i === decision.attempts.length - 1 ? "chosen" : "" },
     ["temperature", "avg_logprob", "compression_ratio", "no_speech_prob"].map((name) => h("td", { class: "num", "data-value": attempt[name] }, name === "temperature" ? attempt[name] : number(attempt[name]))),
     h("td", { class: "checks" }, verdictOf(decision, i)), h("td", {}, attempt.text)));
-  const silence = decision.skipped ? "taken for silence and skipped" : "taken for speech";
+  const silence = decision.skipped ? "treated as silence and skipped" : "treated as speech";
   return [
-    h("div", { class: "scroll" }, h("table", { id: "attempts" }, h("tr", {}, ["temperature", "mean log p", "compression", "p(no speech)", "checks", "text"].map((t) => h("th", {}, t))), rows)),
-    h("p", { class: "note" }, `A text is tried again at the next temperature if its mean log-probability is below ${options.logprob_threshold} or zlib makes it more than ${options.compression_ratio_threshold} times shorter. Temperatures to try: ${options.temperature instanceof Array ? options.temperature.join(", ") : options.temperature}.`),
-    h("p", {}, "Silence? The network gives ", h("b", { class: "num", id: "no-speech", "data-value": data.meta.no_speech }, number(data.meta.no_speech ?? NaN)), ` to “no speech” (silence above ${options.no_speech_threshold}, if the text is unlikely too): ${silence}.`),
-    h("p", {}, "Seek: the next window starts at ", h("b", { id: "next-start", "data-value": decision.next_start }, seconds(decision.next_start)), `, because of this: ${decision.reason}.`),
+    h("div", { class: "scroll" }, h("table", { id: "attempts" }, h("tr", {}, ["temperature", "mean log p", "compression ratio", "p(no speech)", "checks", "text"].map((t) => h("th", {}, t))), rows)),
+    h("p", { class: "note" }, `The window is decoded again at the next temperature if the mean log-probability is below ${options.logprob_threshold} or the compression ratio (zlib) is above ${options.compression_ratio_threshold}. Temperatures: ${options.temperature instanceof Array ? options.temperature.join(", ") : options.temperature}.`),
+    h("p", {}, "Silence: the no-speech probability is ", h("b", { class: "num", id: "no-speech", "data-value": data.meta.no_speech }, number(data.meta.no_speech ?? NaN)), ` (silence if it is above ${options.no_speech_threshold} and the mean log-probability is low): ${silence}.`),
+    h("p", {}, "Seek: the next window starts at ", h("b", { id: "next-start", "data-value": decision.next_start }, seconds(decision.next_start)), ` (${decision.reason}).`),
   ];
 }
 
 function verdictOf({ attempts: all, skipped }, i) {
   const { failed } = all[i];
   const last = i === all.length - 1;
-  if (!failed.length) return "all passed: used";
+  if (!failed.length) return "passed; accepted";
   const words = `failed: ${failed.join(", ")}`;
-  if (!last) return `${words}; tried again`;
-  return skipped ? `${words}; skipped as silence` : `${words}; used all the same`;
+  if (!last) return `${words}; decoded again`;
+  return skipped ? `${words}; skipped as silence` : `${words}; accepted as the last attempt`;
 }
 
 function searchPart(data) {
   const search = data.meta.search;
   if (!search) return null;
-  if (search.nodes.length) return [h("h3", {}, `Beam search with ${search.beam_size} beams, as a tree`), tree(data, search), hypotheses(data, search)];
-  if (search.kind === "sampling" && search.hypotheses.length === 1) return h("p", {}, h("b", {}, "Search: "), `one sample at temperature ${search.temperature}. Every token was drawn at random, the likelier the more often, so there is one path and no tree.`);
-  if (search.hypotheses.length > 1) return [h("h3", {}, `${search.hypotheses.length} samples at temperature ${search.temperature}, the best of which counts`), hypotheses(data, search)];
-  return h("p", {}, h("b", {}, "Search: "), "greedy. The likeliest token was taken at every step, so there is one path and no tree; with beam_size=5 there is one.");
+  if (search.nodes.length) return [h("h3", {}, `Beam search with ${search.beam_size} beams`), tree(data, search), hypotheses(data, search)];
+  if (search.kind === "sampling" && search.hypotheses.length === 1) return h("p", {}, h("b", {}, "Search: "), `one sample at temperature ${search.temperature}. Every token was drawn at random according to its probability, so there is one path and no tree.`);
+  if (search.hypotheses.length > 1) return [h("h3", {}, `${search.hypotheses.length} samples at temperature ${search.temperature}, of which the best is used`), hypotheses(data, search)];
+  return h("p", {}, h("b", {}, "Search: "), "greedy. The most probable token was taken at every step, so there is one path and no tree; beam_size=5 gives one.");
 }
 
 function tree(data, search) {
-  // a column for each step; the beams of a step from the best to the worst
+  // one column per step; the beams of a step are sorted, best first
   const [wide, tall] = [118, 21];
   const onBest = new Set();
   for (let n = search.best; n >= 0; n = search.nodes[n][1]) onBest.add(n);
@@ -151,9 +151,9 @@ function tree(data, search) {
   const width = 60 + (Math.max(...search.nodes.map((n) => n[0])) + 1) * wide;
   const height = 24 + Math.max(...filled) * tall;
   const frame = s("rect", { class: "column-here", x: here, y: 1, width: 82, height: height - 2, rx: 5 });
-  const box = h("div", { class: "scroll card", tabindex: "0", role: "group", "aria-label": "tree of the beams, scrolls sideways" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations; the chosen text: ${chosenPath(data, search)}` }, frame, lines, s("text", { x: 2, y: 20 }, "▸"), labels));
-  requestAnimationFrame(() => (box.scrollLeft = here - box.clientWidth / 2)); // the step that is shown stays in sight
-  return [box, h("p", { class: "note" }, "Each column is a step, the best sum of log-probabilities on top; the frame is the step that is shown. Bold, with thick lines: the chosen text. ■ ended. Pale: dropped, because others had larger sums. Point at a token for its numbers, click it to go to its step.")];
+  const box = h("div", { class: "scroll card", tabindex: "0", role: "group", "aria-label": "tree of beams, scrolls horizontally" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations; the chosen text: ${chosenPath(data, search)}` }, frame, lines, s("text", { x: 2, y: 20 }, "▸"), labels));
+  requestAnimationFrame(() => (box.scrollLeft = here - box.clientWidth / 2)); // keep the selected step visible
+  return [box, h("p", { class: "note" }, "Each column is a step, with the largest sum of log-probabilities on top; the outline marks the selected step. Bold with thick lines: the chosen text. ■: ended. Pale: dropped, because others had larger sums. Hover over a token for its numbers; click it to go to its step.")];
 }
 
 function chosenPath(data, search) {
@@ -177,7 +177,7 @@ function windowsTable() {
 
 export function compareView() {
   const difference = state.difference;
-  if (!difference) return [h("h2", {}, "Two runs side by side"), h("p", {}, "This page holds one run. Give a second one: npwhisper glass talk.flac --against base.en, or npwhisper.glass(run, path, against=other).")];
+  if (!difference) return [h("h2", {}, "Two runs side by side"), h("p", {}, "This page has one run. To add a second one: npwhisper glass talk.flac --against base.en, or npwhisper.glass(run, path, against=other).")];
   const [a, b] = state.runs.map((run) => run.about);
   return [
     h("h2", {}, `Two runs: ${a.label} and ${b.label}`),
@@ -191,13 +191,13 @@ export function compareView() {
 
 function wordsThatDiffer({ words: pieces }) {
   const n = pieces.filter((pair) => !pair.same).length;
-  return `${n === 0 ? "All words are the same" : n === 1 ? "One place differs; it is marked and underlined" : `${n} places differ; they are marked and underlined`}. Point at a word for its time.`;
+  return `${n === 0 ? "All words are the same" : n === 1 ? "One place differs; it is marked and underlined" : `${n} places differ; they are marked and underlined`}. Hover over a word for its time.`;
 }
 
 function firstDifference(difference, a, b) {
   const { activation: first, token } = difference;
   const value = !first ? h("p", {}, "The two models have different shapes, so their values cannot be compared one by one.")
-    : first.name ? h("p", {}, "First value that differs: ", h("b", { id: "first-activation", class: "num" }, first.name), `, by ${number(first.by)} of its size. `, h("button", { onclick: () => set({ box: first.name }) }, "open it"), ` All ${first.equal} values before it agree.`)
+    : first.name ? h("p", {}, "First value that differs: ", h("b", { id: "first-activation", class: "num" }, first.name), `, relative difference ${number(first.by)}. `, h("button", { onclick: () => set({ box: first.name }) }, "open"), ` All ${first.equal} values before it agree.`)
     : h("p", {}, `All ${first.equal} sampled values of the first window agree.`);
   const step = token ? h("p", {}, "First token that differs: ", h("button", { id: "first-token", onclick: () => openWindow(token.window, token.step) }, `window ${token.window + 1}, step ${token.step + 1}`), ": ", h("span", { class: "tok" }, visible(token.texts[0])), ` in ${a.label}, `, h("span", { class: "tok" }, visible(token.texts[1])), ` in ${b.label}.`) : h("p", { id: "no-difference" }, "Both runs chose the same tokens throughout.");
   return h("div", { class: "card" }, value, step);
