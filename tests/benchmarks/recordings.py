@@ -134,7 +134,7 @@ def each(rows: list[Row]) -> str:
 
 def summary(rows: list[Row]) -> str:
     """A line for each kind: what is read of it whole, and of how many that were cut there is a warning."""
-    lines = ["| kind | read | right | cut: warning | between two samples |", "|---|---|---|---|---|"]
+    lines = ["| kind | read | expected | cut: warning | cut: none |", "|---|---|---|---|---|"]
     for whole in (r for r in rows if ", cut at" not in r.kind):
         cut = [r for r in rows if r.kind.startswith(f"{whole.kind}, cut at")]
         counts = sum(r.warned for r in cut), sum(r.fault == UNKNOWABLE for r in cut)

@@ -189,18 +189,18 @@ import whisper
 dims = whisper.load_model(ENGLISH).dims
 model = whisper.Whisper(whisper.ModelDimensions(**vars(dims)))
 """,
-    "weights put into a model": """
+    "loading weights into a model": """
 import whisper
 
 model = whisper.load_model(ENGLISH)
 model.load_state_dict(model.state_dict())
 """,
-    "a layer of one's own": """
+    "a custom layer": """
 from whisper.model import MultiHeadAttention
 
 attention = MultiHeadAttention(384, 6)
 """,
-    "a decoder of one's own": """
+    "a custom token decoder": """
 from whisper.decoding import GreedyDecoder
 
 decoder = GreedyDecoder(temperature=0.0, eot=50256)
