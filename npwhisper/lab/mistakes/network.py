@@ -147,6 +147,6 @@ MISTAKES: dict[str, dict[str, Function]] = {
     "beam_search": {"eot is kept in the tokens: leave it out": _end_kept(beam_search)},
     "apply_timestamp_rules": {
         "the largest first timestamp is not limited": _rule_with(max_initial_timestamp=None),
-        "no token is suppressed": lambda logits, sampled, context: logits,
+        "no token is forbidden": lambda logits, sampled, context: logits,
     },
 }

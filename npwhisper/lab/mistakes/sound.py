@@ -89,10 +89,10 @@ MISTAKES: dict[str, dict[str, Function]] = {
         ),
     },
     "standardise": {
-        "the standard deviation is unbiased: divide by the number of tokens": lambda x: (
+        "the variance is divided by T - 1: divide by the number of tokens, T": lambda x: (
             (x - x.mean(axis=-2, keepdims=True)) / x.std(axis=-2, ddof=1, keepdims=True)
         ),
-        "each token is standardised: standardise each frame": lambda x: (
+        "each token is standardised over the audio positions: standardise each audio position over the tokens": lambda x: (
             (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, keepdims=True)
         ),
     },
