@@ -1,7 +1,7 @@
-"""What a function returns for a case, without a judgement on whether that is right.
+"""Calling a function for a case, without judging the result.
 
 `check` judges an attempt in the same process. Grading makes it in a worker process, which never has the expected
-values, and judges it in its own.
+values, and judges it in the grader's process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MISSING = "nothing"
 class Attempt(NamedTuple):
     """The outcome of two calls with the same arguments.
 
-    `kind` is "array" if `result` and `again` are arrays of numbers, or else names the type that was returned.
-    `arguments` are those of the first call afterwards. `error` and `mistake` are sentences, if the function raised.
+    `kind` is "array" if `result` and `again` are numeric arrays, otherwise the name of the type that was returned.
+    `arguments` are those of the first call, after it. `error` and `mistake` are sentences if the function raised.
     """
 
     kind: str = MISSING
@@ -38,7 +38,7 @@ class Attempt(NamedTuple):
 
 
 def attempt(case: Case, function: Function) -> Attempt:
-    """Call a function twice on copies of a case's arguments; `case.expected` is not looked at."""
+    """Call a function twice on copies of a case's arguments; `case.expected` is not used."""
     try:
         with np.errstate(all="ignore"):
             result, arguments = try_case(case, function)
@@ -52,7 +52,7 @@ def attempt(case: Case, function: Function) -> Attempt:
 
 
 def _as_array(value: Any) -> tuple[str, Array | None]:
-    """An array of numbers, or the name of what it is instead."""
+    """A numeric array, or the name of the type it is instead."""
     if not isinstance(value, NUMBERS):
         return MISSING if value is None else type(value).__name__, None
     array = np.asarray(value)
@@ -60,7 +60,7 @@ def _as_array(value: Any) -> tuple[str, Array | None]:
 
 
 def _where(error: Exception, function: Function) -> str:
-    """The error and the student's own line that raised it."""
+    """The error, and the line of the student's code that raised it."""
     file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", None)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     place = f", line {frames[-1].lineno}: {frames[-1].line}" if frames else ""

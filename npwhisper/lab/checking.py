@@ -1,7 +1,7 @@
-"""Is my function right, and if not, what did I do wrong? Compared with torch's results for the same arguments.
+"""Is my function right, and if not, what is wrong? Checked against torch's results for the same arguments.
 
-`check(my_layer_norm)` tries every case of `layer_norm` and says which fail, by how much and where. Then it looks for a
-known mistake (`mistakes.py`) that gives the same wrong result.
+`check(my_layer_norm)` runs every case of `layer_norm` and reports which ones fail, by how much and where. Then it looks
+for a known mistake (`mistakes`) that gives the same wrong result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from npwhisper.tracing.tables import html_table
 
 
 class CheckError(ValueError):
-    """A function that `check` has no cases for."""
+    """`check` has no cases for a function."""
 
 
 class Outcome(NamedTuple):
@@ -36,13 +36,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class CheckResult:
-    """What `check` found: true if all is right; `assert_passed` raises otherwise.
+    """The result of `check`: true if every case is right.
 
     Attributes
     ----------
     layer : str
     outcomes : list of Outcome
-        One for every case: ``label``, ``problem`` and ``mistake``, the last two empty where all is right.
+        One per case: ``label``, ``problem`` and ``mistake``; the last two are empty if the case is right.
     """
 
     layer: str
@@ -55,16 +55,16 @@ class CheckResult:
 
     @property
     def mistakes(self) -> list[str]:
-        """The likely mistakes, each once."""
+        """The likely mistakes, without repetition."""
         return list(dict.fromkeys(outcome.mistake for outcome in self.outcomes if outcome.mistake))
 
     @property
     def is_unwritten(self) -> bool:
-        """Whether the function is still unwritten, as it was handed out."""
+        """Whether the function is still the unwritten stub."""
         return all(outcome.problem == UNWRITTEN for outcome in self.outcomes)
 
     def assert_passed(self) -> None:
-        """Raise AssertionError, with the report, unless all cases are right."""
+        """Raise AssertionError with the report unless all cases are right."""
         if not self.passed:
             raise AssertionError(str(self))
 
@@ -95,26 +95,26 @@ class CheckResult:
 
 
 def check(function: Function, name: str | None = None, seed: int = 0) -> CheckResult:
-    """Compare a function of yours with torch, case by case.
+    """Compare your own function with torch, case by case.
 
     Parameters
     ----------
     function : callable
-        With the arguments of the package's function of that name.
+        Takes the arguments of the package's function of that name.
     name : str, optional
-        Which one it is; by default its own name, which may contain more (``my_layer_norm``).
+        Which function it is. Default: taken from its own name, which may be longer (``my_layer_norm``).
     seed : int, optional
-        For the random cases that are added to those in the package.
+        Seed of the random cases that are added to those in the package.
 
     Returns
     -------
     CheckResult
-        True if all is right; print it, show it in a notebook, or call its ``assert_passed()``.
+        True if every case is right. Print it, show it in a notebook, or call its ``assert_passed()``.
 
     Raises
     ------
     CheckError
-        If it is not a function, or there are no cases for its name.
+        If `function` is not callable, or there are no cases for its name.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def all_cases(name: str, seed: int) -> list[Case]:
 
 
 def judge(cases: Sequence[Case], attempts: Sequence[Attempt]) -> CheckResult:
-    """Compare what a function returned for each case with what is expected, and name the likely mistakes."""
+    """Compare the attempts with the expected values, and name the likely mistakes."""
     with np.errstate(all="ignore"):
         outcomes = [_outcome(case, tried) for case, tried in zip(cases, attempts, strict=True)]
         return CheckResult(cases[0].layer, _explain(outcomes, cases, [tried.result for tried in attempts]))
@@ -166,7 +166,7 @@ def _outcome(case: Case, tried: Attempt) -> Outcome:
 
 
 def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
-    """What is wrong, the worst first, each with the likely mistake if it is plain."""
+    """The problems, most serious first, each with the likely mistake if it is obvious."""
     if tried.result is None:
         missing = ("it returns None", "a return is missing")
         yield missing if tried.kind == MISSING else (f"it returns a {tried.kind}, not an array", "")
@@ -182,7 +182,7 @@ def _problems(case: Case, tried: Attempt) -> Iterator[tuple[str, str]]:
 
 
 def _wrong_values(case: Case, result: Array, again: Array | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with a result of the right shape: its values, their type, or that they differ the next time."""
+    """The problems of a result of the right shape: wrong values, a wrong type, or another result at the second call."""
     wrong = _wrong(case, result)
     if wrong.any():
         yield difference(case, result, wrong), ""
@@ -194,7 +194,7 @@ def _wrong_values(case: Case, result: Array, again: Array | None) -> Iterator[tu
 
 
 def _wrong(case: Case, result: Array) -> Array:
-    """Where the result is too far from what is expected."""
+    """Where the result differs from the expected values by more than the tolerance."""
     expected, tolerance = case.expected, EXERCISES[case.layer].tolerance
     finite = np.isfinite(expected)
     near = np.abs(result - expected) <= tolerance * np.abs(expected) + tolerance / 10 * _scale(expected)
@@ -208,7 +208,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _explain(outcomes: list[Outcome], cases: Sequence[Case], results: Sequence[Any]) -> list[Outcome]:
-    """Name the likely mistake of every wrong case: of those that fit, the one that fits the most cases."""
+    """Name the likely mistake of every wrong case: among those that fit, the one that fits most cases."""
     open_cases = {i for i, outcome in enumerate(outcomes) if outcome.problem and not outcome.mistake}
     open_cases = {i for i in open_cases if results[i] is not None}
     fits: dict[str, set[int]] = {}
@@ -222,7 +222,7 @@ def _explain(outcomes: list[Outcome], cases: Sequence[Case], results: Sequence[A
 
 
 def _fits(case: Case, result: Array, function: Function) -> bool:
-    """Whether a mistaken function gives this wrong result."""
+    """Whether a function with a known mistake gives this wrong result."""
     try:
         got = np.asarray(try_case(case, function)[0])
     except Exception:  # a mistake that fails on this case explains nothing
@@ -242,7 +242,7 @@ def _scale(values: Array) -> float:
 
 
 def _general(case: Case, result: Array) -> str:
-    """What can be said of any function: a constant factor or offset, axes exchanged."""
+    """Mistakes that any function can have: a constant factor or offset, swapped axes."""
     expected = case.expected
     if result.shape != expected.shape:
         exchanged = sorted(result.shape) == sorted(expected.shape)

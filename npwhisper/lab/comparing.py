@@ -1,19 +1,19 @@
-"""Layer by layer beside torch: which is the first that differs?
+"""Compare npwhisper with torch, layer by layer: which layer is the first to differ?
 
 `trace` records what npwhisper computes, and `capture_torch` what a model of openai-whisper or transformers computes,
 under the same names. `compare` walks both in the order of execution; a layer is finished before the block around it, so
 the first difference is the innermost.
 
 The names are those of openai-whisper's modules, with one exception: ``mlp.1``, a module without weights, is called
-``mlp.gelu`` here. What torch has no module for is recorded too (captured from torch it is either an intermediate that
-a module gives or takes, or follows from one by a function of torch):
+``mlp.gelu`` here. Functions that are not modules in torch are recorded too. From torch, they are captured as input or
+output of a module, or computed from one:
 
     encoder.gelu                          GELU of conv1 and conv2          from their outputs
-    attn.split_heads, attn.merge_heads    heads apart and together         not captured
-    attn.causal_mask                      what may not be seen             not captured
-    attn.scores, attn.softmax             query times key, and weights     beside the output of attn
-    attn.attend                           the mean of the values           what out is given
-    decoder.logits                        the same as decoder              the output of decoder
+    attn.split_heads, attn.merge_heads    split and merged heads           not captured
+    attn.causal_mask                      mask of later positions          not captured
+    attn.scores, attn.softmax             query times key, and weights     second output of attn
+    attn.attend                           weighted mean of the values      input of attn.out
+    decoder.logits                        the same as decoder              output of decoder
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from npwhisper.tracing.seam import Activations, Array, is_chosen
 from npwhisper.tracing.tables import html_table, text_table
 
 Source: TypeAlias = Activations | Mapping[str, Array | Sequence[Array]] | str | os.PathLike[str]
-"""What was recorded: by `trace` or `capture_torch`, as a mapping from names, or in a file of `save_activations`."""
+"""Recorded values: from `trace` or `capture_torch`, a mapping from names, or a file of `save_activations`."""
 
 Keep: TypeAlias = Callable[[str, Any], None]  # record a torch tensor under a name
 
-TOLERANCE = 1e-4  # of the largest value
+TOLERANCE = 1e-4  # relative to the largest value
 HEADER = ["layer", "calls", "shape", "largest error", "of the largest", ""]
 
 # Modules of transformers that `openai_name`, which knows weights, does not cover; its decoder ends before the logits
@@ -110,7 +110,7 @@ def capture_torch(model: Any, *patterns: str) -> Iterator[Activations]:
 
 
 def in_float64(model: Any) -> Any:
-    """A copy of a torch model that computes in float64: captured too, it is the judge of `compare`.
+    """Copy a torch model to float64, to capture it as the `judge` of `compare`.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def in_float64(model: Any) -> Any:
     Returns
     -------
     torch.nn.Module
-        It takes mel spectrograms in float64. openai-whisper's layer norm, which goes back to float32, does not here.
+        Takes mel spectrograms in float64. openai-whisper's layer norm casts to float32; in the copy it does not.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def in_float64(model: Any) -> Any:
 
 
 def _hooks(name: str, module: Any, parent: Any, keep: Keep, acts: Activations) -> Iterator[Any]:
-    """Watch a module that `trace` has a name for."""
+    """Register hooks on a module that `trace` has a name for."""
     if name:
         watch = _Watch(name, parent, keep, acts)
         yield module.register_forward_pre_hook(watch.before)
@@ -146,20 +146,20 @@ def _hooks(name: str, module: Any, parent: Any, keep: Keep, acts: Activations) -
 
 
 class _Watch:
-    """Keeps the output of one module, and what follows from it."""
+    """Keeps the output of one module, and values computed from it."""
 
     def __init__(self, name: str, parent: Any, keep: Keep, acts: Activations) -> None:
         self.name, self.parent, self.keep, self.acts = name, parent, keep, acts
 
     def before(self, module: Any, inputs: Any) -> None:
-        """The output projection is given what the heads attended to."""
+        """The input of the output projection is the result of attend."""
         self.acts.begin(self.name)
         if self.name.endswith("attn.out"):
             x, n_head = inputs[0], getattr(self.parent, "n_head", None) or self.parent.num_heads
             self.keep(f"{self.name.removesuffix('out')}attend", x.unflatten(-1, (n_head, -1)).transpose(1, 2))
 
     def after(self, module: Any, inputs: Any, output: Any) -> None:
-        """An output may come with more: attention gives its scores or weights."""
+        """Keep the output; attention also returns its scores or weights."""
         from torch.nn.functional import gelu
 
         name, extra = self.name, None
@@ -175,7 +175,7 @@ class _Watch:
 
 
 def _keep_weights(name: str, module: Any, extra: Any, keep: Keep) -> None:
-    """Keep what attention gives beside its output: the weights in transformers, the scores in openai-whisper."""
+    """Keep the second output of attention: weights in transformers, scores in openai-whisper."""
     from torch.nn.functional import softmax
 
     is_weights = hasattr(module, "num_heads")
@@ -184,7 +184,7 @@ def _keep_weights(name: str, module: Any, extra: Any, keep: Keep) -> None:
 
 
 def save_activations(acts: Activations, file: str | os.PathLike[str]) -> None:
-    """Write what was recorded, in its order, as an ``.npz`` file that can be read without torch.
+    """Write recorded values, in order, to an ``.npz`` file that can be read without torch.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def save_activations(acts: Activations, file: str | os.PathLike[str]) -> None:
 
 
 def load_activations(source: Any) -> Activations:
-    """Read a file of `save_activations`, or any ``.npz`` whose arrays are called as `trace` calls them."""
+    """Read a file of `save_activations`, or any ``.npz`` whose arrays have the names of `trace`."""
     with np.load(source) as arrays:
         return _activations({key: arrays[key] for key in arrays})
 
@@ -230,9 +230,10 @@ def _activations(source: Source) -> Activations:
 
 
 class Difference(NamedTuple):
-    """One value beside its reference. `call` counts the calls of this name; `error` is a part of the largest value.
+    """One value compared with its reference.
 
-    `unchecked` are the layers since the last equal one that the reference lacks.
+    `call` counts the calls of this name; `error` is relative to the largest value; `unchecked` lists the layers since
+    the last equal one that the reference lacks.
     """
 
     name: str
@@ -253,7 +254,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What `compare` found, in the order of execution; true if nothing differs."""
+    """The result of `compare`, in the order of execution; true if nothing differs."""
 
     differences: list[Difference]
     only_in_reference: list[str]
@@ -275,7 +276,7 @@ class Comparison(NamedTuple):
         return str(self.first or f"all {len(self.differences)} values are equal within the tolerance")
 
     def _rows(self) -> list[list[str]]:
-        """One for each name: the worst of its calls."""
+        """One row per name: the worst of its calls."""
         by_name: dict[str, list[Difference]] = {}
         for difference in self.differences:
             by_name.setdefault(difference.name, []).append(difference)
@@ -294,23 +295,23 @@ def _row(name: str, calls: list[Difference], first: Difference | None) -> list[s
 def compare(
     reference: Source, acts: Source, tolerance: float = TOLERANCE, *, judge: Source | None = None
 ) -> Comparison:
-    """Compare two recordings, value by value, in the order in which the second was made.
+    """Compare two sets of recorded values, in the order in which the second was computed.
 
     Parameters
     ----------
     reference, acts : Activations, mapping of names to arrays (or lists of them), or path of an ``.npz`` file
-        What should be computed, and what is.
+        The expected values, and the values to check.
     tolerance : float
-        The error allowed, as a part of the largest value of the reference.
+        The error allowed, relative to the largest value of the reference.
     judge : as `reference`, optional
-        What the reference's network computes in float64 (`in_float64`). A value that differs by more than the
-        tolerance from the reference is rounding, and equal, if it is within the tolerance of the judge's, or nearer
-        than eight times the reference's own error.
+        The reference's network in float64 (`in_float64`). A value that differs from the reference by more than the
+        tolerance counts as rounding, and as equal, if it is within the tolerance of the judge's value, or if its error
+        is less than eight times that of the reference.
 
     Returns
     -------
     Comparison
-        True if nothing differs; printed, or shown in a notebook, a table. Its ``first`` is the first difference.
+        True if nothing differs. Prints as a table; its ``first`` is the first difference.
 
     Notes
     -----
@@ -349,7 +350,7 @@ def compare(
 
 
 def _calls(acts: Activations) -> Iterator[tuple[str, int, Array]]:
-    """Every record with the number of its call: the first value of a name is call 0."""
+    """Yield every record with the number of its call; the first value of a name is call 0."""
     counts: dict[str, int] = {}
     for name, value in acts.records:
         counts[name] = counts.get(name, -1) + 1
@@ -382,7 +383,7 @@ def first_difference(reference: Source, acts: Source, tolerance: float = TOLERAN
 
 
 def _is_rounding(name: str, value: Array, expected: Array, exact: Array, tolerance: float) -> bool:
-    """Whether a value is within the tolerance of the exact one, or as near as eight times the reference's own error."""
+    """Whether a value is within the tolerance of the exact one, or within eight times the reference's error."""
     mine, theirs = (_difference(name, 0, x, exact, tolerance).error for x in (value, expected))
     return value.shape == expected.shape == exact.shape and np.isfinite(mine) and mine <= max(tolerance, 8.0 * theirs)
 

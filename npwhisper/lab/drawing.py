@@ -1,6 +1,6 @@
-"""The whole network as a drawing, with the shape on every arrow: as text, and as a picture.
+"""A drawing of the whole network, with the shape on every arrow: as text, and as a figure.
 
-Both are made from the same `steps`, which follow from a `ModelDimensions`; a test holds their shapes to a traced run.
+Both are made from the same `steps`, which follow from a `ModelDimensions`; a test compares their shapes with a trace.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from npwhisper.model import ModelDimensions
 
 Shape = tuple[int | str, ...]
 
-WIDTH = 37  # characters of a column
+WIDTH = 37  # characters per column
 BOX = "#2E86C9"
 LINE = "#7b7b7b"
 
 
 class Step(NamedTuple):
-    """A box of the drawing: what it does, the shape on the arrow that leaves it, and its name in a trace."""
+    """A box of the drawing: its label, the shape on its outgoing arrow, and its name in a trace."""
 
     text: str
     shape: Shape
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 def steps(d: ModelDimensions) -> dict[str, list[Step]]:
-    """What is computed for one window and T tokens, in three columns: encoder, decoder, a block's cross-attention.
+    """The computation for one window and T tokens, in three columns: encoder, decoder, cross-attention of a block.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def steps(d: ModelDimensions) -> dict[str, list[Step]]:
     Returns
     -------
     dict
-        A list of `Step` for each column, by its title; the first of each is the input.
+        Title of a column -> its list of `Step`, of which the first is the input.
     """
     return {
         f"encoder ({d.n_audio_layer} blocks)": _encoder(d),
@@ -81,7 +81,7 @@ def _mlp(x: Shape, block: str) -> list[Step]:
 
 
 def _cross_attention(d: ModelDimensions) -> list[Step]:
-    """Self-attention does the same, with keys and values from x and a mask in the decoder."""
+    """Self-attention is the same, with keys and values from x, and a mask in the decoder."""
     heads, width, inside = d.n_text_head, d.n_text_state // d.n_text_head, "decoder.blocks.0.cross_attn"
     x = (1, "T", d.n_text_state)
     return [
@@ -96,7 +96,7 @@ def _cross_attention(d: ModelDimensions) -> list[Step]:
 
 
 def draw_text(d: ModelDimensions) -> str:
-    """The network in characters, its columns side by side.
+    """Draw the network as text, with its columns side by side.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def draw_text(d: ModelDimensions) -> str:
 
 
 def _lines(column: list[Step]) -> list[str]:
-    """A line for each box and one for each arrow; a bar beside what is repeated in every block."""
+    """A line per box and per arrow, with a bar beside the boxes that repeat in every block."""
     found = []
     for step in column:
         bar = "│ " if step.is_in_block else "  "
@@ -134,7 +134,7 @@ def _spelled(shape: Shape) -> str:
 
 
 def plot_network(d: ModelDimensions, ax: Any = None) -> Any:
-    """Draw the network: a column each for encoder, decoder and cross-attention, the shape beside every arrow.
+    """Draw the network: one column each for encoder, decoder and cross-attention, with the shape beside every arrow.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _draw_column(ax: Any, x: int, title: str, column: list[Step]) -> None:
 
 
 def _draw_frame(ax: Any, x: int, top: float, bottom: float) -> None:
-    """A dashed line on the left of the boxes that every block repeats."""
+    """A dashed line to the left of the boxes that repeat in every block."""
     ax.plot([x - 0.32] * 2, [top + 0.3, bottom - 0.3], color=BOX, linestyle="--")
     ax.text(x - 0.33, (top + bottom) / 2, "in every block", rotation=90, ha="right", va="center", color=BOX)
 
@@ -188,7 +188,7 @@ def _draw_arrow(ax: Any, begin: tuple[float, float], end: tuple[float, float]) -
 
 
 def _draw_features(ax: Any, bottom: float, row: float, label: str) -> None:
-    """From the end of the encoder into the decoder's cross-attention."""
+    """An arrow from the end of the encoder to the decoder's cross-attention."""
     ax.plot([0, 0.42, 0.42], [bottom + 1.3, bottom + 1.3, row], color=BOX)
     ax.text(0.44, bottom + 1.4, label, va="bottom", fontsize="small", color=BOX)
     ax.annotate("", (0.72, row), (0.42, row), arrowprops={"arrowstyle": "->", "color": BOX})

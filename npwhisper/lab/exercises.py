@@ -1,7 +1,7 @@
-"""The functions of this package that a student can rewrite: what each is worth, and how to try it.
+"""The functions of this package that students can write themselves: points, cases, and how to call each.
 
-The cases were computed by torch, openai-whisper and transformers (``tests/golden/make_check_cases.py``) and are
-shipped with the package, so that nobody needs torch to be graded.
+The cases were computed by torch, openai-whisper and transformers (``tests/golden/make_check_cases.py``) and ship with
+the package, so that grading does not need torch.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from npwhisper.model.cache import BlockCache, KeyValues
 from npwhisper.tracing.scope import nest
 from npwhisper.tracing.seam import Array, Function
 
-LAYER, STACK = 1e-5, 1e-4  # tolerances: a single layer, many layers one after the other
+LAYER, STACK = 1e-5, 1e-4  # tolerances: a single layer, a stack of layers
 
 
 class Exercise(NamedTuple):
-    """Where the package's own solution is, which assignment asks for it, for how many points."""
+    """The assignment, the points, and the module of the package's own solution."""
 
     assignment: str
     points: int
@@ -109,7 +109,7 @@ def _reference() -> dict[str, Array]:
 
 @cache
 def load_cases(name: str) -> list[Case]:
-    """The cases of a function, in the order in which they are tried."""
+    """The cases of a function, in the order in which they are run."""
     labels: dict[str, dict[str, Array]] = {}
     for key, value in _reference().items():
         layer, _, rest = key.partition("/")
@@ -126,13 +126,13 @@ def _case(name: str, label: str, arrays: Mapping[str, Array]) -> Case:
 
 
 def try_case(case: Case, function: Function) -> tuple[Any, dict[str, Any]]:
-    """Call `function` on copies of the arguments: the result, as an array to compare, and the copies afterwards."""
+    """Call `function` with copies of the arguments; return the result as an array to compare, and the copies."""
     arguments = copy.deepcopy(case.arguments)
     plan = PLANS.get(f"{case.layer}, {case.label.partition(', seed')[0]}") or PLANS.get(case.layer, _call)
     return plan(function, arguments), arguments
 
 
-# How each function is called. Those without a plan get their arguments in order, as the library passes them.
+# How each function is called; one without a plan gets its arguments in order, as the library passes them.
 
 Plan: TypeAlias = Callable[[Function, dict[str, Any]], Any]
 
@@ -150,7 +150,7 @@ def _pad_or_trim(function: Function, a: dict[str, Any]) -> Any:
 
 
 def _in_steps(x: Array, call: Callable[[Array], Any]) -> Any:
-    """Three positions at once, then one and one, as a decoder gets them: (B, 5, ...) -> (B, 5, ...)."""
+    """Three positions at once, then one and one, as in decoding: (B, 5, ...) -> (B, 5, ...)."""
     return _joined([call(part) for part in np.split(x, [3, 4], axis=1)], axis=1)
 
 
@@ -169,7 +169,7 @@ def _cached_attention(function: Function, a: dict[str, Any]) -> Any:
 
 
 def _causal_mask(function: Function, a: dict[str, Any]) -> Any:
-    """What the mask leaves of every score's exponential; no mask leaves all."""
+    """The exponentials of the mask: 0 where it hides, 1 where it does not; 1 everywhere without a mask."""
     mask = function(a["n_query"], a["n_key"])
     return np.exp(np.zeros((a["n_query"], a["n_key"]), np.float32) if mask is None else mask)
 
@@ -227,9 +227,9 @@ def _rule_against_loops(function: Function, a: dict[str, Any]) -> Any:
 
 
 class _Memory:
-    """A `step` for searches whose answer depends on the last two tokens, so that it must be told the right parents.
+    """A `step` function for searches that depends on the last two tokens, so that wrong parents give a wrong result.
 
-    With a table for each step, no two texts have the same sum because they have the same pairs in another order.
+    With one table per step, texts with the same pairs in another order have different sums.
     """
 
     def __init__(self, table: Array) -> None:
@@ -243,7 +243,7 @@ class _Memory:
 
 
 def _search(function: Function, a: dict[str, Any]) -> Any:
-    """Hypotheses as numbers: the sum, then the tokens, filled up with -1; the likeliest first."""
+    """Hypotheses as numbers: the sum, then the tokens, padded with -1; most probable first."""
     found = function(_Memory(a["table"]), a["first"], a["eot"], a["max_tokens"], *[a[k] for k in a if k == "beam_size"])
     rows = [sorted(((float(total), [*map(int, tokens)]) for tokens, total in row), reverse=True) for row in found]
     width = max([a["max_tokens"], *(len(tokens) for row in rows for _, tokens in row)])

@@ -1,7 +1,7 @@
-"""Fresh cases from a seed: other numbers and sizes than the shipped ones, answered by the package's own functions.
+"""Fresh cases from a seed: other numbers and sizes than in the shipped cases, answered by the package's functions.
 
-They catch what is right only for the shipped shapes or was copied from the shipped answers. The shipped cases, which
-torch computed, hold the package's own functions to account; these hold the student's.
+They catch functions that are right only for the shipped shapes, or that copy the shipped answers. The shipped cases,
+computed by torch, test the package's own functions too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Arguments = dict[str, Any]
 
 
 class Sizes:
-    """Sizes that differ pairwise, so that no exchanged axis can pass, and random arrays."""
+    """Random arrays, and sizes that differ pairwise, so that swapped axes cannot pass."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ class Sizes:
         return np.asarray(scale * self.rng.standard_normal(shape), dtype=np.float32)
 
     def dense(self, d_in: int, d_out: int, *kernel: int, bias: bool = True) -> Arguments:
-        """Weights of a linear or convolutional layer whose output is about as large as its input."""
+        """Weights of a linear or convolutional layer, scaled so that its output is about as large as its input."""
         weight = self.normal(d_out, d_in, *kernel, scale=1.2 * (d_in * max(1, *kernel, 1)) ** -0.5)
         return {"weight": weight, "bias": self.normal(d_out, scale=0.2)} if bias else {"weight": weight}
 
@@ -42,7 +42,7 @@ class Sizes:
         return {"weight": np.float32(1) + self.normal(d, scale=0.3), "bias": self.normal(d, scale=0.3)}
 
     def attention(self) -> Arguments:
-        """Weights of attention: the keys have no bias."""
+        """Weights of an attention layer; the key projection has no bias."""
         return {name: self.dense(self.d, self.d, bias=name != "key") for name in ("query", "key", "value", "out")}
 
     def block(self, cross: bool) -> Arguments:
@@ -58,7 +58,7 @@ class Sizes:
 
 
 def _shapes(*last: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The shapes from one axis to four, with these last."""
+    """Shapes of one to four axes that end with these."""
     for n in range(max(0, 1 - len(last)), 5 - len(last)):
         yield f"{n + len(last)} axes", (*(3, 2, 4)[:n], *last)
 
@@ -175,7 +175,7 @@ def _alignment(z: Sizes) -> Iterator[tuple[str, str, Arguments]]:
 
 
 def fresh_cases(name: str, seed: int) -> list[Case]:
-    """Cases of a function that nobody has seen before.
+    """The fresh cases of a function.
 
     >>> [case.label for case in fresh_cases("softmax", 0)]
     ['1 axes, seed 0', '2 axes, seed 0', '3 axes, seed 0', '4 axes, seed 0']
@@ -191,5 +191,5 @@ def _answered(case: Case) -> Case:
 
 
 def _outside(function: Callable[..., Any], *args: Any) -> Any:
-    """Call it outside all `trace` and `swap` blocks."""
+    """Call a function outside all `trace` and `swap` blocks."""
     return contextvars.Context().run(function, *args)

@@ -1,6 +1,6 @@
-"""What the notebooks share: a style for pictures, recordings and small data, a player, and the check of an exercise.
+"""Shared by the notebooks: a plot style, recordings and small data, an audio player, and the check of an exercise.
 
-Everything comes with the package, so that a notebook runs in an empty folder::
+Everything ships with the package, so that a notebook runs in an empty folder::
 
     from npwhisper.lab import notebooks
 
@@ -25,7 +25,7 @@ NOT_YET = "Not answered yet: put your answer in the place of `...`, run its cell
 
 
 def path(name: str) -> str:
-    """Where a file of the notebooks is, by its name.
+    """The path of a file of the notebooks.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def path(name: str) -> str:
 
 
 def use_style() -> None:
-    """Draw from now on as the notebooks do: readable on light and on dark pages, and in print."""
+    """Use the plot style of the notebooks, which is readable on light and dark pages and in print."""
     import matplotlib.pyplot as plt
 
     plt.style.use(path("notebook.mplstyle"))
@@ -63,13 +63,13 @@ def use_style() -> None:
 
 
 def _keep_transparent(plt: Any) -> None:
-    """Make only the PNG transparent: JupyterLab lays transparent figures of the inline backend on white."""
+    """Make only the PNG transparent: JupyterLab shows transparent figures of the inline backend on white."""
     plt.rcParams["figure.facecolor"] = "white"
     import_module("matplotlib_inline.backend_inline").set_matplotlib_formats("png", facecolor="none")
 
 
 class Player:
-    """A sound that a notebook shows as a player; made by `play`."""
+    """A sound that a notebook displays as a player; made by `play`."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self.data, self.kind = data, kind
@@ -83,19 +83,19 @@ class Player:
 
 
 def play(sound: str | Array, rate: int = 16000) -> Player:
-    """Show a player that also works in a notebook that is not trusted, where JupyterLab removes that of IPython.
+    """Make an audio player that also works in an untrusted notebook, where JupyterLab removes IPython's.
 
     Parameters
     ----------
     sound : path or array, shape (samples,)
-        Arrays are made as loud as possible.
+        Arrays are normalised to full scale.
     rate : int
-        Samples a second of an array.
+        Sample rate of an array.
 
     Returns
     -------
     Player
-        For a notebook to show.
+        Displayed by a notebook.
 
     Examples
     --------
@@ -134,11 +134,11 @@ def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> Non
     Parameters
     ----------
     answer : object
-        ``...``, alone or in a list, means that it is not answered yet.
+        ``...``, alone or in a list, means not answered yet.
     is_right : function
-        Given the answer; true if it is right.
+        Takes the answer; returns whether it is right.
     hint : str
-        What to say if it is wrong.
+        Added to the error if the answer is wrong.
 
     Raises
     ------

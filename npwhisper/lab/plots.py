@@ -1,6 +1,6 @@
-"""Pictures of what the network sees and does: spectrograms, attention, words in time, tokens and their probabilities.
+"""Plots of what the network sees and does: spectrograms, attention, word times, tokens and their probabilities.
 
-Every function draws into the given axes, or into new ones, and returns them. matplotlib is needed:
+Every function draws into the given axes, or into new ones, and returns them. Requires matplotlib:
 ``pip install npwhisper[plot]``.
 """
 
@@ -15,23 +15,23 @@ import numpy as np
 from npwhisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND, mel_edges
 from npwhisper.tracing.seam import Array
 
-COLOURS = "viridis"  # even in brightness: readable in grey, and without seeing red or green
+COLOURS = "viridis"  # perceptually uniform; readable in greyscale and with colour blindness
 MARKS_HZ = (200, 500, 1000, 2000, 4000, 8000)
-DECIBELS = 40.0  # one unit of a log-mel spectrogram: it holds log10(power) / 4 + 1
+DECIBELS = 40.0  # per unit of a log-mel spectrogram, whose values are log10(power) / 4 + 1
 ROW_SECONDS = 12.0
 ROW_TOKENS = 30
-LABEL_INCHES = 0.16  # what a label needs beside the next
+LABEL_INCHES = 0.16  # the space that a label needs
 
 
 class PlotError(ValueError):
-    """Something that cannot be drawn."""
+    """The input cannot be drawn."""
 
 
 def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("pictures need matplotlib, which is not installed: pip install npwhisper[plot]") from error
+        raise ImportError("plots need matplotlib, which is not installed: pip install npwhisper[plot]") from error
     return plt
 
 
@@ -57,12 +57,12 @@ def _matrix(values: Any, what: str) -> Array:
 
 
 def plot_mel(mel: Array, ax: Any = None, *, colorbar: bool = True) -> Any:
-    """Draw a log-mel spectrogram: time to the right, pitch upwards, loudness as brightness.
+    """Draw a log-mel spectrogram: time to the right, frequency upwards, power as brightness.
 
     Parameters
     ----------
     mel : array, shape (n_mels, frames)
-        As `log_mel_spectrogram` makes it; 100 frames a second.
+        From `log_mel_spectrogram`; 100 frames per second.
     ax : matplotlib Axes, optional
     colorbar : bool
         Add a scale in dB, relative to the loudest cell.
@@ -90,7 +90,7 @@ def plot_mel(mel: Array, ax: Any = None, *, colorbar: bool = True) -> Any:
 
 
 def _draw_mel(ax: Any, mel: Array, first: int, last: int) -> None:
-    """Draw frames `first` to `last` where they are in time, in the colours of the whole."""
+    """Draw frames `first` to `last` at their times, with the colour scale of the whole."""
     n_mels = len(mel)
     extent = (first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND, -0.5, n_mels - 0.5)
     look = {"origin": "lower", "aspect": "auto", "cmap": COLOURS, "interpolation": "nearest"}
@@ -101,7 +101,7 @@ def _draw_mel(ax: Any, mel: Array, first: int, last: int) -> None:
 
 
 def _draw_decibels(axes: Any, mel: Array) -> None:
-    """A colour bar of `mel` beside the axes: 0 dB is the loudest cell."""
+    """A colour bar in dB beside the axes; 0 dB is the loudest cell."""
     axes = np.atleast_1d(axes)
     below = np.arange(0.0, DECIBELS * float(mel.max() - mel.min()) + 1e-3, 20.0)
     bar = axes[0].figure.colorbar(axes[0].images[0], ax=list(axes), label="level (dB)")
@@ -111,30 +111,30 @@ def _draw_decibels(axes: Any, mel: Array) -> None:
 def plot_attention(
     weights: Array, queries: Sequence[str] | None = None, keys: Sequence[str] | None = None, ax: Any = None
 ) -> Any:
-    """Draw attention: which key (column) each query (row) looks at; bright is much.
+    """Draw attention: how much each query (row) attends to each key (column); brighter is more.
 
-    Where queries and keys are the same positions (self-attention), the picture is square. Where labels would
-    overlap, only every second, third, … is shown.
+    If queries and keys are the same positions (self-attention), the plot is square. If labels would overlap, only every
+    second, third, … is shown.
 
     Parameters
     ----------
     weights : array, shape (T, S) or (H, T, S)
-        One head's softmax or scores, as ``acts["decoder.blocks.1.cross_attn.softmax"][0, 3]``, or those of all heads of
-        a layer, as ``acts["decoder.blocks.1.attn.softmax"][0]``.
+        The weights or scores of one head, such as ``acts["decoder.blocks.1.cross_attn.softmax"][0, 3]``, or of all
+        heads of a layer, such as ``acts["decoder.blocks.1.attn.softmax"][0]``.
     queries, keys : sequence of str, optional
-        The texts of the tokens. Without them positions are those of the audio, 0.02 s each.
+        The texts of the tokens. Default: audio positions of 0.02 s each.
     ax : matplotlib Axes, optional
-        For one head.
+        Only for one head.
 
     Returns
     -------
     matplotlib Axes, or an array of them
-        One for each head, if there are several.
+        One per head, if there are several.
 
     Raises
     ------
     PlotError
-        If it is neither one head nor a layer's heads, or if there is not a label for each row or column.
+        If `weights` is neither one head nor the heads of a layer, or the number of labels is wrong.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def plot_attention(
 
 
 def _plot_heads(weights: Array, queries: Sequence[str] | None, keys: Sequence[str] | None) -> Any:
-    """A grid with a picture for each head, all in the same colours: (H, T, S) -> axes, shape (H,)"""
+    """A grid with one plot per head, on a common colour scale: (H, T, S) -> axes, shape (H,)."""
     columns = min(len(weights), 4)
     shape = (-(-len(weights) // columns), columns)
     figure, grid = _pyplot().subplots(
@@ -168,7 +168,7 @@ def _plot_heads(weights: Array, queries: Sequence[str] | None, keys: Sequence[st
 
 
 def _name_the_grid(figure: Any, grid: Any) -> None:
-    """One name for all horizontal axes, one for all vertical ones."""
+    """One label for all horizontal axes, one for all vertical axes."""
     figure.supxlabel(grid[0, 0].get_xlabel(), fontsize="medium")
     figure.supylabel(grid[0, 0].get_ylabel(), fontsize="medium")
     for ax in grid.flat:
@@ -193,13 +193,13 @@ def _draw_attention(
 
 
 def _inches(ax: Any) -> tuple[float, float]:
-    """The width and height of axes, before the layout makes room for labels; less a fifth for these."""
+    """Width and height of the axes, minus a fifth for the labels that the layout has not placed yet."""
     share, size = ax.get_position(original=True), ax.figure.get_size_inches()
     return 0.8 * share.width * size[0], 0.8 * share.height * size[1]
 
 
 def _label(set_ticks: Any, set_name: Any, labels: Sequence[str] | None, n: int, what: str, inches: float) -> None:
-    """Name an axis, and label as many of its `n` positions as there is room for."""
+    """Label an axis, and as many of its `n` positions as there is room for."""
     if labels is None:
         set_name(f"{what}: time (s)")
         return
@@ -211,7 +211,7 @@ def _label(set_ticks: Any, set_name: Any, labels: Sequence[str] | None, n: int, 
 
 
 def _plain(text: str) -> str:
-    r"""A text that matplotlib shows as it is, spaces visible.
+    r"""Escape a text for matplotlib, with visible spaces.
 
     >>> _plain(" $5")
     '␣\\$5'
@@ -220,20 +220,20 @@ def _plain(text: str) -> str:
 
 
 def plot_alignment(words: Sequence[Any], mel: Array, ax: Any = None) -> Any:
-    """Draw words over the spectrogram in which they were found, in rows of at most 12 seconds.
+    """Draw words over the spectrogram they were found in, in rows of at most 12 seconds.
 
     Parameters
     ----------
     words : sequence of WordTiming or dict
-        What `align` returns, or the ``words`` of a segment; times in seconds from the spectrogram's beginning.
+        From `align`, or the ``words`` of a segment; times in seconds from the start of the spectrogram.
     mel : array, shape (n_mels, frames)
     ax : matplotlib Axes, optional
-        Draw everything into these, in one row.
+        Draw everything into these axes, in one row.
 
     Returns
     -------
     matplotlib Axes, or an array of them
-        One for each row, if there are several.
+        One per row, if there are several.
 
     Raises
     ------
@@ -279,26 +279,26 @@ def _longest(edges: Sequence[int]) -> int:
 
 
 def _draw_words(ax: Any, words: Sequence[Mapping[str, Any]], begin: float, end: float, top: float) -> None:
-    """Draw those words whose middle is between `begin` and `end`, with their borders."""
+    """Draw the words whose middle is between `begin` and `end`, with their boundaries."""
     for i, word in enumerate(words):
         middle = (word["start"] + word["end"]) / 2
         if not begin <= middle < end:
             continue
         ax.axvline(word["start"], color="white", linewidth=0.8)
         ax.axvline(word["end"], color="white", linewidth=0.8, linestyle=":")
-        height = top * (0.93 if i % 2 else 0.82)  # at two heights, since short words would overlap
+        height = top * (0.93 if i % 2 else 0.82)  # at two heights, so that short words do not overlap
         style = {"ha": "center", "va": "center", "color": "black", "fontsize": 9}
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
         ax.text(middle, height, word["word"].strip().replace("$", r"\$"), bbox=box, clip_on=True, **style)
 
 
 def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any = None) -> Any:
-    """Draw tokens in their order, each as high as it was probable, in rows of at most 30.
+    """Draw tokens as bars as high as their probabilities, in rows of at most 30.
 
     Parameters
     ----------
     tokens : sequence of str
-        Their texts, as ``[model.tokenizer.decode([token]) for token in result.tokens]``.
+        Texts of the tokens, such as ``[model.tokenizer.decode([token]) for token in result.tokens]``.
     probabilities : sequence of float
         Between 0 and 1.
     ax : matplotlib Axes, optional
@@ -311,7 +311,7 @@ def plot_tokens(tokens: Sequence[str], probabilities: Sequence[float], ax: Any =
     Raises
     ------
     PlotError
-        If there is not one probability for each token.
+        If the number of probabilities is not that of the tokens.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is wrong with a result, in the terms of its task: numbers, a mask of 0 and -inf, hypotheses."""
+"""Describing what is wrong with a result: numbers, a mask of 0 and -inf, hypotheses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SEARCHES = ("greedy_search", "beam_search")
 
 
 def shapes(case: Case, result: Array) -> str:
-    """What to say of a shape that is not the expected one."""
+    """The sentence for a wrong shape."""
     expected = case.expected
     if case.layer in SEARCHES and result.ndim == expected.ndim:
         if result.shape[:2] != expected.shape[:2]:
@@ -22,7 +22,7 @@ def shapes(case: Case, result: Array) -> str:
 
 
 def difference(case: Case, result: Array, wrong: Array) -> str:
-    """How many values are wrong, and the worst of them."""
+    """The sentence for wrong values: how many there are, and the worst of them."""
     if case.layer in SEARCHES:
         return _hypotheses(case, result, wrong)
     if case.layer == "causal_mask":
@@ -31,7 +31,7 @@ def difference(case: Case, result: Array, wrong: Array) -> str:
 
 
 def _numbers(case: Case, result: Array, wrong: Array) -> str:
-    """The largest error, and where it is; NaN counts as the largest."""
+    """The largest error and its place; NaN counts as the largest."""
     error = np.where(wrong, np.nan_to_num(np.abs(result - case.expected), nan=np.inf), 0.0)
     place = np.unravel_index(int(error.argmax()), error.shape)
     here = f"at [{_index(place)}] it is {result[place]:.7g} instead of {case.expected[place]:.7g}"
@@ -41,7 +41,7 @@ def _numbers(case: Case, result: Array, wrong: Array) -> str:
 
 
 def _mask(case: Case, result: Array, wrong: Array) -> str:
-    """The first wrong value of a mask, which is compared by its exponentials, as what the student wrote."""
+    """The first wrong value of a mask; masks are compared by their exponentials, so take the logarithm back."""
     place = np.unravel_index(int(wrong.argmax()), wrong.shape)
     got, wanted = np.log(result[place]), np.log(case.expected[place])
     here = f"at [{_index(place)}] it is {got:.7g} instead of {wanted:.7g}"
@@ -49,7 +49,7 @@ def _mask(case: Case, result: Array, wrong: Array) -> str:
 
 
 def _hypotheses(case: Case, result: Array, wrong: Array) -> str:
-    """The first hypothesis that differs from what is expected at its rank."""
+    """The first hypothesis that differs from the expected one of its rank."""
     places = wrong.any(axis=-1)
     row, rank = np.unravel_index(int(places.argmax()), places.shape)
     got, wanted = _hypothesis(result[row, rank]), _hypothesis(case.expected[row, rank])

@@ -136,7 +136,7 @@ def test_gradescope_gets_one_submission(folder: Path) -> None:
         (["--tasks", "scores"], "--tasks scores: a1 has linear"),
         (["--seconds", "0"], "must be greater than 0"),
         (["--user", "no-such-user"], "--user no-such-user: this system has no such user"),
-        (["--csv", "no/such/p.csv"], "--csv no/such/p.csv: there is no folder 'no/such'; make it first"),
+        (["--csv", "no/such/p.csv"], "--csv no/such/p.csv: there is no folder 'no/such': create it first"),
         (["--gradescope", "r.json"], "--gradescope is for one submission, but there are 2"),
     ],
 )

@@ -1,14 +1,14 @@
 """Grading a class: ``npwhisper grade FOLDER --assignment a1 --csv points.csv --feedback DIR``.
 
-The way of a submission, a file each:
+The modules, in the order in which a submission passes through them:
 
-`submissions` which files are whose, in folders and zips as Moodle, Canvas and GitHub give them.
-`marking`     the tasks of one submission, graded by `npwhisper.lab.grading`, in a process for each submission.
-`run`         several such processes at a time.
-`journal`     what is graded already, for a run that was interrupted.
-`tables`      points as a table, CSV, JSON and Gradescope's results.json.
-`feedback`    a page for each student.
-`similarity`  pairs of submissions that share more code than chance gives.
+`submissions` finds whose each file is, in folders and zips as exported by Moodle, Canvas and GitHub.
+`marking`     grades the tasks of one submission with `npwhisper.lab.grading`, in one process per submission.
+`run`         runs several such processes at a time.
+`journal`     keeps finished marks, so that an interrupted run can resume.
+`tables`      writes points as a table, CSV, JSON and Gradescope's results.json.
+`feedback`    writes a page for each student.
+`similarity`  finds pairs of submissions that share more code than chance explains.
 
-`gradescope`, `classroom` and `otter` write what other systems need to grade in the same way.
+`gradescope`, `classroom` and `otter` write the files that other systems need to grade in the same way.
 """

@@ -1,4 +1,4 @@
-"""The command ``npwhisper autograder``: what other systems need to grade an assignment."""
+"""The command ``npwhisper autograder``: writes what other systems need to grade an assignment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from npwhisper.lab.course.otter import write_otter
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Write an autograder and name its files."""
+    """Write an autograder and print its files."""
     p = parser()
     given = p.parse_args(arguments)
     written = _written_for_otter(given) if given.system == "otter" else _written(p, given)
@@ -23,18 +23,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of ``npwhisper autograder``: one command for each system."""
-    p = argparse.ArgumentParser(prog="npwhisper autograder", description="Write what another system needs to grade.")
+    """The arguments of ``npwhisper autograder``, one subcommand per system."""
+    p = argparse.ArgumentParser(prog="npwhisper autograder", description="Write an autograder for another system.")
     systems = p.add_subparsers(dest="system", required=True)
-    gradescope = systems.add_parser("gradescope", help="a folder and the zip to be uploaded")
+    gradescope = systems.add_parser("gradescope", help="a folder, and the zip to upload")
     gradescope.add_argument("folder", type=Path)
-    gradescope.add_argument("--wheel", type=Path, help="a wheel of npwhisper; by default it is installed from PyPI")
+    gradescope.add_argument("--wheel", type=Path, help="a wheel of npwhisper (default: installed from PyPI)")
     classroom = systems.add_parser("github", help="a workflow for the template repository of GitHub Classroom")
-    classroom.add_argument("folder", type=Path, help="the checkout of the template repository")
+    classroom.add_argument("folder", type=Path, help="a checkout of the template repository")
     otter = systems.add_parser("otter", help="a master notebook for `otter assign`")
-    otter.add_argument("notebook", type=Path, help="the assignment as it is handed out")
+    otter.add_argument("notebook", type=Path, help="the assignment notebook")
     otter.add_argument("folder", type=Path)
-    otter.add_argument("--seed", type=int, help="seed of the hidden tests (by default a random one)")
+    otter.add_argument("--seed", type=int, help="seed of the hidden tests (default: random)")
     for system in (gradescope, classroom):
         add_options(system)
     return p

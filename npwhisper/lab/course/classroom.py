@@ -1,7 +1,7 @@
 """A workflow for GitHub Classroom: every task is a test with its points.
 
-Classroom's grader runs a command with PATH and HOME and no other variable of the workflow. So GitHub writes the name of
-the repository into the command, and the private word goes through a file.
+Classroom's grader passes only PATH and HOME to its command. So GitHub inserts the name of the repository into the
+command, and the secret is passed in a file.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import npwhisper
 from npwhisper.lab.course.marking import Options
 from npwhisper.lab.exercises import EXERCISES
 
-HEAD = """# Grades assignment {assignment} at every push, for GitHub Classroom. Put this file into the template
-# repository, and protect it there: what a student changes here counts. A private word makes hidden cases:
-# give the organisation the secret NPWHISPER_SECRET.
+HEAD = """# Grades assignment {assignment} on every push, for GitHub Classroom. Put this file into the template
+# repository and protect it there, because students' changes to it take effect. For hidden cases, set the
+# organisation secret NPWHISPER_SECRET.
 name: Grade
 on: [push, workflow_dispatch]
 permissions:

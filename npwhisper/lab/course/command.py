@@ -26,7 +26,7 @@ ASSIGNMENTS = sorted({exercise.assignment for exercise in EXERCISES.values()})
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Grade a class; the status is 1 if the grader failed somewhere, or with --strict if points are missing."""
+    """Grade a class; the exit status is 1 if the grader failed, or with --strict if any points were lost."""
     p = parser()
     given = p.parse_args(arguments)
     try:
@@ -46,10 +46,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _submissions(p: argparse.ArgumentParser, given: argparse.Namespace, work: Path) -> list[Submission]:
-    """What was handed in; for Gradescope it must be one submission."""
+    """The submissions; for Gradescope there must be exactly one."""
     submissions = find(given.submissions, work, given.student or _student(given.metadata))
     if given.gradescope and len(submissions) != 1:
-        n, advice = len(submissions), "add --student NAME if it is one"
+        n, advice = len(submissions), "add --student NAME if they belong to one student"
         p.error(f"--gradescope is for one submission, but there are {n}: {advice}")
     return submissions
 
@@ -61,16 +61,16 @@ def parser() -> argparse.ArgumentParser:
         "submissions",
         nargs="+",
         metavar="SUBMISSION",
-        help="folders and zips as Moodle or Canvas export them, .py, .ipynb",
+        help="folders or zips exported by Moodle or Canvas, .py or .ipynb files",
     )
     p.add_argument("--csv", metavar="FILE", help="write a table of points")
     p.add_argument("--json", metavar="FILE", help="write everything: points, reports, similar pairs")
-    p.add_argument("--feedback", metavar="DIR", help="write a page (HTML) for each student")
-    p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json, for one submission")
-    p.add_argument("--similar", type=float, default=0.8, metavar="SHARE", help="list pairs that share this much (0.8)")
-    p.add_argument("--student", default="", metavar="NAME", help="treat everything given as this student's")
-    p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which says whose it is")
-    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions graded at a time (all cores)")
+    p.add_argument("--feedback", metavar="DIR", help="write an HTML page for each student")
+    p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json of one submission")
+    p.add_argument("--similar", type=float, default=0.8, metavar="SHARE", help="list pairs at least this similar (0.8)")
+    p.add_argument("--student", default="", metavar="NAME", help="treat all files as one submission of this student")
+    p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which names the student")
+    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions graded in parallel (all cores)")
     p.add_argument("--sandbox", action="store_true", help="run the students' code in bubblewrap (Linux)")
     p.add_argument("--strict", action="store_true", help="exit with status 1 if any points were lost")
     add_options(p)
@@ -78,29 +78,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
-    """How to grade: the arguments that the autograders take as well."""
+    """How to grade: arguments shared with the autograders."""
     p.add_argument("--assignment", "-a", required=True, choices=ASSIGNMENTS, help="the assignment to grade")
     p.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="grade only these tasks")
-    p.add_argument("--partial", action="store_true", help="give points in proportion to the cases that are right")
-    p.add_argument("--seconds", type=float, default=10.0, help="time limit of each task (10)")
-    p.add_argument("--start-seconds", type=float, default=60.0, help="time limit of importing the file (60)")
+    p.add_argument("--partial", action="store_true", help="give points in proportion to the right cases")
+    p.add_argument("--seconds", type=float, default=10.0, help="time limit of each task in seconds (10)")
+    p.add_argument("--start-seconds", type=float, default=60.0, help="time limit of importing the file in seconds (60)")
     p.add_argument(
-        "--memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
+        "--memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, if supported (2)"
     )
-    p.add_argument(
-        "--seed", type=int, help="seed of the fresh cases, the same for all (by default each student has others)"
-    )
-    p.add_argument("--secret-file", metavar="FILE", help=f"a private word that makes hidden cases; also in ${SECRET}")
-    p.add_argument("--user", default="", help="run the students' code with the rights of this user (needs root)")
+    p.add_argument("--seed", type=int, help="seed of the fresh cases for all students (default: one per student)")
+    p.add_argument("--secret-file", metavar="FILE", help=f"file with a secret for hidden cases; or set ${SECRET}")
+    p.add_argument("--user", default="", help="run the students' code as this user (needs root)")
 
 
 def options_from(given: argparse.Namespace) -> Options:
-    """The options, checked.
+    """The checked options.
 
     Raises
     ------
     ValueError
-        If a task belongs to another assignment, a number makes no sense, or the user cannot be taken.
+        If a task belongs to another assignment, a limit is not positive, or the user cannot be used.
     """
     secret = (
         Path(given.secret_file).read_text(encoding="utf-8").strip() if given.secret_file else os.environ.get(SECRET, "")
@@ -125,7 +123,7 @@ def _check(options: Options) -> None:
 
 def _check_sandbox(user: str) -> None:
     if user:
-        raise ValueError("--sandbox and --user exclude each other: in the sandbox nothing of yours can be reached")
+        raise ValueError("--sandbox and --user exclude each other: leave out --user, a sandbox needs no other user")
     try:
         check_sandbox()
     except SandboxError as error:
@@ -140,19 +138,19 @@ def _check_user(user: str) -> None:
     except (ImportError, KeyError):
         raise ValueError(f"--user {user}: this system has no such user") from None
     if os.geteuid():
-        raise ValueError(f"--user {user}: only root can run code with the rights of another user")
+        raise ValueError(f"--user {user}: only root can run code as another user")
 
 
 def _check_places(given: argparse.Namespace) -> None:
-    """Whether what is written at the end can be written."""
+    """Raise if an output file cannot be written at the end."""
     for flag in ("csv", "json", "gradescope"):
         path = getattr(given, flag)
         if path and not Path(path).parent.is_dir():
-            raise ValueError(f"--{flag} {path}: there is no folder {str(Path(path).parent)!r}; make it first")
+            raise ValueError(f"--{flag} {path}: there is no folder {str(Path(path).parent)!r}: create it first")
 
 
 def _student(metadata: str | None) -> str:
-    """Whose submission it is, from Gradescope's file."""
+    """The student of a submission, from Gradescope's metadata."""
     if not metadata:
         return ""
     try:
@@ -163,13 +161,13 @@ def _student(metadata: str | None) -> str:
 
 
 def _journal_path(given: argparse.Namespace) -> Path | None:
-    """A file beside what is written at the end."""
+    """A file next to the first output."""
     first = given.csv or given.json or given.feedback
     return Path(first).with_name(f"{Path(first).name}.journal") if first else None
 
 
 def _graded(submissions: Sequence[Submission], options: Options, jobs: int, journal: Journal) -> list[Marks]:
-    """The marks in the order of the submissions; a line for each as it comes, if standard error is a terminal."""
+    """The marks in the order of the submissions; on a terminal, print progress to standard error."""
     keys = [key_of(submission, options) for submission in submissions]
     found = {place: journal.known[key] for place, key in enumerate(keys) if key in journal.known}
     if found:
@@ -184,7 +182,7 @@ def _graded(submissions: Sequence[Submission], options: Options, jobs: int, jour
 
 
 def _continued(known: int, of: int) -> str:
-    return f"{known} of {of} submissions are unchanged since a run that was interrupted, and keep their marks"
+    return f"{known} of {of} submissions are unchanged since an interrupted run and keep their marks"
 
 
 def _pairs(class_marks: Sequence[Marks], options: Options, least: float) -> list[Pair]:
@@ -195,17 +193,17 @@ def _pairs(class_marks: Sequence[Marks], options: Options, least: float) -> list
 
 
 def _report(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> None:
-    """Print the table, and write the files that were asked for."""
+    """Print the table and write the requested files."""
     print(as_table(class_marks))
     if pairs:
-        print(f"\nSimilar: {len(pairs)}. Similar code proves nothing; read both, and ask.\n{as_pairs(pairs)}")
+        print(f"\nSimilar: {len(pairs)}. Similar code is no proof; read both submissions, and ask.\n{as_pairs(pairs)}")
     if failed := needs_a_look(class_marks):
         print(f"\nThe grader failed for {', '.join(map(printable, failed))}: see their notes.")
     _write(given, class_marks, pairs)
 
 
 def _write(given: argparse.Namespace, class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> None:
-    """Write the files that were asked for."""
+    """Write the requested files."""
     for path, text in (
         (given.csv, "\ufeff" + as_csv(class_marks)),  # the byte-order mark tells spreadsheets that this is UTF-8
         (given.json, as_json(class_marks, pairs)),

@@ -1,4 +1,4 @@
-"""A page for each student: points, what is right, and for the rest what `check` says. Nothing in it runs."""
+"""A page for each student: points, what is right, and the reports on the rest. It runs no scripts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pre {{ background: #8881; padding: .8rem; overflow-x: auto; font-size: 14px; }}
 </html>
 """
 EXPLAINED = {
-    "wrong": "The function ran, but a result is not the expected one.",
+    "wrong": "The function ran, but some results are wrong.",
     "missing": "The submission has no function of this name.",
     "unwritten": "The function is unchanged from the handout.",
     "refused": "The function uses something that this assignment does not allow.",
@@ -45,7 +45,7 @@ EXPLAINED = {
 
 
 def write_feedback(class_marks: Sequence[Marks], folder: Path) -> list[Path]:
-    """Write a page for each student into a folder, and return their paths."""
+    """Write a page for each student to a folder, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     names = unique_names(f"{marks.student}_{marks.number}" if marks.number else marks.student for marks in class_marks)
     paths = [folder / f"{name}.html" for name in names]
@@ -92,7 +92,7 @@ def _section(mark: Mark) -> str:
 
 
 def _shown(line: str) -> str:
-    """A line of a report, with the spaces it begins with."""
+    """A line of a report, with its indentation."""
     return " " * (len(line) - len(line.lstrip(" "))) + _text(line)
 
 

@@ -1,4 +1,4 @@
-"""An autograder for Gradescope: the folder, and the zip to be uploaded."""
+"""An autograder for Gradescope: a folder, and the zip to upload."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if [ -e "${wheels[0]}" ]; then package="${wheels[0]}"; else package="npwhisper==
 /opt/npwhisper/bin/pip install --no-cache-dir "$package"
 """
 RUN = """#!/usr/bin/env bash
-# Runs for every submission, as root. The student's code runs as the user `nobody`, who can neither read the private
-# word nor write the results.
+# Runs for every submission, as root. The student's code runs as the user `nobody`, who can neither read the secret
+# nor write the results.
 set -u
 root=${AUTOGRADER:-/autograder}
 npwhisper=${NPWHISPER:-/opt/npwhisper/bin/npwhisper}
@@ -38,15 +38,15 @@ fi
 
 
 def write_gradescope(folder: Path, options: Options, wheel: Path | None = None) -> list[Path]:
-    """Write the folder, and beside it the zip.
+    """Write the folder, and the zip next to it.
 
     Parameters
     ----------
     folder : Path
-        New, or one that this function has written: its private word stays.
+        A new folder, or one written by this function before, whose secret is kept.
     options : Options
     wheel : Path, optional
-        A wheel of npwhisper for the image; by default the version that runs here is installed from PyPI.
+        A wheel of npwhisper for the image. Default: the running version is installed from PyPI.
     """
     folder.mkdir(parents=True, exist_ok=True)
     secret = folder / "secret.txt"

@@ -1,7 +1,7 @@
-"""What is already graded, a line for each submission, so that an interrupted run resumes where it stopped.
+"""The finished marks, one line per submission, so that an interrupted run can resume.
 
-The journal lies beside the tables while a class is graded, and is removed when they are written. Marks are used again
-if files, options and version are the same; a submission whose line is incomplete is graded again.
+The journal is kept next to the tables while a class is graded, and removed once they are written. Marks are reused if
+files, options and version are the same; a submission whose line is incomplete is graded again.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from npwhisper.lab.course.tables import needs_a_look
 
 
 def key_of(submission: Submission, options: Options) -> str:
-    """What the marks of a submission depend on, as a hash."""
+    """A hash of everything that the marks of a submission depend on."""
     files = [[file.name, hashlib.sha256(file.path.read_bytes()).hexdigest()] for file in submission.files]
     told = {**submission._asdict(), "files": files, "options": options._asdict(), "version": npwhisper.__version__}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
 class Journal:
-    """The marks of a run, on the disk as soon as they are known; without a path it keeps nothing."""
+    """The marks of a run, written to disk as soon as they are known; without a path nothing is kept."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.known = _read(path) if path else {}
 
     def add(self, key: str, marks: Marks) -> None:
-        """Write the marks of a submission, unless the grader failed."""
+        """Append the marks of a submission, unless the grader failed."""
         if self.path is None or needs_a_look([marks]):
             return
         line = json.dumps({"key": key, "marks": {**marks._asdict(), "marks": [one._asdict() for one in marks.marks]}})
         with open(self.path, "ab") as file:
-            file.write(f"\n{line}".encode())  # the line break first ends a line that was torn
+            file.write(f"\n{line}".encode())  # a leading line break ends an incomplete line
             file.flush()
             os.fsync(file.fileno())
 
     def remove(self) -> None:
-        """Forget everything: the tables are written."""
+        """Delete the journal once the tables are written."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Marks]:
-    """The whole lines of a journal."""
+    """The complete lines of a journal."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

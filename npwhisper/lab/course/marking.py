@@ -1,7 +1,7 @@
-"""The tasks of one submission, graded: which file counts, what it gets, and what its code looks like.
+"""Grading the tasks of one submission: which file counts, its points, and the fingerprints of its code.
 
-``python -m npwhisper.lab.course.marking`` reads a request as JSON and writes the marks as JSON. `run` starts it, one
-process for each submission, so that whatever a file does to its reader costs that submission alone.
+``python -m npwhisper.lab.course.marking`` reads a request as JSON and writes the marks as JSON. `run` starts one such
+process per submission, so that a file that crashes its reader affects only that submission.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from npwhisper.lab.grading.grader import Grader, Verdict, seed_of
 from npwhisper.lab.grading.notebook import NotebookError, collect, collect_script, is_notebook
 
 NOT_GRADED = "not graded"
-SECRET = "NPWHISPER_SECRET"  # the environment variable with the private word
+SECRET = "NPWHISPER_SECRET"  # the environment variable that holds the secret
 
 
 class Options(NamedTuple):
@@ -43,12 +43,12 @@ class Options(NamedTuple):
 
     @property
     def chosen(self) -> list[str]:
-        """The tasks that are graded."""
+        """The tasks to grade."""
         return [t for t, e in EXERCISES.items() if e.assignment == self.assignment and t in (self.tasks or EXERCISES)]
 
 
 class Mark(NamedTuple):
-    """What one task got."""
+    """The mark of one task."""
 
     task: str
     points: float
@@ -60,7 +60,7 @@ class Mark(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What one submission got, and the notes on it."""
+    """The marks of one submission, and notes on it."""
 
     student: str
     number: str = ""
@@ -75,12 +75,12 @@ class Marks(NamedTuple):
 
     @property
     def points(self) -> float:
-        """All points together."""
+        """The sum of the points."""
         return round(sum(mark.points for mark in self.marks), 2)
 
     @property
     def of(self) -> int:
-        """The points that could be had."""
+        """The maximum number of points."""
         return sum(mark.of for mark in self.marks)
 
 
@@ -96,7 +96,7 @@ class Code(NamedTuple):
 
 
 def seed_for(identity: str, options: Options) -> int:
-    """The seed of a student's fresh cases: the one given, else from a private word and the student, else the student.
+    """The seed of a student's fresh cases: the given seed, or one derived from the secret, if any, and the student.
 
     >>> seed_for("alice", Options("a1")) == seed_of(Path("alice.py")) != seed_for("alice", Options("a1", secret="x"))
     True
@@ -114,7 +114,7 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
     """Grade one submission; problems with it become notes."""
     began, known = time.monotonic(), {key: request[key] for key in ("student", "number", "is_late")}
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the user whose rights the worker takes must be able to read it
+        Path(folder).chmod(0o755)  # the worker's user must be able to read it
         codes, notes = _codes(request, Path(folder))
         if not codes:
             reason = "nothing that can be graded was handed in"
@@ -128,7 +128,7 @@ def mark(request: Mapping[str, Any], options: Options) -> Marks:
 
 
 def _seen(code: Code) -> dict[str, Any]:
-    """What the marks tell of the file that was graded."""
+    """The fields of the marks about the graded file."""
     return {"file": code.name, "code": code.text, "left_out": code.left_out, "shapes": fingerprints(code.text)}
 
 
@@ -137,7 +137,7 @@ def _all_missing(options: Options, reason: str) -> tuple[Mark, ...]:
 
 
 def _codes(request: Mapping[str, Any], folder: Path) -> tuple[list[Code], list[str]]:
-    """The files that can be read, as they are graded, and a note on the others."""
+    """The readable files, as they are graded, and a note on each of the others."""
     codes, notes = list[Code](), list[str](request["notes"])
     for number, (name, path) in enumerate(request["files"]):
         target = folder / str(number) / f"{request['safe']}.py"
@@ -152,7 +152,7 @@ def _codes(request: Mapping[str, Any], folder: Path) -> tuple[list[Code], list[s
 
 
 def _code(name: str, path: Path, target: Path) -> Code:
-    """A file as it is graded, written where the worker finds it."""
+    """A file as it is graded, written to `target` for the worker."""
     text, note = read_text(path)
     collected = collect(path) if is_notebook(name, text) else collect_script(text)
     target.write_text(collected.code, encoding="utf-8", errors="backslashreplace")
@@ -161,7 +161,7 @@ def _code(name: str, path: Path, target: Path) -> Code:
 
 
 def _tried(code: Code, options: Options) -> list[str]:
-    """The tasks that a file tries."""
+    """The tasks that a file defines."""
     names = {node.name for node in _tree(code.text).body if isinstance(node, ast.FunctionDef)} | set(code.broken)
     return [task for task in options.chosen if task in names or f"{task} =" in code.text]
 
@@ -174,7 +174,7 @@ def _tree(text: str) -> ast.Module:
 
 
 def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
-    """The grader of one task; it gets what this task needs, so that what fails in other lines costs it nothing."""
+    """The grader of one task; it gets only what the task needs, so that errors in other lines do not matter."""
     memory, seed = int(options.memory * 2**30), seed_for(identity, options)
     rights = (options.user, options.is_sandboxed)
     grader = Grader(code.path, options.seconds, seed, memory, options.start, *rights)
@@ -183,7 +183,7 @@ def _grader(code: Code, task: str, identity: str, options: Options) -> Grader:
 
 
 def _mark(grader: Grader, task: str, options: Options) -> Mark:
-    """Grade one task. If the grader itself fails, the task is marked for the instructor."""
+    """Grade one task; if the grader itself fails, mark the task for the instructor."""
     of = EXERCISES[task].points
     try:
         verdict = grader.grade(task)
@@ -195,7 +195,7 @@ def _mark(grader: Grader, task: str, options: Options) -> Mark:
 
 
 def _part(of: int, verdict: Verdict) -> float:
-    """The points for the cases that are right, of a function that is wrong."""
+    """Partial points of a wrong function, for the cases that are right."""
     return round(of * verdict.right / verdict.cases, 2) if verdict.status == "wrong" and verdict.cases else 0
 
 
@@ -207,7 +207,7 @@ def read_marks(fields: Mapping[str, Any]) -> Marks:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read a request from the file named, grade, and write the marks into the other."""
+    """Read a request from the first file, grade it, and write the marks to the second."""
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     options = Options(**{**request["options"], "tasks": tuple(request["options"]["tasks"])})
     found = mark(request, options)

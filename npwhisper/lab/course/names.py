@@ -1,4 +1,4 @@
-"""Names that students chose, made safe for file systems, tables and pages."""
+"""Making students' names safe for file systems, tables and pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST = 50  # characters, of at most four bytes each; file systems allow 255 b
 
 
 def printable(text: object) -> str:
-    """The text on one line, with escapes in the place of characters that do not print.
+    """The text on one line, with characters that are not printable escaped.
 
     >>> printable("a\\nb\\x1b[2J\\u202e")
     'a b\\\\x1b[2J\\\\u202e'
@@ -21,7 +21,7 @@ def printable(text: object) -> str:
 
 
 def safe_name(text: str) -> str:
-    """A file name, without an ending, that every system takes.
+    """A file name without extension that is valid on every system.
 
     >>> safe_name("../../etc/passwd"), safe_name("Zoë O'Hara"), safe_name("con"), safe_name("<b>")
     ('etc_passwd', 'Zoë_O_Hara', 'con_', 'b')
@@ -31,7 +31,7 @@ def safe_name(text: str) -> str:
 
 
 def unique_names(texts: Iterable[str]) -> list[str]:
-    """Safe names of which no two are the same, even where case does not count.
+    """Safe names that are pairwise different, even if case is ignored.
 
     >>> unique_names(["Ann", "ann", "a/b", "a:b"])
     ['Ann', 'ann-2', 'a_b', 'a_b-2']
@@ -49,7 +49,7 @@ def unique_names(texts: Iterable[str]) -> list[str]:
 
 
 def cell(value: object) -> str:
-    """A value for a table, which no spreadsheet takes for a formula.
+    """A value for a table that no spreadsheet interprets as a formula.
 
     >>> cell("=1+1"), cell(" @SUM"), cell(-1.5), cell("-")
     ("'=1+1", "'@SUM", '-1.5', "'-")

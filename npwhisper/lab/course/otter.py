@@ -1,8 +1,7 @@
-"""A master notebook for ``otter assign``: solutions and tests, put into the notebook that is handed out.
+"""A master notebook for ``otter assign``: the assignment notebook with solutions and tests added.
 
-Of the two common systems this is otter-grader, because its notebooks need no server, and because what it makes runs on
-Gradescope and Canvas too. Its tests run in the student's process: they have neither the limits nor the rules of
-``npwhisper grade``.
+otter-grader was chosen over nbgrader because its notebooks need no server and its autograders also run on Gradescope
+and Canvas. Its tests run in the student's process, without the limits and the rules of ``npwhisper grade``.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ npwhisper.check({task}, "{task}"{seed}).assert_passed()'''
 
 
 class HandOutError(ValueError):
-    """A notebook in which no task was found."""
+    """The notebook has no tasks."""
 
 
 def write_otter(notebook: Path, folder: Path, seed: int) -> list[Path]:
-    """Write the master notebook; ``otter assign MASTER dist`` makes the rest of it."""
+    """Write the master notebook; ``otter assign MASTER dist`` makes the rest from it."""
     master = _master(notebook, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / notebook.name) as file:
@@ -54,22 +53,20 @@ def write_otter(notebook: Path, folder: Path, seed: int) -> list[Path]:
 
 
 def _master(notebook: Path, seed: int) -> dict[str, Any]:
-    """The notebook with a question for each task."""
+    """The notebook with a question per task."""
     try:
         handed_out: Any = json.loads(read_text(notebook)[0])
         cells = [cell for given in handed_out["cells"] for cell in _cells(given, seed)]
     except (ValueError, KeyError, TypeError) as error:
         raise HandOutError(f"{str(notebook)!r} cannot be read as a notebook: {type(error).__name__}: {error}") from None
     if len(cells) == len(handed_out["cells"]):
-        raise HandOutError(
-            f"{str(notebook)!r} has no tasks: give an assignment as it is handed out, like a1_layers.ipynb"
-        )
+        raise HandOutError(f"{str(notebook)!r} has no tasks: give an assignment notebook, such as a1_layers.ipynb")
     cells = [_cell("raw", ASSIGN, "config"), *cells]
     return {**handed_out, "cells": [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]}
 
 
 def _cells(given: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
-    """A cell as it is; one with a task as a question with solution and tests."""
+    """The cell unchanged, or if it has a task, as a question with solution and tests."""
     found = STUB.fullmatch("".join(given["source"])) if given["cell_type"] == "code" else None
     if not found or found[2] not in EXERCISES:
         yield {**given, "outputs": [], "execution_count": None} if given["cell_type"] == "code" else given

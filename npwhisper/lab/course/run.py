@@ -1,4 +1,4 @@
-"""Grade many submissions, several at a time, each in a process of its own."""
+"""Grading many submissions, several at a time, each in its own process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START = (  # not `-m`, which would import from the current folder
 
 
 def grade_all(submissions: Sequence[Submission], options: Options, jobs: int) -> Iterator[tuple[int, Marks]]:
-    """The marks of each submission with its place in the list, as they come."""
+    """Yield the index and the marks of each submission as it is finished."""
     names = unique_names(submission.identity for submission in submissions)
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         started = {
@@ -41,7 +41,7 @@ def grade_all(submissions: Sequence[Submission], options: Options, jobs: int) ->
 
 
 def grade_one(submission: Submission, safe: str, options: Options) -> Marks:
-    """Grade a submission in another process; if that fails, the marks say so."""
+    """Grade a submission in a new process; if that fails, the marks say so."""
     with tempfile.TemporaryDirectory() as folder:
         request, answer = (Path(folder) / name for name in ("request.json", "answer.json"))
         request.write_text(json.dumps(_request(submission, safe, options)), encoding="utf-8")
@@ -57,7 +57,7 @@ def grade_one(submission: Submission, safe: str, options: Options) -> Marks:
 
 
 def _run_grader(request: Path, answer: Path, limit: float) -> subprocess.CompletedProcess[bytes]:
-    """The process that grades, once it has ended; it runs in an empty folder."""
+    """Run the grading process in an empty folder, and wait for it."""
     command = [sys.executable, "-c", START, str(PACKAGES), str(request), str(answer)]
     empty = request.parent / "empty"
     empty.mkdir()
@@ -65,7 +65,7 @@ def _run_grader(request: Path, answer: Path, limit: float) -> subprocess.Complet
 
 
 def _environment() -> dict[str, str]:
-    """No private word, and one thread for each process: the arrays are small, and several are graded at a time."""
+    """No secret, and one thread per process: arrays are small, and several processes run at a time."""
     paths = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
     threads = dict.fromkeys(THREAD_VARIABLES, "1")
     inherited = {name: value for name, value in os.environ.items() if name != SECRET}

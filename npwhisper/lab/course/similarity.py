@@ -1,8 +1,8 @@
-"""Pairs of submissions that share more code than chance gives, whatever their variables are called.
+"""Pairs of submissions that share more code than chance explains, even with renamed variables.
 
-The syntax tree of every function is cut into subtrees in which the names of variables, of helper functions and of
-arguments, types, and docstrings do not count, nor the order of functions. A subtree that many have weighs little, so
-that idioms of the field do not count; functions that are hardly longer than a line do not count at all.
+The syntax tree of every function is split into subtrees. Names of variables, helper functions and arguments, types,
+docstrings and the order of functions are ignored. A subtree that many submissions have gets a small weight, so that
+common idioms do not count; functions of about one line are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Shapes = Mapping[str, Mapping[str, int]]  # a function -> the hash of each of it
 
 
 class Pair(NamedTuple):
-    """Two submissions, how much of their code is the same (0 to 1), and the functions that are the same altogether."""
+    """Two submissions, the share of common code (0 to 1), and the functions that are identical."""
 
     first: str
     second: str
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 def fingerprints(code: str) -> dict[str, dict[str, int]]:
-    """The subtrees of every function that is long enough, as hashes with their sizes; none if this is not Python."""
+    """The subtrees of every function that is long enough, hash -> size; none if the code is not Python."""
     try:
         tree = ast.parse(code)
         found = {
@@ -47,7 +47,7 @@ def fingerprints(code: str) -> dict[str, dict[str, int]]:
 
 
 def similar_pairs(shapes: Mapping[str, Shapes], least: float, assignment: str = "") -> list[Pair]:
-    """The pairs that share at least this much, the most similar first; the library's own solutions are one of them."""
+    """The pairs that share at least this much, most similar first; the library's solutions count as a submission."""
     everyone = {**shapes, **({LIBRARY: library_shapes(assignment)} if assignment else {})}
     students = {name: _merged(shape) for name, shape in everyone.items() if shape}
     weights = _weights(list(students.values()))
@@ -61,7 +61,7 @@ def similar_pairs(shapes: Mapping[str, Shapes], least: float, assignment: str = 
 
 
 def library_shapes(assignment: str) -> dict[str, dict[str, int]]:
-    """The solutions in the package."""
+    """The fingerprints of the solutions in the package."""
     names = [name for name, exercise in EXERCISES.items() if exercise.assignment == assignment]
     code = "\n\n".join(_source(name) for name in names)
     return fingerprints(code)
@@ -70,7 +70,7 @@ def library_shapes(assignment: str) -> dict[str, dict[str, int]]:
 def _source(name: str) -> str:
     try:
         return textwrap.dedent(inspect.getsource(inspect.unwrap(solution(name))))
-    except (OSError, TypeError):  # a program without source files
+    except (OSError, TypeError):  # installed without source files
         return ""
 
 
@@ -79,20 +79,20 @@ def _merged(shapes: Shapes) -> dict[str, int]:
 
 
 def _weights(students: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """How much a subtree tells: little if many have it."""
+    """The weight of each subtree: small if many submissions have it."""
     counts = Counter(tree for trees in students for tree in trees)
     return {tree: math.log((len(students) + 1) / count) for tree, count in counts.items()}
 
 
 def _score(a: Mapping[str, int], b: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """The weight of what both have, of the weight of what the smaller one has and half of what only the larger has."""
+    """The weight of the common subtrees, divided by the smaller weight plus half of the difference to the larger."""
     both, mine, theirs = (sum(weights[t] for t in trees) for trees in (a.keys() & b.keys(), a, b))
     smaller, larger = sorted((mine, theirs))
     return both / (smaller + (larger - smaller) / 2) if both else 0.0
 
 
 def _same(a: Shapes, b: Shapes) -> list[str]:
-    """The functions of the first that the second has under whatever name."""
+    """The functions of the first that the second also has, under any name."""
     theirs = {_top(shape) for shape in b.values()}
     return sorted(name for name, shape in a.items() if _top(shape) in theirs)
 
@@ -102,7 +102,7 @@ def _top(shape: Mapping[str, int]) -> str:
 
 
 def _module_names(tree: ast.Module) -> set[str]:
-    """The names of helper functions and constants, which anybody can choose; those of tasks stand as they are."""
+    """The names of helper functions and constants, which are free to choose, unlike those of tasks."""
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     names |= {
         target.id for node in ast.walk(tree) for target in getattr(node, "targets", []) if isinstance(target, ast.Name)
@@ -111,7 +111,7 @@ def _module_names(tree: ast.Module) -> set[str]:
 
 
 def _subtrees(function: ast.FunctionDef, free: set[str]) -> dict[str, int]:
-    """The subtrees of a function as hashes, with their sizes."""
+    """The subtrees of a function, hash -> size."""
     local = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     local |= {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)} | free
     local |= {node.name for node in ast.walk(function) if isinstance(node, ast.FunctionDef)}
@@ -121,7 +121,7 @@ def _subtrees(function: ast.FunctionDef, free: set[str]) -> dict[str, int]:
 
 
 def _walk(node: ast.AST, local: set[str], found: dict[str, int]) -> tuple[str, int]:
-    """The hash and the size of a subtree; those that are large enough are put into `found`."""
+    """The hash and the size of a subtree; large enough subtrees are added to `found`."""
     parts, size = [type(node).__name__], 1
     for field, value in ast.iter_fields(node):
         if field in UNCOUNTED and not isinstance(node, ast.keyword):
@@ -140,7 +140,7 @@ def _walk(node: ast.AST, local: set[str], found: dict[str, int]) -> tuple[str, i
 
 
 def _body(statements: Any) -> list[Any]:
-    """The statements without texts that stand alone, as docstrings do."""
+    """The statements without bare constants such as docstrings."""
     if not isinstance(statements, list):
         return [statements]
     return [s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]

@@ -1,6 +1,6 @@
-"""Which files are whose: folders and zips as learning platforms export them, one folder or one file for each student.
+"""Finding whose each file is, in folders and zips exported by learning platforms, one folder or file per student.
 
-Nothing is unpacked under a name from an archive, links are not followed, and sizes are limited.
+No name from an archive is used as a path, links are not followed, and sizes are limited.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CANVAS = re.compile(r"(?P<student>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P
 
 
 class SubmissionError(ValueError):
-    """What was given holds no submissions."""
+    """There are no submissions in what was given."""
 
 
 class File(NamedTuple):
-    """A file that was handed in: its name there, and where it lies here."""
+    """A submitted file: its name in the submission, and its path here."""
 
     name: str
     path: Path
 
 
 class Submission(NamedTuple):
-    """All that one student handed in; `number` is the learning platform's, if it gives one."""
+    """Everything that one student submitted; `number` is the learning platform's, if it gives one."""
 
     student: str
     number: str
@@ -47,12 +47,12 @@ class Submission(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """What tells this student from all others."""
+        """A name that is unique for this student."""
         return f"{self.student}_{self.number}" if self.number else self.student
 
 
 class Entry(NamedTuple):
-    """A file, or a folder that is empty (without a path), with the folders above it; or a note on what is left out."""
+    """A file with the folders above it; without a path, an empty folder or a file left out, with a note why."""
 
     parts: tuple[str, ...]
     path: Path | None
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 def find(given: Sequence[str], work: Path, student: str = "") -> list[Submission]:
-    """The submissions in files, folders and zips, in the order of their names.
+    """The submissions in files, folders and zips, sorted by name.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def find(given: Sequence[str], work: Path, student: str = "") -> list[Submission
     work : Path
         An empty folder into which archives are unpacked.
     student : str, optional
-        Whose all of it is; by default the names tell.
+        The student of all files. Default: taken from the names.
 
     Raises
     ------
     SubmissionError
-        If there is nothing that could be graded.
+        If there is nothing to grade.
     """
     entries = [entry for name in given for entry in _entries(Path(name), work)]
     found: dict[tuple[str, str], list[tuple[Entry, bool]]] = {}
@@ -88,7 +88,7 @@ def find(given: Sequence[str], work: Path, student: str = "") -> list[Submission
 
 
 def whose(parts: tuple[str, ...]) -> tuple[str, str, bool, tuple[str, ...]]:
-    """The student, the number, whether it is late, and what is left of the name.
+    """The student, the number, whether it is late, and the rest of the name.
 
     >>> whose(("Ann Lee_17_assignsubmission_file", "a1.ipynb"))
     ('Ann Lee', '17', False, ('a1.ipynb',))
@@ -109,7 +109,7 @@ def whose(parts: tuple[str, ...]) -> tuple[str, str, bool, tuple[str, ...]]:
 
 
 def _entries(path: Path, work: Path) -> Iterator[Entry]:
-    """What is in a file, a folder or a zip."""
+    """The entries of a file, a folder or a zip."""
     if path.is_dir():
         yield from _walked(path)
     elif not path.is_file():
@@ -121,7 +121,7 @@ def _entries(path: Path, work: Path) -> Iterator[Entry]:
 
 
 def _walked(top: Path) -> Iterator[Entry]:
-    """The regular files below a folder, and the folders directly in it that have none."""
+    """The regular files below a folder, and an entry for each folder directly in it."""
     count = 0
     for folder, folders, files in os.walk(top):
         folders[:] = sorted(name for name in folders if name not in IGNORED)
@@ -138,7 +138,7 @@ def _walked(top: Path) -> Iterator[Entry]:
 
 
 def _unpacked(archive: Path, work: Path) -> list[Entry]:
-    """The members of a zip, written under numbers; what cannot be read is a note."""
+    """The members of a zip, written under numbered names; a member that cannot be read has a note."""
     entries, left = list[Entry](), MOST_BYTES
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -171,7 +171,7 @@ def _member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
 
 
 def _refusal(parts: tuple[str, ...], member: zipfile.ZipInfo, left: int) -> str:
-    """Why a member is not unpacked; an empty text if it is."""
+    """Why a member is not unpacked; an empty string if it is."""
     if not parts or not parts[-1].lower().endswith((*CODE, ".zip")):
         return "it is neither Python nor a notebook"
     if stat.S_ISLNK(member.external_attr >> 16):
@@ -182,7 +182,7 @@ def _refusal(parts: tuple[str, ...], member: zipfile.ZipInfo, left: int) -> str:
 
 
 def _without_wrapping(entries: list[Entry]) -> list[Entry]:
-    """Without the one folder around everything that a zip of a folder has, unless that is a student's."""
+    """Remove the single folder around everything in a zip, unless it is a student's."""
     tops = {entry.parts[0] for entry in entries}
     inside = [entry for entry in entries if len(entry.parts) > 1 and entry.parts != (entry.parts[0], "")]
     if len(tops) != 1 or len(inside) < 2 or whose(entries[0].parts)[1]:
@@ -191,7 +191,7 @@ def _without_wrapping(entries: list[Entry]) -> list[Entry]:
 
 
 def _submission(student: str, number: str, entries: list[tuple[Entry, bool]], work: Path) -> Submission:
-    """What one student handed in: code, and a note on everything else."""
+    """The submission of one student: code, and a note on everything else."""
     files, notes = list[File](), list[str]()
     for entry, _ in entries:
         name = "/".join(entry.parts)
@@ -206,7 +206,7 @@ def _submission(student: str, number: str, entries: list[tuple[Entry, bool]], wo
 
 
 def _from_zip(archive: Path, name: str, work: Path) -> tuple[list[File], list[str]]:
-    """The code in a zip that a student handed in; zips in it are not opened."""
+    """The code in a zip that a student submitted; nested zips are not opened."""
     try:
         entries = _unpacked(archive, work)
     except SubmissionError:

@@ -1,4 +1,4 @@
-"""Points as a table to be read, as CSV for a gradebook, as JSON with everything, and as Gradescope's results.json."""
+"""Points as a printed table, as CSV for a gradebook, as JSON with everything, and as Gradescope's results.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from npwhisper.lab.course.similarity import Pair
 
 
 def number(points: float) -> str:
-    """Points without needless zeros.
+    """Points without trailing zeros.
 
     >>> number(2.0), number(0.67)
     ('2', '0.67')
@@ -24,7 +24,7 @@ def number(points: float) -> str:
 
 
 def as_csv(class_marks: Sequence[Marks]) -> str:
-    """A row for each student: who, points of each task, the sum, what is not right, and notes."""
+    """A row per student: name, points of each task, total, tasks that are not right, and notes."""
     tasks = [mark.task for mark in class_marks[0].marks] if class_marks else []
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -38,7 +38,7 @@ def as_csv(class_marks: Sequence[Marks]) -> str:
 
 
 def as_json(class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> str:
-    """Everything but the code."""
+    """Everything except the code."""
     students = [
         {**marks._asdict(), "points": marks.points, "of": marks.of, "marks": [mark._asdict() for mark in marks.marks]}
         for marks in class_marks
@@ -49,7 +49,7 @@ def as_json(class_marks: Sequence[Marks], pairs: Sequence[Pair]) -> str:
 
 
 def as_table(class_marks: Sequence[Marks]) -> str:
-    """A line for each student and one for each task."""
+    """A line per student and a line per task."""
     width = min(32, max((len(printable(marks.student)) for marks in class_marks), default=0))
     lines = [_line(marks, width) for marks in class_marks]
     lines += ["", f"{'task':24} right of {len(class_marks)}"]
@@ -68,7 +68,7 @@ def _line(marks: Marks, width: int) -> str:
 
 
 def as_pairs(pairs: Sequence[Pair]) -> str:
-    """A line for each pair of similar submissions."""
+    """A line per pair of similar submissions."""
     lines = []
     for pair in pairs:
         same = f"  the same: {', '.join(map(printable, pair.same))}" if pair.same else ""
@@ -77,7 +77,7 @@ def as_pairs(pairs: Sequence[Pair]) -> str:
 
 
 def as_gradescope(marks: Marks) -> str:
-    """The results.json of one submission, as Gradescope's autograder specification says."""
+    """The results.json of one submission, by Gradescope's autograder specification."""
     output = [f"Graded: {printable(marks.file)}"] if marks.file else []
     results: dict[str, Any] = {
         "execution_time": marks.seconds,

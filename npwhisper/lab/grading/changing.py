@@ -1,6 +1,6 @@
-"""What a statement changes without binding it: `x[i] = ...`, `x.append(...)`, and the same inside of what it calls.
+"""Which names a statement changes without binding them: `x[i] = ...`, `x.append(...)`, also in functions it calls.
 
-A table may be filled by a call that stands alone, `fill()` or `fill(TABLE)`: the text of `fill` says what it changes.
+A table may be filled by a bare call, `fill()` or `fill(TABLE)`; the source of `fill` says what it changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
 
 def changes(statement: ast.stmt, names: Names, open_calls: frozenset[str] = frozenset()) -> Iterator[str]:
-    """The names of the file that a statement changes, in blocks and in the functions of the file that it calls.
+    """The names of the file that a statement changes, also in blocks and in functions of the file that it calls.
 
     >>> tree = ast.parse("def fill(x):\\n    x.append(1)\\nfill(TABLE)")
     >>> list(changes(tree.body[1], {"fill": tree.body[:1]}))
@@ -28,7 +28,7 @@ def changes(statement: ast.stmt, names: Names, open_calls: frozenset[str] = froz
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when a statement does: not the bodies of functions, but their decorators."""
+    """The nodes that run with a statement: decorators of functions, but not their bodies."""
     if isinstance(node, DEFINITIONS):
         for decorator in getattr(node, "decorator_list", []):
             yield from _executed(decorator)
@@ -41,7 +41,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _directly(node: ast.AST) -> Iterator[str]:
-    """The names whose parts are set, deleted, or told to change themselves."""
+    """The names whose parts are assigned, deleted, or changed by a method."""
     if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
         yield root_name(node)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
@@ -49,7 +49,7 @@ def _directly(node: ast.AST) -> Iterator[str]:
 
 
 def _by_call(call: ast.Call, name: str, names: Names, open_calls: frozenset[str]) -> Iterator[str]:
-    """What a function of the file changes: names of the file, and the arguments it is given."""
+    """What a function of the file changes: names of the file, and its arguments."""
     for function in names.get(name, []):
         if not isinstance(function, ast.FunctionDef):
             continue
@@ -66,20 +66,20 @@ def _by_call(call: ast.Call, name: str, names: Names, open_calls: frozenset[str]
 
 
 def _given(call: ast.Call, parameters: ast.arguments) -> dict[str, str]:
-    """The names of parameters -> the names of what the call puts there."""
+    """Parameter names -> the names of the arguments."""
     places = (parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args))
     given = {name: root_name(value) for name, value in zip(places, call.args, strict=False)}
     return given | {keyword.arg: root_name(keyword.value) for keyword in call.keywords if keyword.arg}
 
 
 def _bound_in(function: ast.FunctionDef) -> set[str]:
-    """The names that belong to a function."""
+    """The names local to a function."""
     stored = (n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
     return {*stored, *(n.arg for n in ast.walk(function.args) if isinstance(n, ast.arg))}
 
 
 def root_name(node: ast.AST) -> str:
-    """The name at the beginning of `a.b[c].d()`, or nothing."""
+    """The first name of `a.b[c].d()`, or an empty string."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""The text of a file that was handed in, whatever editor saved it."""
+"""Reading a submitted file as text, whatever its encoding."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import io
 import tokenize
 from pathlib import Path
 
-LARGEST = 64 * 2**20  # bytes; a notebook with pictures has a few million
+LARGEST = 64 * 2**20  # bytes; a notebook with figures has a few million
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, with line ends as Python has them, and a sentence if it is not UTF-8.
+    """The text of a file with normalised line ends, and a sentence if it is not UTF-8.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     ValueError
-        If it is too large.
+        If the file is too large.
     """
     if (size := path.stat().st_size) > LARGEST:
         raise ValueError(f"it has {size >> 20} MB: at most {LARGEST >> 20} are read")
@@ -30,7 +30,7 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def _encoding(data: bytes) -> str:
-    """UTF-8 if it is; else what its first bytes or its second line say; else that of Western Windows."""
+    """UTF-8 if valid, otherwise by byte-order mark or coding line, otherwise Windows-1252."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if _decodes(data, "utf-8"):

@@ -1,6 +1,6 @@
-"""Grades one file, task by task: reads what it uses, lets a worker try it, and judges what the worker sent.
+"""Grades one file, task by task: reads what it uses, runs it in a worker, and judges the worker's results.
 
-The expected values are computed and compared here. Of the student's code nothing is executed here.
+The expected values are computed and compared here. None of the student's code is executed here.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from npwhisper.lab.grading.worker import Limits, work
 from npwhisper.tracing.spelling import did_you_mean
 
 START_SECONDS = 60.0  # for a new process to import NumPy and the student's file
-SHOWN = 500  # characters of what a function printed or of an error message
-MEMORY = 2**31  # bytes that a task may use, beside what Python and NumPy have
+SHOWN = 500  # characters of printed output and of an error message
+MEMORY = 2**31  # bytes that a task may use, in addition to Python and NumPy
 
 
 class Verdict(NamedTuple):
-    """The outcome of a task: "right", or "wrong", "missing", "unwritten", "refused", "too slow", "crashed", and why.
+    """The outcome of a task: "right", "wrong", "missing", "unwritten", "refused", "too slow" or "crashed", and why.
 
-    `right` of `cases` cases are right, where they were tried to the end.
+    `right` of `cases` cases are right, if all of them were run.
     """
 
     status: str
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 def seed_of(path: Path) -> int:
-    """The seed of a student's fresh cases, from the name of the file.
+    """The seed of a student's fresh cases, derived from the file name.
 
     >>> seed_of(Path("alice.py")), seed_of(Path("elsewhere/alice.ipynb"))
     (735577801, 735577801)
@@ -61,7 +61,7 @@ def seed_of(path: Path) -> int:
 
 
 def plain(text: Any) -> str:
-    """What a stranger's code said, on one line that is not too long and has no control characters."""
+    """Text from untrusted code, on one line of limited length without control characters."""
     words = " ".join(str(text)[: 4 * SHOWN].split())
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in words)[:SHOWN]
 
@@ -80,21 +80,21 @@ class Grader:
         is_sandboxed: bool = False,
     ) -> None:
         self.path, self.seconds = path, seconds
-        self.name = path.name  # as it was handed in
-        self.broken: Mapping[str, str] = {}  # why the code of a task is not Python
+        self.name = path.name  # as submitted
+        self.broken: Mapping[str, str] = {}  # task -> why its code is not Python
         self.start = START_SECONDS if start is None else start
         self.seed = seed_of(path) if seed is None else seed
         self.limits = Limits(self.start + 2 * seconds, memory, user, is_sandboxed)
-        self.import_error = ""  # one that would only be waited for again
+        self.import_error = ""  # kept, so that a slow import is not waited for again
 
     @functools.cached_property
     def source(self) -> Source:
-        """The student's file, read."""
+        """The student's file as a syntax tree."""
         return read(self.path)
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that the file tries; all of them if it is not Python."""
+        """The tasks that the file defines; all of them if it is not Python."""
         return self.source.tasks if self._is_python() else list(EXERCISES)
 
     def _is_python(self) -> bool:
@@ -105,7 +105,7 @@ class Grader:
         return True
 
     def narrowed(self, task: str) -> Grader:
-        """The same for one task: of the file only the lines that it needs, in a folder beside it."""
+        """A grader for one task, with only the lines that the task needs, in a folder beside the file."""
         narrowed = copy.copy(self)
         narrowed.__dict__.pop("source", None)
         narrowed.path = self.path.parent / task / self.path.name
@@ -115,7 +115,7 @@ class Grader:
         return narrowed
 
     def grade(self, task: str) -> Verdict:
-        """Grade one task: first by what it uses, then by what it gives."""
+        """Grade one task: first by what it uses, then by its results."""
         verdict = self._graded(task)
         is_broken = verdict.status == "missing" and task in self.broken
         return Verdict("wrong", plain(self.broken[task])) if is_broken else verdict
@@ -132,7 +132,7 @@ class Grader:
         return self.run(task)
 
     def run(self, task: str) -> Verdict:
-        """Grade one task by what it gives."""
+        """Grade one task by its results."""
         if self.import_error:
             return Verdict("wrong", self.import_error)
         cases = all_cases(task, self.seed)
@@ -143,7 +143,7 @@ class Grader:
         return verdict._replace(report=f"It printed:\n{shown}{verdict.report}") if shown else verdict
 
     def _imported(self, worker: Worker, task: str) -> Verdict | None:
-        """Why there is no function to try, if there is none."""
+        """The verdict if there is no function to run, otherwise None."""
         name, told = self.name, worker.receive(self.start)
         if not isinstance(told, dict):
             if worker.has_ended():
@@ -161,7 +161,7 @@ class Grader:
         if isinstance(told, dict):
             try:
                 return _judged(task, cases, told)
-            except Exception as error:  # whatever a forged answer makes of the comparison
+            except Exception as error:  # a forged answer can make the comparison raise anything
                 return Verdict("crashed", f"{task} sent something other than its results: {type(error).__name__}")
         if worker.has_ended():
             return Verdict("crashed", f"{task} ended the whole process{worker.reason()}")
@@ -173,7 +173,7 @@ class Grader:
 
 
 def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
-    """A verdict from what the worker sent, of which only the numbers are trusted."""
+    """The verdict on the worker's results, of which only numbers are trusted."""
     if told["findings"]:
         lines = [f"line {int(line)}: {plain(sentence)}" for line, sentence in told["findings"][:5]]
         return Verdict("refused", "\n".join(f"{task}: {line}" for line in dict.fromkeys(lines)))
@@ -187,7 +187,7 @@ def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
 
 
 def _attempt(fields: dict[str, Any]) -> Attempt:
-    """The fields of an attempt, each checked for its type."""
+    """An attempt from untrusted fields, with their types checked."""
     tried = Attempt(**fields)
     arrays = {key: value if hasattr(value, "dtype") else None for key, value in fields.items()}
     texts = {key: plain(fields[key]) for key in ("kind", "error", "mistake")}
@@ -195,7 +195,7 @@ def _attempt(fields: dict[str, Any]) -> Attempt:
 
 
 class Worker:
-    """A process for one task, which is over, with all that it started, when the `with` block is left."""
+    """A process for one task; leaving the `with` block kills it and every process it started."""
 
     def __init__(self, path: Path, task: str, cases: list[Case], limits: Limits) -> None:
         self.request = pack(
@@ -222,7 +222,7 @@ class Worker:
         return self
 
     def receive(self, seconds: float) -> Any:
-        """The next message; None if the worker is silent for too long or dead; a WireError if it cannot be read."""
+        """The next message; None if the worker is dead or too slow; a WireError if the message is invalid."""
         try:
             message = self.messages.get(timeout=seconds)
             return None if message is None else unpack(message)
@@ -232,24 +232,24 @@ class Worker:
             return error
 
     def has_ended(self) -> bool:
-        """Whether the process is over."""
+        """Whether the process has ended."""
         self.process.join(0.5)
         return not self.process.is_alive()
 
     def reason(self) -> str:
-        """By which signal it was ended."""
+        """The signal that ended the process."""
         code = self.process.exitcode or 0
-        number = code - 128 if self.limits.is_sandboxed else -code  # bubblewrap says it as shells do
+        number = code - 128 if self.limits.is_sandboxed else -code  # bubblewrap reports signals as shells do
         return f" ({signal.Signals(number).name})" if number in signal.valid_signals() else ""
 
     def printed(self) -> str:
-        """The beginning of what it printed."""
+        """The beginning of the printed output."""
         self.paper.seek(0)
         return self.paper.read(SHOWN).decode("utf-8", "replace").strip()
 
     def __exit__(self, *_: object) -> None:
         if hasattr(os, "killpg") and self.process.pid:
-            with suppress(ProcessLookupError, PermissionError):  # it does not lead its group yet, or all are gone
+            with suppress(ProcessLookupError, PermissionError):  # not yet a group leader, or all have ended
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
@@ -258,7 +258,7 @@ class Worker:
 
 
 def _read(connection: Connection, messages: queue.SimpleQueue[bytes | None]) -> None:
-    """Pass on the two messages of a worker, or None if it dies or sends too much; a half message blocks this thread."""
+    """Queue the two messages of a worker, or None if it dies or sends too much; a partial one blocks this thread."""
     try:
         for _ in range(2):
             messages.put(connection.recv_bytes(LIMIT))
@@ -270,7 +270,7 @@ def _read(connection: Connection, messages: queue.SimpleQueue[bytes | None]) -> 
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Start a process that does not import pytest, as it would because that is the main program here."""
+    """Hide the main program, pytest, so that a new process does not import it."""
     main = sys.modules.pop("__main__")
     sys.modules["__main__"] = type(main)("__main__")
     try:

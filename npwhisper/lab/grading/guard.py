@@ -1,7 +1,7 @@
-"""What a task may not do while it runs: a second look at what `rules` reads from the source.
+"""What a task may not do while it runs: a second check after that of `rules` on the source.
 
-Two hooks of the interpreter, in the worker alone. Both can be circumvented by somebody who wants to (with a C function
-called through ctypes, for one); `.github/SECURITY.md` says what that means.
+Two hooks of the interpreter, in the worker only. Both can be circumvented deliberately (for one, by a C function called
+through ctypes); `.github/SECURITY.md` says what that means.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from npwhisper.tracing.seam import Function
 PACKAGE = str(Path(__file__).parents[2]) + os.sep
 CHECKING = str(Path(__file__).parents[1] / "checking.py")
 SHIPPED = "reference_cases.npz"
-PASSAGES = PACKAGE + "__init__.py"  # through which the packages give their names
+PASSAGES = PACKAGE + "__init__.py"  # whose `__getattr__` resolves the public names
 PROCESSES = ("os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "subprocess.", "pty.spawn")
 OTHER = ("socket.connect", "socket.bind", "sys.setprofile", "sys.settrace", "gc.get_")
 
 
 class RefusedError(Exception):
-    """What a student's function may not do here."""
+    """A student's function did something that is not allowed."""
 
 
 class Guard:
-    """Refuses what a task may not use, and remembers it, since the function may catch the error."""
+    """Refuses what a task may not use, and records it, since the function may catch the error."""
 
     def __init__(self, task: str, file: str) -> None:
         self.task, self.file, self.findings = task, file, list[Finding]()
         self.is_hooking = False
 
     def refuse_events(self) -> None:
-        """From here to the end of the process, refuse to start others, to use the network, and to read the cases."""
+        """Refuse, until the process ends, to start other processes, use the network, or read the shipped cases."""
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             if event == "open" and SHIPPED in str(arguments[0]) and not _is_checking(sys._getframe(1)):
@@ -46,7 +46,7 @@ class Guard:
         sys.addaudithook(hook)
 
     def watched(self, function: Function) -> Function:
-        """The function, which is stopped where it calls a function of npwhisper that the task may not."""
+        """The function, wrapped so that a call of an npwhisper function that the task may not use raises."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self.is_hooking = True
@@ -73,7 +73,7 @@ class Guard:
             self.refuse(refusal(self.task, name), frame)
 
     def refuse(self, sentence: str, frame: FrameType | None) -> None:
-        """Remember the line of the student's file from which this comes, and stop it."""
+        """Record the line of the student's file that caused this, and raise."""
         while frame is not None and frame.f_code.co_filename != self.file:
             frame = frame.f_back
         self.findings.append(Finding(frame.f_lineno if frame else 0, sentence))
@@ -81,14 +81,14 @@ class Guard:
 
 
 def _called(frame: FrameType) -> str:
-    """The name of the function that is called; a layer's, where the seam is called for it."""
+    """The name of the called function; behind the seam, the name of the layer."""
     if frame.f_code.co_name == "call" and frame.f_code.co_filename.endswith("seam.py"):
         return str(frame.f_locals["function"].__name__)
     return frame.f_code.co_name
 
 
 def _is_entry(frame: FrameType, guard: CodeType) -> bool:
-    """Whether npwhisper is entered here: between this call and the student's function nothing else of ours stands."""
+    """Whether the student's function calls npwhisper here directly, not through other npwhisper functions."""
     if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename == PASSAGES:
         return False
     caller = frame.f_back
@@ -100,7 +100,7 @@ def _is_entry(frame: FrameType, guard: CodeType) -> bool:
 
 
 def _is_checking(frame: FrameType | None) -> bool:
-    """Whether this happens inside of `check`, which a file may call while it is imported."""
+    """Whether this happens inside `check`, which a file may call while it is imported."""
     while frame is not None and not (frame.f_code.co_name == "check" and frame.f_code.co_filename == CHECKING):
         frame = frame.f_back
     return frame is not None

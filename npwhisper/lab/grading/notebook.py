@@ -1,8 +1,8 @@
-"""What the tasks of a notebook or a Python file need, taken out of it as a Python file. Nothing is executed.
+"""Extracting what the tasks of a notebook or a Python file need, as a Python file. Nothing is executed.
 
-Kept are the functions that are tasks, and whatever they name, wherever it stands: helpers, constants, tables that are
-filled in a loop or by a call, imports. What changes another module is kept too, so that the grader refuses it. The rest
-is left out, and reported: calls of `check`, plots, last cells, what is not Python.
+The functions that are tasks are kept, with everything they name: helpers, constants, tables that are filled in a loop
+or by a call, imports. Statements that change another module are kept too, so that the grader refuses them. The rest is
+left out and reported: calls of `check`, plots, last cells, code that is not Python.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from npwhisper.lab.grading.encodings import read_text
 from npwhisper.lab.grading.source import Names, Patches, Source, bound, statements
 from npwhisper.tracing.spelling import similar
 
-JUDGES = ("npwhisper", "numpy", "builtins")  # modules that whoever cheats would change
-PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells that begin with another are not Python
+JUDGES = ("npwhisper", "numpy", "builtins")  # modules that a cheat would change
+PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # cells with any other cell magic are not Python
 
 
 class NotebookError(ValueError):
-    """A file that is not a notebook."""
+    """The file is not a notebook."""
 
 
 def is_notebook(name: str, text: str) -> bool:
-    """Whether a file is a notebook, by its name, or by what is in it if somebody renamed it.
+    """Whether a file is a notebook, by its name or, if it was renamed, by its content.
 
     >>> is_notebook("a1.ipynb", ""), is_notebook("a1.py", '{"cells": [], "nbformat": 4}'), is_notebook("a1.py", "x = 1")
     (True, True, False)
@@ -41,7 +41,7 @@ def is_notebook(name: str, text: str) -> bool:
 
 
 class Part(NamedTuple):
-    """A statement at the top level of a cell, as it is written from this line on; without a node it is not Python."""
+    """A top-level statement of a cell: its first line and its source; without a node it is not Python."""
 
     cell: int
     line: int
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """The code that was kept, a sentence for everything that was not, and for every task that is not Python."""
+    """The code that was kept, a sentence for everything left out, and one for every task that is not Python."""
 
     code: str
     left_out: list[str]
@@ -58,7 +58,7 @@ class Collected(NamedTuple):
 
 
 def collect(path: Path) -> Collected:
-    """Take what can be graded out of a notebook.
+    """Extract what can be graded from a notebook.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def collect(path: Path) -> Collected:
 
 
 def collect_script(text: str, tasks: Collection[str] = EXERCISES) -> Collected:
-    """Take what can be graded, or what these tasks alone need, out of a Python file; everything stays in its line."""
+    """Extract what these tasks need from a Python file; line numbers stay the same."""
     kept, left_out, _ = _sorted(_parts(1, text), tasks)
     code = ""
     for part in kept:
@@ -84,7 +84,7 @@ def collect_script(text: str, tasks: Collection[str] = EXERCISES) -> Collected:
 
 
 def _sorted(parts: Sequence[Part], tasks: Collection[str]) -> tuple[list[Part], list[Part], set[str]]:
-    """The parts that are kept, those that are not, and the names that are needed."""
+    """The parts that are kept, the parts that are not, and the needed names."""
     needed, names = _needed([part.node for part in parts if part.node], tasks)
     kept = [part for part in parts if part.node in needed or _is_future(part.node)]
     return kept, [part for part in parts if part not in kept], names
@@ -112,7 +112,7 @@ def _reason(text: str) -> str:
 
 
 def _cells(path: Path) -> Iterator[tuple[int, str]]:
-    """The number (from 1) and the code of every code cell; cells that are damaged have none."""
+    """The number (from 1) and the code of every code cell; damaged cells have none."""
     try:
         text = read_text(path)[0]
         if not text.strip():
@@ -135,7 +135,7 @@ def _code(cell: Any) -> str:
 
 
 def _parts(number: int, code: str, line: int = 1) -> list[Part]:
-    """The statements of a cell; if it is not Python as a whole, those that are, read piece by piece."""
+    """The statements of a cell; if it is not Python as a whole, it is parsed piece by piece."""
     code = code.replace("\r\n", "\n").replace("\0", "")
     if code.startswith("%%"):
         first, _, rest = code.partition("\n")
@@ -149,7 +149,7 @@ def _parts(number: int, code: str, line: int = 1) -> list[Part]:
 
 
 def _pieced(number: int, code: str, line: int) -> list[Part]:
-    """The parts of code that is not Python as a whole."""
+    """The parts of code that does not parse as a whole."""
     pieces, found = _pieces(code), list[Part]()
     if len(pieces) == 1:
         return [Part(number, line, code, None)] if code.strip() else []
@@ -178,7 +178,7 @@ def _without_magics(code: str) -> str:
 
 
 def _pieces(code: str) -> list[str]:
-    """The code cut before every line that is not indented, but for decorated functions and what closes a bracket."""
+    """Split code before every unindented line, but not after a decorator or before a closing bracket."""
     pieces: list[list[str]] = []
     for line in code.split("\n"):
         continues = not line.strip() or line[0] in " \t)]}#" or line.startswith(("else", "elif", "except", "finally"))
@@ -196,14 +196,14 @@ def _first(node: ast.stmt) -> int:
 
 
 def _text(code: str, node: ast.stmt) -> str:
-    """A statement as it is written, decorators included."""
+    """The source of a statement, with its decorators."""
     if _first(node) == node.lineno:
         return ast.get_source_segment(code, node) or ast.unparse(node)
     return "\n".join(code.split("\n")[_first(node) - 1 : node.end_lineno])
 
 
 def _reduced(part: Part, names: set[str]) -> str:
-    """The text of a statement, of an import only what is needed: another library may not be there."""
+    """The text of a statement; imports are reduced to the needed names, since other libraries may be missing."""
     node = part.node
     if not isinstance(node, (ast.Import, ast.ImportFrom)) or len(node.names) == 1 or _is_future(node):
         return part.text
@@ -213,7 +213,7 @@ def _reduced(part: Part, names: set[str]) -> str:
 
 
 def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.stmt], set[str]]:
-    """The statements that the tasks need, directly or through others, and the names."""
+    """The statements that the tasks need, directly or indirectly, and the needed names."""
     source = Source(ast.Module(list(nodes), []))
     touched = {node: {*_bindings(node), *_changes(node, source)} for node in nodes}
     names = {name for node in nodes for name in touched[node] if _is_task(node, name, tasks)}
@@ -228,14 +228,14 @@ def _needed(nodes: Sequence[ast.stmt], tasks: Collection[str]) -> tuple[set[ast.
 
 
 def _is_task(node: ast.stmt, name: str, tasks: Collection[str]) -> bool:
-    """Whether a name is one of a task, or a function's that is nearly one: the grader says that it is misspelt."""
+    """Whether a name is that of a task, or a function name close to one, which the grader reports as misspelt."""
     return name in tasks or (
         isinstance(node, ast.FunctionDef) and name not in EXERCISES and bool(similar(name, tasks, most=1, cutoff=0.8))
     )
 
 
 def _changes_modules(node: ast.stmt, source: Source) -> bool:
-    """Whether a statement changes npwhisper or NumPy, or a setting that the tasks run with."""
+    """Whether a statement changes npwhisper or NumPy, or a setting of the interpreter."""
     patches = Patches(source)
     patches.look(node)
     return any(origin.partition(".")[0] in JUDGES for origin in patches.changed) or _is_setting(node, source)
@@ -247,14 +247,14 @@ def _is_setting(node: ast.stmt, source: Source) -> bool:
 
 
 def _bindings(node: ast.stmt) -> Iterator[str]:
-    """The names that a statement binds, in blocks too."""
+    """The names that a statement binds, also in blocks."""
     yield from (name for name, _ in bound(node))
     for inner in _inside(node):
         yield from _bindings(inner)
 
 
 def _changes(node: ast.stmt, source: Source) -> Iterator[str]:
-    """The names that a statement changes, but for those of other modules."""
+    """The names that a statement changes, except those of other modules."""
     return (name for name in changes(node, source.names) if not source.origin(name))
 
 
@@ -268,14 +268,14 @@ def _is_future(node: ast.stmt | None) -> bool:
 
 
 def _shown(part: Part) -> str:
-    """The first line of what was left out."""
+    """The first line of a part that was left out."""
     lines = [line.strip() for line in part.text.split("\n") if line.strip()]
     more = " ..." if len(lines) > 1 else ""
     return f"{lines[0] if lines else ''}{more}{'' if part.node else '  (not Python)'}"[:100]
 
 
 def write(path: Path) -> tuple[Path, list[str]]:
-    """Write what can be graded of ``alice.ipynb`` as ``alice.py`` beside it; say what was left out."""
+    """Write what can be graded of ``alice.ipynb`` as ``alice.py`` beside it; return what was left out."""
     if path.suffix != ".ipynb":
         raise NotebookError(f"{path} is not a notebook: give files that end in .ipynb")
     collected = collect(path)
@@ -285,7 +285,7 @@ def write(path: Path) -> tuple[Path, list[str]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Collect several notebooks; those that cannot be read are reported, and the others collected."""
+    """Collect several notebooks; those that cannot be read are reported and skipped."""
     code = 0
     for argument in arguments:
         try:

@@ -1,4 +1,4 @@
-"""What pytest sees: a task is a test, its verdict a line with points. Options, items and the table at the end."""
+"""The pytest plugin: options, one test per task, and a table of points at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASSIGNMENTS = {
 
 
 class TaskError(Exception):
-    """A task that was not solved."""
+    """A task was not solved."""
 
 
 class Task(pytest.Item):
@@ -44,7 +44,7 @@ class Task(pytest.Item):
         self.verdict = Verdict("not graded")
 
     def runtest(self) -> None:
-        """Grade it."""
+        """Grade the task."""
         self.verdict = self.grader.grade(self.name)
         points = self.exercise.points if self.verdict.status == "right" else 0
         self.user_properties += [("status", self.verdict.status), ("points", points), ("of", self.exercise.points)]
@@ -56,22 +56,22 @@ class Task(pytest.Item):
         return str(excinfo.value) if isinstance(excinfo.value, TaskError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """What pytest calls this task."""
+        """The location and the name of the task for pytest."""
         return self.grader.path, 0, f"{self.exercise.assignment}: {self.name}"
 
 
 class Tasks(pytest.Collector):
-    """The tasks of all assignments of which the student's file has at least one, or of those chosen with -m."""
+    """The tasks of every assignment from which the student's file has at least one, or of those selected with -m."""
 
     grader: Grader
     is_notebook: bool
 
     def narrowed(self, name: str) -> Grader:
-        """The grader of a task; of a notebook it gets what the task needs: what fails in other cells costs nothing."""
+        """The grader of a task; from a notebook it gets only what the task needs, so that other cells may fail."""
         return self.grader.narrowed(name) if self.is_notebook else self.grader
 
     def collect(self) -> Iterator[Task]:
-        """One item for each task."""
+        """One item per task."""
         from npwhisper.lab.exercises import EXERCISES
 
         begun = {EXERCISES[name].assignment for name in self.grader.tasks}
@@ -82,14 +82,14 @@ class Tasks(pytest.Collector):
 
 
 class Plugin:
-    """What pytest does differently with ``--layers``."""
+    """The hooks that are active with ``--layers``."""
 
     def __init__(self, grader: Grader, is_notebook: bool) -> None:
         self.grader, self.is_notebook, self.tasks = grader, is_notebook, list[Task]()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Add the tasks to whatever else is tested."""
+        """Add the tasks to the collected tests."""
         tasks = Tasks.from_parent(session, name=self.grader.path.name, nodeid=self.grader.path.name)
         tasks.grader, tasks.is_notebook = self.grader, self.is_notebook
         self.tasks = list(tasks.collect())
@@ -97,14 +97,14 @@ class Plugin:
 
     @functools.cached_property
     def functions(self) -> dict[str, Any]:
-        """The student's functions that can stand for a layer."""
+        """The student's functions that can replace a layer."""
         module = load_file(self.grader.path)
         functions = {name: getattr(module, name, None) for name in self.grader.tasks}
         return {name: function for name, function in functions.items() if _fits(name, function)}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        """Let the library's own tests call the student's functions."""
+        """Run the library's own tests with the student's functions."""
         from npwhisper.tracing.swapping import swap
 
         with ExitStack() as stack:
@@ -114,7 +114,7 @@ class Plugin:
             return (yield)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """One line for each task, and the points."""
+        """One line per task, and the points."""
         graded = [task for task in self.tasks if task.verdict.status != "not graded"]
         if not graded:
             return
@@ -129,7 +129,7 @@ class Plugin:
 
 
 def _fits(name: str, function: Any) -> bool:
-    """Whether a function can be called as the layer of that name is; if not, only its own task fails."""
+    """Whether a function can be called like the layer of that name; if not, only its own task fails."""
     from npwhisper.tracing.swapping import SwapError, check_signature, find_layer
 
     original = find_layer(name)
@@ -142,7 +142,7 @@ def _fits(name: str, function: Any) -> bool:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what runs for too long, on systems that have signals."""
+    """Raise TimeoutError after `seconds`, on systems with signals."""
 
     def stop(signum: int, frame: Any) -> None:
         raise TimeoutError(f"the test did not end within {seconds:g} s: is there an endless loop?")
@@ -165,7 +165,7 @@ def _points(tasks: list[Task]) -> str:
 
 
 def _line(task: Task) -> str:
-    """A task, its points, what became of it, and the line of the report that says most."""
+    """The line of a task: name, points, status, and the most informative line of the report."""
     points, verdict = task.exercise.points, task.verdict
     got = points if verdict.status == "right" else 0
     first, last = verdict.report.partition("\n")[0], verdict.report.strip().rpartition("\n")[2].strip()
@@ -177,18 +177,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--layers``, ``--seed``, ``--task-seconds``, ``--task-memory`` and ``--task-sandbox``."""
     group = parser.getgroup("npwhisper")
     group.addoption(
-        "--layers", metavar="FILE", help="grade the functions in FILE that have the name of one of npwhisper's"
+        "--layers", metavar="FILE", help="grade the functions in FILE that have the names of npwhisper's functions"
     )
-    group.addoption("--task-seconds", type=float, default=10.0, help="time limit of each task (default: 10)")
+    group.addoption("--task-seconds", type=float, default=10.0, help="time limit of each task in seconds (10)")
     group.addoption(
-        "--task-memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, where there is one (2)"
+        "--task-memory", type=float, default=2.0, metavar="GB", help="memory limit of each task, if supported (2)"
     )
-    group.addoption("--task-sandbox", action="store_true", help="try the tasks in bubblewrap (Linux)")
-    group.addoption("--seed", type=int, help="of the fresh cases (default: from the name of the file, so per student)")
+    group.addoption("--task-sandbox", action="store_true", help="run the tasks in bubblewrap (Linux)")
+    group.addoption("--seed", type=int, help="seed of the fresh cases (default: from the file name)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers of the assignments, and begin to grade if there is something to grade."""
+    """Register the markers of the assignments, and the plugin if ``--layers`` is given."""
     for assignment, subject in ASSIGNMENTS.items():
         config.addinivalue_line("markers", f"{assignment}: assignment {assignment[1:]}, {subject}")
     file = config.getoption("--layers")
@@ -206,7 +206,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _wants_sandbox(config: pytest.Config) -> bool:
-    """Whether to use a sandbox, and there is one."""
+    """Whether to use a sandbox; raises if there is none."""
     if config.getoption("--task-sandbox"):
         try:
             check_sandbox()
@@ -216,7 +216,7 @@ def _wants_sandbox(config: pytest.Config) -> bool:
 
 
 def _collected(path: Path) -> Collected | None:
-    """What can be graded of a notebook; of a Python file nothing, it is graded as it is."""
+    """The code of a notebook; None for a Python file, which is graded as it is."""
     try:
         return collect(path) if is_notebook(path.name, read_text(path)[0]) else None
     except (NotebookError, OSError, ValueError) as error:
@@ -224,7 +224,7 @@ def _collected(path: Path) -> Collected | None:
 
 
 def _written(collected: Collected, path: Path, config: pytest.Config) -> Path:
-    """A Python file of what was collected, in a folder that is removed at the end."""
+    """The collected code as a Python file, in a temporary folder."""
     folder = tempfile.TemporaryDirectory()
     config.add_cleanup(folder.cleanup)
     target = Path(folder.name) / f"{path.stem}.py"

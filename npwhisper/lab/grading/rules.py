@@ -1,6 +1,6 @@
-"""What the functions of each assignment may use: NumPy, plain Python, and what the assignments before it asked for.
+"""What the functions of each assignment may use: NumPy, plain Python, and the functions of earlier assignments.
 
-The tables alone; `source` holds a student's file against them, and `guard` a running function.
+These are only the tables; `source` checks a student's file against them, and `guard` a running function.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from npwhisper.lab.exercises import EXERCISES
 
 
 class Finding(NamedTuple):
-    """What is not allowed, and in which line of the student's file (0 if unknown)."""
+    """Something that is not allowed, and its line in the student's file (0 if unknown)."""
 
     line: int
     sentence: str
@@ -26,7 +26,7 @@ MODULES = {
     "numpy", "operator", "pprint", "random", "re", "scipy", "statistics", "string", "textwrap", "time", "typing",
     "typing_extensions", "warnings", "zlib",
 }  # fmt: skip
-"""Modules that a task may use, with all that is in them but the following."""
+"""Modules that a task may use, except for the following."""
 
 READY_MADE = {
     "scipy.special.softmax",
@@ -45,7 +45,7 @@ READY_MADE = {
     "typing.ForwardRef",
     "typing.get_type_hints",
 }
-"""What would be the task itself, or finds attributes, opens files and evaluates texts by name."""
+"""Functions that solve a task, or that access attributes, open files or evaluate strings by name."""
 FILES = {
     "load", "fromfile", "loadtxt", "genfromtxt", "memmap", "fromregex", "ctypeslib", "DataSource", "npyio",
 }  # fmt: skip
@@ -53,20 +53,20 @@ REACHING = {
     "builtins", "ctypes", "f_back", "f_builtins", "f_globals", "f_locals", "gc", "gi_frame", "importlib", "inspect",
     "modules", "os", "sys", "tb_frame", "threading",
 }  # fmt: skip
-"""Attributes that lead from a harmless module to one that is not, or into the caller."""
+"""Attributes that lead from a harmless module to a harmful one, or to the caller."""
 
 DUNDERS = {
     "__array__", "__array_priority__", "__call__", "__class__", "__doc__", "__enter__", "__eq__", "__exit__",
     "__init__", "__len__", "__main__", "__name__", "__ne__", "__new__", "__post_init__", "__setitem__", "__getitem__",
     "__version__",
 }  # fmt: skip
-"""The only attributes with two underscores that a task may use."""
+"""The only dunder names that a task may use."""
 
 BUILTINS = {
     "__import__", "__builtins__", "__loader__", "__spec__", "breakpoint", "compile", "delattr", "eval", "exec",
     "getattr", "globals", "input", "locals", "open", "setattr", "vars",
 }  # fmt: skip
-"""Built-in functions that a task may not use; `getattr` with a plain name counts as an attribute."""
+"""Built-in functions that a task may not use; `getattr` with a constant name counts as an attribute."""
 
 CACHES = {
     "KeyValues", "BlockCache", "Cache", "append", "empty", "length", "rows", "positions", "emptied", "fit",
@@ -78,7 +78,7 @@ HELPERS: dict[str, set[str]] = {
     "a4": {"Hypothesis", "RuleContext", "nest"},
     "a5": set(),
 }
-"""What else of npwhisper an assignment may use: it is given; but no task may use itself, as `append` `cache.append`."""
+"""What else of npwhisper an assignment may use, because it is given; but no task may use itself."""
 
 
 def may_call(task: str, name: str) -> bool:
@@ -105,4 +105,4 @@ def refusal(task: str, name: str) -> str:
 def _allowed(assignment: str) -> str:
     if assignment == "a1":
         return "write it with NumPy and your own functions"
-    return f"write it with NumPy, your own functions and npwhisper's of the assignments before {assignment}"
+    return f"write it with NumPy, your own functions and npwhisper's functions of assignments before {assignment}"

@@ -1,7 +1,7 @@
-"""A sandbox for each task (Linux, bubblewrap): no network, and no files but Python's own and the one that is graded.
+"""A sandbox for each task (Linux, bubblewrap): no network, and no files except Python's own and the graded one.
 
-The worker starts in new namespaces, in which the grader's processes, its environment and its files do not exist. It
-may write into its own folder alone, and ends with the process that started it.
+The worker runs in new namespaces without the grader's processes, environment and files. It can write only to its own
+folder, and is killed with the process that started it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = ("LANG", "LC_ALL", *THREAD_VARIABLES, "PATH")
 
 
 class SandboxError(RuntimeError):
-    """There is no sandbox here."""
+    """No sandbox can be made on this system."""
 
 
 def check_sandbox() -> None:
@@ -39,7 +39,7 @@ def check_sandbox() -> None:
         If bubblewrap is not installed, or the system does not allow it.
     """
     if shutil.which("bwrap") is None:
-        raise SandboxError("a sandbox needs bubblewrap, which only Linux has: install the package bubblewrap")
+        raise SandboxError("a sandbox needs bubblewrap, which runs only on Linux: install the package bubblewrap")
     tried = subprocess.run(["bwrap", *ALONE, *_mounts([]), "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
         raise SandboxError(f"bubblewrap cannot make a sandbox here: {tried.stderr.strip() or tried.returncode}")
@@ -52,11 +52,11 @@ def sandboxed(file: Path, folder: Path) -> Iterator[None]:
     Parameters
     ----------
     file : Path
-        What is graded; inside it can be read.
+        The graded file, readable inside.
     folder : Path
-        Inside it can be written to.
+        Writable inside.
     """
-    resource_tracker.ensure_running()  # which stays outside
+    resource_tracker.ensure_running()  # stays outside the sandbox
     python = os.fsdecode(spawn.get_executable())
     start = folder / "start"
     start.write_text(f'#!/bin/sh\nexec {shlex.join([*command(file, folder), python])} "$@"\n', encoding="utf-8")
@@ -69,7 +69,7 @@ def sandboxed(file: Path, folder: Path) -> Iterator[None]:
 
 
 def command(file: Path, folder: Path) -> list[str]:
-    """The command that runs what stands behind it in a sandbox."""
+    """The prefix that runs a command in a sandbox."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ} | {"TMPDIR": str(folder)}
     variables = [word for name, value in kept.items() for word in ("--setenv", name, value)]
     writable = ["--bind", str(folder), str(folder), "--dir", os.getcwd(), "--remount-ro", "/", "--remount-ro", "/dev"]
@@ -77,7 +77,7 @@ def command(file: Path, folder: Path) -> list[str]:
 
 
 def _mounts(files: list[Path]) -> list[str]:
-    """What can be read inside."""
+    """Arguments that mount what can be read inside."""
     libraries = Path(np.__file__).parents[1]
     places = [*SYSTEM, sys.base_prefix, sys.prefix, libraries, PACKAGE, *files]
     binds = [word for place in dict.fromkeys(map(str, places)) for word in ("--ro-bind-try", place, place)]

@@ -1,7 +1,7 @@
 """A student's file as a syntax tree: which tasks it has, and what each of them uses. Nothing is executed.
 
-A task uses what is in its function and in whatever that function names: helpers, constants, imports. What the rest
-of the file does (calls of `check`, a last cell that transcribes) is not looked at, but for changes to other modules.
+A task uses what is in its function and in everything that function names: helpers, constants, imports. The rest of the
+file (calls of `check`, a last cell that transcribes) is ignored, except for changes to other modules.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from npwhisper.lab.grading.rules import (
 )
 
 SCOPES = (*FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-HARMLESS = ("matplotlib", "os.environ")  # whose settings a file may change
-Scope = dict[str, str]  # a name -> the dotted name that it was imported from, or nothing
+HARMLESS = ("matplotlib", "os.environ")  # modules whose settings a file may change
+Scope = dict[str, str]  # a name -> the dotted name it was imported from, or an empty string
 
 
 class Source:
@@ -43,7 +43,7 @@ class Source:
             self._bind(statement, is_direct=True)
 
     def _bind(self, statement: ast.stmt, is_direct: bool) -> None:
-        """The last direct definition of a name counts; of those inside an `if` or a `try`, every one may."""
+        """The last direct definition of a name counts; definitions inside an `if` or a `try` all count."""
         for name, origin in bound(statement):
             if name == "*":
                 self.stars.append(origin)
@@ -55,7 +55,7 @@ class Source:
 
     @cached_property
     def changes(self) -> dict[str, list[ast.stmt]]:
-        """The names whose parts the file changes, each with the statements that do so: `x.append(y)`, `x.y = z`."""
+        """The names that the file changes, each with the statements that do so: `x.append(y)`, `x.y = z`."""
         found: dict[str, list[ast.stmt]] = {}
         for statement in self.tree.body:
             for name in set(changes(statement, self.names)):
@@ -64,20 +64,20 @@ class Source:
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that the file tries."""
+        """The tasks that the file defines."""
         return [name for name in EXERCISES if name in self.names]
 
     def may_have(self, task: str) -> bool:
-        """Whether the file defines a task, or takes names from somewhere that cannot be read here."""
+        """Whether the file defines a task, or may import it with a star or `__getattr__`."""
         return bool({task, "__getattr__"} & set(self.names) or self.stars)
 
     @property
     def functions(self) -> list[str]:
-        """All functions, of which one may be a task with its name misspelt."""
+        """All functions; one of them may be a task with a misspelt name."""
         return [name for name, where in self.names.items() if any(isinstance(node, FUNCTIONS) for node in where)]
 
     def origin(self, name: str) -> str | None:
-        """What a name of the file was imported from, if it was."""
+        """The dotted name that a name of the file was imported from, if it was."""
         for statement in reversed(self.names.get(name, [])):
             for given, origin in bound(statement):
                 if given == name and origin:
@@ -87,7 +87,7 @@ class Source:
         return None
 
     def findings(self, task: str) -> list[Finding]:
-        """What a task uses and may not, in the order of the lines."""
+        """What a task uses but may not, in line order."""
         found, open_names, seen = set(Patches(self).look(self.tree)), [task], {task}
         if origin := self.origin(task):
             last = self.names.get(task, [None])[-1]
@@ -103,19 +103,19 @@ class Source:
 
 
 class Walker(ast.NodeVisitor):
-    """Walks a tree, knows which names are local, and what the others were imported from."""
+    """Visits a tree, tracking which names are local and what the others were imported from."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.scopes = source, list[Scope]()
         self.found: list[Finding] = []
 
     def look(self, tree: ast.AST) -> list[Finding]:
-        """What is found in a tree."""
+        """Visit a tree and return the findings."""
         self.visit(tree)
         return self.found
 
     def visit(self, node: ast.AST) -> Any:
-        """Enter a scope with each function."""
+        """Open a scope for each function."""
         if not isinstance(node, SCOPES):
             return super().visit(node)
         for outside in _outside(node):
@@ -126,14 +126,14 @@ class Walker(ast.NodeVisitor):
         return None
 
     def origin(self, name: str) -> str | None:
-        """What a name was imported from; nothing if it is local."""
+        """The dotted name that a name was imported from; None if it is local."""
         for scope in reversed(self.scopes):
             if name in scope:
                 return scope[name] or None
         return self.source.origin(name)
 
     def is_local(self, name: str) -> bool:
-        """Whether a name belongs to a function around this place."""
+        """Whether a name is local to an enclosing function."""
         return any(name in scope for scope in self.scopes)
 
     def dotted(self, node: ast.expr) -> str | None:
@@ -145,7 +145,7 @@ class Walker(ast.NodeVisitor):
         return None
 
     def add(self, node: Any, sentence: str) -> None:
-        """Remember a finding."""
+        """Record a finding."""
         self.found.append(Finding(getattr(node, "lineno", 0), sentence))
 
 
@@ -163,7 +163,7 @@ class Names(Walker):
 
 
 class Uses(Names):
-    """What a statement uses and the task may not; and the names of the file that it uses."""
+    """What a statement uses but the task may not, and the names of the file that it uses."""
 
     def __init__(self, source: Source, task: str) -> None:
         super().__init__(source)
@@ -177,7 +177,7 @@ class Uses(Names):
         self._judge(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        """A chain of names, as far as it can be read; what cannot is visited part by part."""
+        """A dotted name; if it cannot be resolved, its parts are visited."""
         if node.attr in REACHING or (node.attr.startswith("__") and node.attr not in DUNDERS):
             self.add(node, f"it uses {node.attr}, which no task needs")
         if self.dotted(node) is None:
@@ -210,26 +210,26 @@ class Uses(Names):
 
 
 class Patches(Walker):
-    """Changes to other modules, which concern all tasks: `npwhisper.lab.checking.check = mine`."""
+    """Changes to other modules, which affect all tasks: `npwhisper.lab.checking.check = mine`."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.changed = set[str]()
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        """An attribute that is set or deleted."""
+        """An attribute that is assigned or deleted."""
         if isinstance(node.ctx, (ast.Store, ast.Del)):
             self._change(node, node)
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        """An item of a module that is set or deleted."""
+        """An item of a module that is assigned or deleted."""
         if isinstance(node.ctx, (ast.Store, ast.Del)):
             self._change(node, node.value)
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """`setattr`, and code that is made while the file is imported."""
+        """`setattr`, and code that is evaluated at import."""
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name in ("setattr", "delattr") and node.args and not self.is_local(name):
             self._change(node, node.args[0])
@@ -245,7 +245,7 @@ class Patches(Walker):
 
 
 def _judge(task: str, dotted: str) -> Iterator[str]:
-    """Why a task may not use what an imported name stands for."""
+    """Why a task may not use an imported name."""
     root, *parts = dotted.split(".")
     if not root:
         return
@@ -278,7 +278,7 @@ def _judge_ours(task: str, dotted: str) -> Iterator[str]:
 def _is_module(dotted: str) -> bool:
     try:
         return find_spec(dotted) is not None
-    except (ImportError, ValueError):  # what should be a package is a module
+    except (ImportError, ValueError):  # the parent is a module, not a package
         return False
 
 
@@ -290,7 +290,7 @@ def _builtins() -> frozenset[str]:
 
 
 def read(path: Path) -> Source:
-    """Read a file; one that is not Python has no names here, and its import will say why."""
+    """Parse a file; one that is not Python has no names here, and importing it reports why."""
     try:
         return Source(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -298,7 +298,7 @@ def read(path: Path) -> Source:
 
 
 def bound(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The names that a statement binds, each with the dotted name it is imported from, or nothing."""
+    """The names that a statement binds, each with the dotted name it is imported from, or an empty string."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name, ""
     elif isinstance(node, ast.Import):
@@ -324,7 +324,7 @@ def _stored(node: ast.AST) -> Iterator[str]:
 
 
 def _outside(node: ast.AST) -> list[ast.expr]:
-    """What belongs to a function and is computed before it is called: decorators and default values."""
+    """The parts of a function that are evaluated at its definition: decorators and default values."""
     arguments = getattr(node, "args", None)
     defaults = [*arguments.defaults, *filter(None, arguments.kw_defaults)] if arguments else []
     return [*getattr(node, "decorator_list", []), *defaults]
@@ -340,7 +340,7 @@ def statements(node: ast.AST) -> Iterator[ast.stmt]:
 
 
 def _locals(node: ast.AST) -> Scope:
-    """The names that belong to a function: its arguments and all that it binds."""
+    """The names local to a function: its arguments and everything it binds."""
     arguments = getattr(node, "args", None)
     names: Scope = {child.arg: "" for child in ast.walk(arguments) if isinstance(child, ast.arg)} if arguments else {}
     names |= {name: "" for generator in getattr(node, "generators", []) for name in _stored(generator)}
@@ -353,7 +353,7 @@ def _locals(node: ast.AST) -> Scope:
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements of a function, but not those of the functions and classes inside it."""
+    """The statements of a function, without those of nested functions and classes."""
     body = getattr(node, "body", [])
     todo = list(body) if isinstance(body, list) else []
     while todo:

@@ -1,7 +1,7 @@
-"""Values as bytes: one JSON header, then the arrays as they are in memory. Reading them executes nothing.
+"""Values as bytes: one JSON header, then the raw arrays. Reading them executes nothing.
 
-What a worker sends is untrusted: every size is checked against the bytes received, only numbers become arrays, and what
-does not fit raises `WireError`.
+What a worker sends is untrusted: every size is checked against the bytes received, only numbers become arrays, and
+invalid data raises `WireError`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from npwhisper.checkpoint.json_text import loads
 from npwhisper.tracing.seam import Array
 
 LIMIT = 64 * 2**20  # bytes of one message; the largest right answer has 200 kB
-HEADER = 8  # bytes that say how long the JSON is
+HEADER = 8  # bytes that hold the length of the JSON
 
 
 class WireError(ValueError):
-    """Bytes that are not a message."""
+    """The bytes are not a message."""
 
 
 def pack(value: Any) -> bytes:
-    """Write nested dictionaries, lists, numbers, texts and arrays as one message.
+    """Encode nested dictionaries, lists, numbers, strings and arrays as one message.
 
     >>> unpack(pack({"x": np.arange(3), "n": [1, None]}))
     {'x': array([0, 1, 2]), 'n': [1, None]}
@@ -37,7 +37,7 @@ def pack(value: Any) -> bytes:
 
 
 def _plain(value: Any, arrays: list[Array]) -> Any:
-    """The value as JSON, with a description in the place of each array, which is put aside."""
+    """The value as JSON, with a description in place of each array, which is appended to `arrays`."""
     if isinstance(value, Mapping):
         return {"dict": {str(key): _plain(item, arrays) for key, item in value.items()}}
     if isinstance(value, (list, tuple)):
@@ -52,12 +52,12 @@ def _plain(value: Any, arrays: list[Array]) -> Any:
 
 
 def unpack(message: bytes) -> Any:
-    """Read a message.
+    """Decode a message.
 
     Raises
     ------
     WireError
-        If the bytes are not what `pack` writes.
+        If the bytes are not a message of `pack`.
     """
     try:
         length = int.from_bytes(message[:HEADER], "big")
@@ -65,12 +65,12 @@ def unpack(message: bytes) -> Any:
         return _Reader(message, HEADER + length).value(header)
     except WireError:
         raise
-    except Exception as error:  # JSON nested too deeply, numbers too long, a dtype that does not exist
+    except Exception as error:  # such as JSON nested too deeply, numbers too long, an unknown dtype
         raise WireError(f"this is not a message: {type(error).__name__}") from None
 
 
 class _Reader:
-    """Puts the arrays back into their places, in order."""
+    """Puts the arrays back in place, in order."""
 
     def __init__(self, message: bytes, start: int) -> None:
         self.message, self.position = message, start

@@ -1,6 +1,6 @@
 """The process in which a student's function runs: it gets the inputs of one task, never the expected results.
 
-It ends with its task, so that nothing one function does (`np.seterr`, a thread, a patched module) reaches another.
+It ends with its task, so that no side effect (`np.seterr`, a thread, a patched module) reaches another task.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from npwhisper.lab.grading.guard import Guard
 from npwhisper.lab.grading.wire import LIMIT, pack, unpack
 
 RESULT_BYTES = 2**21
-PROCESSES = 64  # and threads, in a sandbox
-PRINTED_BYTES = 2**20  # the most that a task can print, or write to a file
+PROCESSES = 64  # including threads, in a sandbox
+PRINTED_BYTES = 2**20  # limit of a task's output, and of a file it writes
 
 
 class Limits(NamedTuple):
-    """What a worker may use, and whose rights it has: by default those of the grader."""
+    """What a worker may use, and the user it runs as: by default the grader's."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a Python file, whatever its name is."""
+    """Import a Python file of any name."""
     spec = importlib.util.spec_from_file_location("npwhisper_student", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file: give one that ends in .py")
@@ -48,7 +48,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def work(path: Path, request: bytes, connection: Connection, printed: Path, limits: Limits) -> None:
-    """Import the student's file, say so, then try every case and send what came of it."""
+    """Import the student's file and report it, then run every case and send the results."""
     _stand_alone(printed)
     _limit(limits)
     if limits.user:
@@ -58,7 +58,7 @@ def work(path: Path, request: bytes, connection: Connection, printed: Path, limi
     guard.refuse_events()
     try:
         function = getattr(load_file(path), task, None)
-    except BaseException as error:  # also SystemExit: whatever the file does, it is reported
+    except BaseException as error:  # including SystemExit: every failure is reported
         connection.send_bytes(pack({"import": f"{type(error).__name__}: {error}"}))
         return
     connection.send_bytes(pack({"import": "", "is_missing": not callable(function)}))
@@ -88,14 +88,14 @@ def _answer(cases: list[Case], function: Any, guard: Guard) -> bytes:
 
 
 def _small(tried: Attempt) -> Attempt:
-    """The attempt, unless its result is far larger than any that is right."""
+    """The attempt, unless its result is far larger than any right one."""
     if tried.result is None or tried.result.nbytes <= RESULT_BYTES:
         return tried
     return Attempt(error=f"its shape is {tried.result.shape}: far more than there should be")
 
 
 def _stand_alone(printed: Path) -> None:
-    """Lead a group of processes that can be ended together; print into a file, and write files beside that one."""
+    """Start a process group that can be killed as one; print to a file, and run in its folder."""
     if hasattr(os, "setsid"):
         os.setsid()
     os.chdir(printed.parent)
@@ -108,24 +108,24 @@ def _stand_alone(printed: Path) -> None:
 
 
 def _limit(limits: Limits) -> None:
-    """Limit processor time, memory and the size of files, on systems that can."""
+    """Limit CPU time, memory and file sizes, where the system supports it."""
     try:
         import resource
     except ImportError:  # Windows
         return
     seconds = round(limits.cpu_seconds) + 1
     wanted = {"RLIMIT_CPU": seconds, "RLIMIT_AS": _used() + limits.memory_bytes}
-    if limits.is_sandboxed:  # outside, all processes of the same user would count
+    if limits.is_sandboxed:  # outside a sandbox, all processes of the user count
         wanted["RLIMIT_NPROC"] = PROCESSES
     for name, value in {**wanted, "RLIMIT_FSIZE": PRINTED_BYTES, "RLIMIT_CORE": 0}.items():
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
-        except (ValueError, OSError):  # a lower one is set, or the system (macOS) has none
+        except (ValueError, OSError):  # a lower limit is set, or the system (macOS) has none
             continue
 
 
 def _become(user: str) -> None:
-    """Give up the rights of root for those of another user."""
+    """Drop root privileges and become another user."""
     import pwd
 
     entry = pwd.getpwnam(user)
@@ -135,7 +135,7 @@ def _become(user: str) -> None:
 
 
 def _used() -> int:
-    """The address space in use, most of which is that of BLAS's threads."""
+    """The address space in use, most of it by BLAS threads."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

@@ -1,7 +1,7 @@
 """Common mistakes, each as a function that makes it.
 
-`check` compares a wrong result with those of these functions: where one agrees, its sentence says what went wrong.
-Blocks and stacks are also tried with every mistake of the layers that they are made of, put there by `swap`.
+`check` compares a wrong result with the results of these functions: if one agrees, its sentence says what went wrong.
+Blocks and stacks are also run with every mistake of the layers inside them, substituted by `swap`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ INSIDE = {
 
 
 class Mistake(NamedTuple):
-    """What was done, in words for the one who did it, and as a function."""
+    """A mistake: a sentence for the student, and a function that makes it."""
 
     sentence: str
     function: Function
 
 
 def mistakes_in(name: str) -> Iterator[Mistake]:
-    """The mistakes of a function, then of the layers that may be inside it."""
+    """The mistakes of a function, then those of the layers inside it."""
     yield from (Mistake(sentence, function) for sentence, function in MISTAKES.get(name, {}).items())
     for inner in INSIDE.get(name, ()):
         for sentence, function in MISTAKES[inner].items():

@@ -35,7 +35,7 @@ def _mask_after_softmax(q: Array, k: Array, v: Array, mask: Array | None = None)
 def _attention(
     x: Array, w: Weights, n_head: int, cache: KeyValues | None = None, names: str = "query key value", out: bool = True
 ) -> Array:
-    """A self-attention of which everything can be wrong."""
+    """A self-attention in which everything can be wrong."""
     q, k, v = (split_heads(linear(x, w[name]), n_head) for name in names.split())
     mask = None
     if cache is not None:
@@ -68,7 +68,7 @@ def _heads_not_transposed(x: Array, w: Weights, n_head: int, cache: KeyValues | 
 
 
 def _text_added_to_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
-    """Cross-attention whose keys and values grow with the text, as those of self-attention do."""
+    """Cross-attention whose keys and values grow with the text, as in self-attention."""
     grown = [split_heads(linear(x, w[name]), n_head) for name in ("key", "value")]
     rows = np.repeat(np.arange(len(audio[0])), len(x) // len(audio[0]))
     k, v = (np.concatenate([old[rows], new], axis=2) for old, new in zip(audio, grown, strict=True))
@@ -76,18 +76,18 @@ def _text_added_to_audio(x: Array, w: Weights, n_head: int, audio: tuple[Array, 
 
 
 def _shared(x: Array, audio: tuple[Array, Array]) -> tuple[Array, Array]:
-    """The audio's keys and values, once for every row."""
+    """The audio's keys and values, repeated for every row."""
     k, v = (np.repeat(part, len(x) // len(part), axis=0) for part in audio)
     return k, v
 
 
 def _of_the_text(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
-    """Cross-attention that looks at the text, as self-attention does."""
+    """Cross-attention that attends to the text, as self-attention does."""
     return model.self_attention(x, w, n_head)
 
 
 def _projected_again(x: Array, w: Weights, n_head: int, audio: tuple[Array, Array]) -> Array:
-    """Cross-attention that takes the audio's keys and values for its features."""
+    """Cross-attention that mistakes the audio's keys and values for its features."""
     k, v = (
         split_heads(linear(merge_heads(part), w[name]), n_head)
         for name, part in zip(("key", "value"), audio, strict=True)

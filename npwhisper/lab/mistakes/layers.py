@@ -16,7 +16,7 @@ from npwhisper.tracing.seam import Array, Function, Weights
 def _convolve(
     x: Array, w: Weights, stride: int = 1, pad: tuple[int, int] = (1, 1), first: int = 0, flip: bool = False, **how: Any
 ) -> Array:
-    """A convolution of which everything can be wrong."""
+    """A convolution in which everything can be wrong."""
     weight = w["weight"][:, :, ::-1] if flip else w["weight"]
     padded = np.pad(x, ((0, 0), (0, 0), pad), **how)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis=2)[:, :, first::stride]
@@ -27,7 +27,7 @@ def _convolve(
 def _normalise(
     x: Array, w: Weights, axis: Any = -1, ddof: int = 0, inside: float = 1e-5, outside: float = 0.0
 ) -> Array:
-    """A layer norm of which everything can be wrong."""
+    """A layer norm in which everything can be wrong."""
     variance = x.var(axis=axis, ddof=ddof, keepdims=True)
     y: Array = (x - x.mean(axis=axis, keepdims=True)) / (np.sqrt(variance + inside) + outside) * w["weight"] + w["bias"]
     return y

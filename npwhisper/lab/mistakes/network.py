@@ -45,7 +45,7 @@ def _audio_before_text(x: Array, w: Weights, n_head: int, cache: BlockCache) -> 
 
 
 def _other_norm(x: Array, w: Weights, n_head: int, cache: BlockCache | None = None, name: str = "attn_ln") -> Array:
-    """A block that normalises what goes into the mlp with the weights of another layer norm."""
+    """A block that normalises the input of the mlp with the weights of another layer norm."""
     wrong = {**w, "mlp_ln": w[name]}
     return model.encoder_block(x, wrong, n_head) if cache is None else model.decoder_block(x, wrong, n_head, cache)
 
@@ -56,7 +56,7 @@ def _deaf(x: Array, w: Weights, n_head: int, cache: BlockCache) -> Array:
 
 
 def _encode(mel: Array, w: Weights, n_head: int, omit: str = "") -> Array:
-    """An encoder that leaves something out."""
+    """An encoder without one of its parts."""
     act = (lambda x: x) if omit == "gelu" else gelu
     x = act(model.conv1d(act(model.conv1d(mel, w["conv1"])), w["conv2"], stride=2)).transpose(0, 2, 1)
     if omit != "positions":
@@ -67,7 +67,7 @@ def _encode(mel: Array, w: Weights, n_head: int, omit: str = "") -> Array:
 
 
 def _decode(tokens: Array, w: Weights, n_head: int, cache: Any, start: int | None = None, last: bool = True) -> Array:
-    """A decoder that forgets where it is, or its last layer norm."""
+    """A decoder with wrong positions, or without its final layer norm."""
     start = cache.length if start is None else start
     x = model.embedding(tokens, w["token_embedding"]) + w["positional_embedding"][start : start + tokens.shape[1]]
     for block, block_cache in zip(w["blocks"].values(), cache.blocks, strict=True):
@@ -80,7 +80,7 @@ def _rule_with(**changes: Any) -> Function:
 
 
 def _sum_without_end(step: Any, tokens: Array, eot: int, max_tokens: int) -> Any:
-    """Greedy search whose sums leave out the end of the text."""
+    """Greedy search whose sums leave out the end-of-text token."""
     found = []
     for row in tokens:
         so_far, total, taken = row[None], 0.0, list[int]()
@@ -96,7 +96,7 @@ def _sum_without_end(step: Any, tokens: Array, eot: int, max_tokens: int) -> Any
 
 
 def _end_kept(search: Function) -> Function:
-    """A search whose tokens keep the end-of-text token where one was found."""
+    """A search that keeps the end-of-text token in the text."""
 
     def kept(step: Any, tokens: Array, eot: int, max_tokens: int, *beams: int) -> Any:
         found = search(step, tokens, eot, max_tokens, *beams)
