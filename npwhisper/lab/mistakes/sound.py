@@ -92,7 +92,7 @@ MISTAKES: dict[str, dict[str, Function]] = {
         "the variance is divided by T - 1: divide by the number of tokens, T": lambda x: (
             (x - x.mean(axis=-2, keepdims=True)) / x.std(axis=-2, ddof=1, keepdims=True)
         ),
-        "each token is standardised over the audio positions: standardise each audio position over the tokens": lambda x: (
+        "each token is standardised over time: standardise each audio position over the tokens": lambda x: (
             (x - x.mean(axis=-1, keepdims=True)) / x.std(axis=-1, keepdims=True)
         ),
     },
