@@ -13,13 +13,13 @@ from npwhisper.decoding import DecodingTask
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.lab.glass import encoder, lens
 from npwhisper.lab.glass.attention import attention
-from npwhisper.lab.glass.masks import normalised, worked
 from npwhisper.lab.glass.packing import Part
 from npwhisper.lab.glass.recording import RULES, Window
 from npwhisper.lab.glass.scores import logprob_of, mean_logprob, running_sums, scored
 from npwhisper.lab.glass.searching import Found, follow_beams, follow_rows
 from npwhisper.lab.glass.steps import Step
 from npwhisper.lab.glass.why import reasons, rule_reasons
+from npwhisper.lab.glass.worked import normalised, worked
 from npwhisper.model import Network
 from npwhisper.tokenizer import get_tokenizer
 from npwhisper.tracing.seam import Array
