@@ -7,7 +7,7 @@
 #
 # **What you need** · Notebooks 02, 03 and 04. You need no PyTorch: its results are in a file.
 #
-# **Which file this explains** · `npwhisper/model/` and `npwhisper/lab/comparing.py`
+# **Which file this explains** · `npwhisper/model/` and `npwhisper/lab/comparing/`
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
