@@ -125,7 +125,7 @@ assert ("GLOBAL", "__builtin__ print") in program
 assert "REDUCE" in dict(program)
 
 # %% [markdown]
-# Three instructions suffice: `GLOBAL` with the name of `print` (in this old protocol its module is called
+# That is enough: `GLOBAL` with the name of `print` (in this old protocol its module is called
 # `__builtin__`), a tuple with the argument, and `REDUCE`. If you open a stranger's model file with plain
 # `pickle.load`, you run a stranger's program. (`torch.load` with `weights_only=True`, the default since
 # PyTorch 2.6, prevents this.)
