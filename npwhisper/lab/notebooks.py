@@ -21,7 +21,7 @@ import numpy as np
 
 from npwhisper.tracing.seam import Array
 
-NOT_YET = "Not answered yet: put your answer in the place of `...`, run its cell, then this one."
+NOT_YET = "Not answered yet: replace `...` by your answer, run that cell, then this one."
 
 
 def path(name: str) -> str:
@@ -148,7 +148,7 @@ def exercise(answer: Any, is_right: Callable[[Any], Any], hint: str = "") -> Non
     Examples
     --------
     >>> exercise(..., lambda x: x == 4)
-    Not answered yet: put your answer in the place of `...`, run its cell, then this one.
+    Not answered yet: replace `...` by your answer, run that cell, then this one.
     >>> exercise(2 + 2, lambda x: x == 4)
     Right.
     """
