@@ -6,7 +6,7 @@
     python notebooks/build.py --repository OWNER/NAME     execute nothing, write a badge that opens each .ipynb in Colab
 
 Needs the extra `notebooks`. Each runs in an empty folder, with the npwhisper that is installed. A notebook that raises,
-warns, writes to stderr or takes over two minutes is an error; so is an .ipynb whose cells are not those of its .py.
+warns, writes to stderr or takes over four minutes is an error; so is an .ipynb whose cells are not those of its .py.
 
 Cells with the tag `claim` are executed but not written into the .ipynb: they assert what the text says is to be seen.
 The check of every exercise (tag `check`) must say at first that nothing is answered, must accept the folded solution,

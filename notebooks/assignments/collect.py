@@ -1,9 +1,9 @@
-"""Make a file that can be graded out of a notebook that was handed in.
+"""Write the tasks of a notebook that was handed in to a Python file that can be graded.
 
     python collect.py alice.ipynb bob.ipynb          writes alice.py and bob.py beside them
 
-Taken over are the tasks and whatever they need, from any cell; what is left out is listed. Nothing is
-executed here. Grading runs that code in processes of its own, and with `--sandbox` in a sandbox.
+It takes the tasks and whatever they need from any cell, and lists what it leaves out. It executes nothing. Grading
+runs the code in separate processes, and with `--sandbox` in a sandbox.
 """
 
 import sys
