@@ -187,7 +187,7 @@ def _wrong_values(case: Case, result: Array, again: Array | None) -> Iterator[tu
     if wrong.any():
         yield difference(case, result, wrong), ""
     elif case.expected.dtype == np.float32 and result.dtype != np.float32:
-        hint = "NumPy scalars and new arrays are float64 unless told otherwise: use Python floats, and dtype=np.float32"
+        hint = "NumPy scalars and new arrays are float64 by default: use Python floats, and dtype=np.float32"
         yield f"the numbers are right, but their type is {result.dtype} and should be float32", hint
     elif again is None or not np.array_equal(result, again, equal_nan=True):
         yield "a second, identical call gives another result", "state is kept from one call to the next"

@@ -53,7 +53,7 @@ def _hypotheses(case: Case, result: Array, wrong: Array) -> str:
     places = wrong.any(axis=-1)
     row, rank = np.unravel_index(int(places.argmax()), places.shape)
     got, wanted = _hypothesis(result[row, rank]), _hypothesis(case.expected[row, rank])
-    which = f"row {row}" if places.shape[1] == 1 else f"row {row}, hypothesis {rank} (the likeliest is 0)"
+    which = f"row {row}" if places.shape[1] == 1 else f"row {row}, hypothesis {rank} (0 is the most probable)"
     return f"{int(places.sum())} of {places.size} hypotheses are wrong: in {which} it is {got}\ninstead of {wanted}"
 
 

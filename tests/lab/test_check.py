@@ -328,7 +328,7 @@ WRONG: list[tuple[Callable[..., Any], str]] = [
     (layer_norm_eps_outside, "outside the square root"),
     (layer_norm_wrong_axis, "the wrong axis"),
     (layer_norm_in_place, "in place"),
-    (layer_norm_of_float64, "float64 unless told otherwise"),
+    (layer_norm_of_float64, "float64 by default"),
     (gelu_tanh, "tanh approximation"),
     (gelu_of_new_array, "NumPy scalars"),
     (gelu_without_root, "divided by the square root of 2"),

@@ -22,8 +22,8 @@ from npwhisper.lab.course.tables import needs_a_look
 def key_of(submission: Submission, options: Options) -> str:
     """A hash of everything that the marks of a submission depend on."""
     files = [[file.name, hashlib.sha256(file.path.read_bytes()).hexdigest()] for file in submission.files]
-    told = {**submission._asdict(), "files": files, "options": options._asdict(), "version": npwhisper.__version__}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "replace")).hexdigest()
+    fields = {**submission._asdict(), "files": files, "options": options._asdict(), "version": npwhisper.__version__}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
 class Journal:

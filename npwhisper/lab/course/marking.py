@@ -211,8 +211,8 @@ def main(arguments: Sequence[str]) -> None:
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     options = Options(**{**request["options"], "tasks": tuple(request["options"]["tasks"])})
     found = mark(request, options)
-    told = {**found._asdict(), "marks": [one._asdict() for one in found.marks]}
-    Path(arguments[1]).write_text(json.dumps(told), encoding="utf-8")
+    fields = {**found._asdict(), "marks": [one._asdict() for one in found.marks]}
+    Path(arguments[1]).write_text(json.dumps(fields), encoding="utf-8")
 
 
 if __name__ == "__main__":

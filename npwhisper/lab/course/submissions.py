@@ -198,8 +198,8 @@ def _submission(student: str, number: str, entries: list[tuple[Entry, bool]], wo
         if entry.path is not None and name.lower().endswith(CODE):
             files.append(File(name, entry.path))
         elif entry.path is not None and name.lower().endswith(".zip"):
-            inner, said = _from_zip(entry.path, name, work)
-            files, notes = files + inner, notes + said
+            inner, reasons = _from_zip(entry.path, name, work)
+            files, notes = files + inner, notes + reasons
         elif name.strip("/"):
             notes.append(f"{printable(name)} is left out: {entry.note or 'it is neither Python nor a notebook'}")
     return Submission(student, number, any(late for _, late in entries), tuple(files), tuple(notes))

@@ -63,8 +63,8 @@ def as_table(class_marks: Sequence[Marks]) -> str:
 def _line(marks: Marks, width: int) -> str:
     name = printable(marks.student)[:width]
     states = Counter(mark.status for mark in marks.marks if mark.status != "right")
-    said = [f"{count} {state}" for state, count in sorted(states.items())] + (["late"] if marks.is_late else [])
-    return f"{name:{width}}  {number(marks.points):>5}/{marks.of}  {', '.join(said)}".rstrip()
+    others = [f"{count} {state}" for state, count in sorted(states.items())] + (["late"] if marks.is_late else [])
+    return f"{name:{width}}  {number(marks.points):>5}/{marks.of}  {', '.join(others)}".rstrip()
 
 
 def as_pairs(pairs: Sequence[Pair]) -> str:

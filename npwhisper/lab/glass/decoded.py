@@ -86,9 +86,9 @@ class Decoded:
         sampled = [*self.task.prefix, *self.found.tokens[:i]]
         why = reasons(RULES, candidates, sampled, context, self.n_vocab)
         forbidden = (-np.diff(candidates.allowed[: len(RULES) + 1])).tolist()
-        told = rule_reasons(forbidden, why, sampled, context, self.n_vocab)
+        sentences = rule_reasons(forbidden, why, sampled, context, self.n_vocab)
         cells = worked(candidates.masked, sampled, context, self.n_vocab)
-        return {"forbidden": forbidden, "why": why, "reasons": told, "worked": cells}
+        return {"forbidden": forbidden, "why": why, "reasons": sentences, "worked": cells}
 
     @cached_property
     def _parts(self) -> Array:
@@ -150,5 +150,5 @@ def _follow(steps: Sequence[Step], task: DecodingTask) -> Found:
     if options.beam_size is not None:
         return follow_beams(steps, eot, options.beam_size, options.patience or 1.0, options.length_penalty)
     room = min(task.sample_len, task.model.dims.n_text_ctx - steps[0].fed.shape[1] + 1)
-    is_cut = len(steps) >= room or options.temperature == 0  # greedy: the likeliest token, even if it is no end
+    is_cut = len(steps) >= room or options.temperature == 0  # greedy: the most probable token, end or not
     return follow_rows(steps, eot, is_cut, options.length_penalty)

@@ -45,11 +45,11 @@ def rule_reasons(
 
     `forbidden` counts the tokens that each of the five rules forbade; `why` holds the `reasons` of the candidates.
     """
-    told = [[SENTENCES[rule]] if n else list[str]() for rule, n in zip(SENTENCES, forbidden, strict=False)]
+    sentences = [[SENTENCES[rule]] if n else list[str]() for rule, n in zip(SENTENCES, forbidden, strict=False)]
     found = [c for c in timestamp_clauses(sampled, context, n_vocab) if c.stop > c.first]
     clauses = [f"{c.reason} ({_counted(c.stop - c.first)})" for c in found]
     wins = sorted({reason for reason in why if reason.startswith("the timestamps together")})
-    return [*told, [*clauses, *wins] if forbidden[-1] else []]
+    return [*sentences, [*clauses, *wins] if forbidden[-1] else []]
 
 
 def _counted(n: int) -> str:

@@ -42,7 +42,7 @@ def _penalized(logit: float, context: RuleContext) -> float:
     return logit / penalty if logit > 0 else logit * penalty
 
 
-def _said_before(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+def _occurred_before(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
     times = sampled.count(logit.token) if logit.token < context.eot else 0
     return (
         context.repetition_penalty != 1 and times > 0,
@@ -55,8 +55,8 @@ def _repeats(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tupl
     n, text = context.no_repeat_ngram_size, [token for token in sampled if token < context.eot]
     wanted = [*text[len(text) - n + 1 :], logit.token] if 0 < n <= len(text) else []
     places = [i + 1 for i in range(len(text) - n + 1) if wanted and text[i : i + n] == wanted]
-    said = f"occurred before, from text token {places[0]}" if places else "did not occur before"
-    return bool(places), f"no_repeat_ngram_size is {n} (0 is off); the {n or 'n'} tokens that end with this one {said}"
+    when = f"occurred before, from text token {places[0]}" if places else "did not occur before"
+    return bool(places), f"no_repeat_ngram_size is {n} (0 is off); the {n or 'n'} tokens that end with this one {when}"
 
 
 def _begins_blank(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
@@ -72,17 +72,17 @@ def _is_suppressed(logit: Logit, sampled: Sequence[int], context: RuleContext) -
     return is_in, f"token {logit.token} {'is' if is_in else 'is not'} one of the {len(context.suppressed)} suppressed"
 
 
-def _at_wrong_time(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
+def _timestamps_off(logit: Logit, sampled: Sequence[int], context: RuleContext) -> tuple[bool, str]:
     return False, "without_timestamps is set, so the rule is off"
 
 
 Condition = Callable[[Logit, Sequence[int], RuleContext], tuple[bool, str]]
 CONDITIONS: dict[str, Condition] = {
-    "penalize_repetition": _said_before,
+    "penalize_repetition": _occurred_before,
     "forbid_repeated_ngrams": _repeats,
     "suppress_blank": _begins_blank,
     "suppress_tokens": _is_suppressed,
-    "apply_timestamp_rules": _at_wrong_time,
+    "apply_timestamp_rules": _timestamps_off,
 }
 
 

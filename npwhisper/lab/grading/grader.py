@@ -144,23 +144,23 @@ class Grader:
 
     def _imported(self, worker: Worker, task: str) -> Verdict | None:
         """The verdict if there is no function to run, otherwise None."""
-        name, told = self.name, worker.receive(self.start)
-        if not isinstance(told, dict):
+        name, reply = self.name, worker.receive(self.start)
+        if not isinstance(reply, dict):
             if worker.has_ended():
                 return Verdict("wrong", f"importing {name} ended the process{worker.reason()}")
             self.import_error = f"importing {name} took more than {self.start:.0f} s"
             return Verdict("wrong", self.import_error)
-        if error := told.get("import"):
+        if error := reply.get("import"):
             return Verdict("wrong", f"{name} cannot be imported: {plain(error)}")
-        return Verdict("missing", self._missing(task)) if told.get("is_missing") else None
+        return Verdict("missing", self._missing(task)) if reply.get("is_missing") else None
 
     def _answered(self, worker: Worker, task: str, cases: list[Case]) -> Verdict:
-        told = worker.receive(self.seconds)
-        if isinstance(told, WireError):
-            return Verdict("crashed", f"{task} sent something other than its results: {told}")
-        if isinstance(told, dict):
+        reply = worker.receive(self.seconds)
+        if isinstance(reply, WireError):
+            return Verdict("crashed", f"{task} sent something other than its results: {reply}")
+        if isinstance(reply, dict):
             try:
-                return _judged(task, cases, told)
+                return _judged(task, cases, reply)
             except Exception as error:  # a forged answer can make the comparison raise anything
                 return Verdict("crashed", f"{task} sent something other than its results: {type(error).__name__}")
         if worker.has_ended():
@@ -172,14 +172,14 @@ class Grader:
         return f"{self.name} has no function {name!r}{f': {meant}' if meant else ''}"
 
 
-def _judged(task: str, cases: list[Case], told: dict[str, Any]) -> Verdict:
+def _judged(task: str, cases: list[Case], reply: dict[str, Any]) -> Verdict:
     """The verdict on the worker's results, of which only numbers are trusted."""
-    if told["findings"]:
-        lines = [f"line {int(line)}: {plain(sentence)}" for line, sentence in told["findings"][:5]]
+    if reply["findings"]:
+        lines = [f"line {int(line)}: {plain(sentence)}" for line, sentence in reply["findings"][:5]]
         return Verdict("refused", "\n".join(f"{task}: {line}" for line in dict.fromkeys(lines)))
-    if told["crash"]:
-        return Verdict("crashed", f"{task}: {plain(told['crash'])}")
-    attempts = [_attempt(fields) for fields in told["attempts"]]
+    if reply["crash"]:
+        return Verdict("crashed", f"{task}: {plain(reply['crash'])}")
+    attempts = [_attempt(fields) for fields in reply["attempts"]]
     result = judge(cases, attempts)
     right, report = sum(not outcome.problem for outcome in result.outcomes), "" if result else str(result)
     status = "right" if result else "unwritten" if result.is_unwritten else "wrong"

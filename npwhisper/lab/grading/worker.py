@@ -80,11 +80,11 @@ def _answer(cases: list[Case], function: Any, guard: Guard) -> bytes:
     except BaseException as error:  # SystemExit, KeyboardInterrupt
         crash = f"{type(error).__name__}: {error}"
     findings = [[finding.line, finding.sentence] for finding in guard.findings]
-    told = {"crash": crash, "findings": findings}
-    message = pack({**told, "attempts": [tried._asdict() for tried in attempts]})
+    reply = {"crash": crash, "findings": findings}
+    message = pack({**reply, "attempts": [tried._asdict() for tried in attempts]})
     if len(message) <= LIMIT:
         return message
-    return pack({**told, "crash": f"its results have {len(message) >> 20} MB", "attempts": []})
+    return pack({**reply, "crash": f"its results have {len(message) >> 20} MB", "attempts": []})
 
 
 def _small(tried: Attempt) -> Attempt:
