@@ -32,7 +32,7 @@ from npwhisper.decoding.flags import (
 )
 from npwhisper.decoding.options import EVERY_WINDOW
 from npwhisper.whisper.inputs import expanded
-from npwhisper.whisper.messages import failure
+from npwhisper.whisper.messages import discard_output, failure
 from npwhisper.whisper.outputs import STDIN, Outputs
 
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)  # one line, no traceback
@@ -48,17 +48,32 @@ COMMANDS = {  # the first word of the arguments -> the module that runs it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 if anything failed, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run the command line and return its exit status.
+
+    0, 1 if anything failed, 2 for wrong usage, 130 for Ctrl-C, 141 if whoever read the output has ended (``| head``).
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # characters that the terminal cannot show are escaped
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"npwhisper: {message}", file=sys.stderr)
         try:
-            return _command(arguments[1:], COMMANDS[arguments[0]]) if _names_one(arguments) else _transcribe(arguments)
+            return _run(arguments)
         except KeyboardInterrupt:
             print("npwhisper: stopped", file=sys.stderr)
             return 130
+        except BrokenPipeError:
+            discard_output()
+            return 141
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command; what it printed has been written when this returns, so that no error comes at the exit."""
+    try:
+        return _command(arguments[1:], COMMANDS[arguments[0]]) if _names_one(arguments) else _transcribe(arguments)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 DESCRIPTION = (
@@ -171,6 +186,8 @@ def _one_file(
     try:
         with JournalLock(journal) if journal is not None else contextlib.nullcontext() as lock:
             _transcribe_into(recording, model, outputs, journal, {**options, "journal": lock})
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
@@ -222,6 +239,8 @@ def _command(arguments: Sequence[str], module: str) -> int:
     """Run another command; an error is printed as one line."""
     try:
         return int(import_module(f"npwhisper.{module}").run(arguments))
+    except BrokenPipeError:
+        raise
     except EXPECTED as error:
         return _reported(error)
 

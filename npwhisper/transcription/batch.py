@@ -43,6 +43,7 @@ class BatchedTranscription(Transcription):
     """The segments of a recording, `batch_size` cuts of which are transcribed at a time. See `Transcription`."""
 
     name: str | None = None  # what errors call the recording, if it is one of several
+    end: int | None = None  # the cut before which a part ends
 
     def prepare(self) -> Transcription:
         """As `Transcription.prepare`; also finds the cuts."""
@@ -54,6 +55,16 @@ class BatchedTranscription(Transcription):
     def cuts(self) -> list[tuple[int, int]]:
         """The parts that are transcribed side by side, at most 30 seconds each, in mel frames."""
         return cut_at_pauses(self.clips, self.share)
+
+    def part(self, first: int, end: int) -> BatchedTranscription:
+        """The cuts from `first` to before `end` as a transcription of their own, which may be in another process.
+
+        Their segments are those of the whole, numbered from 0 on.
+        """
+        part = BatchedTranscription(self.model, self.audio, self.options)
+        part.mel, part.clips, part.cuts, part.share = self.mel, self.clips, self.cuts, self.share
+        part.first_language, part._n_done, part.end = self.first_language, first, end
+        return part
 
     @cached_property
     def share(self) -> Array:
@@ -100,7 +111,7 @@ class BatchedTranscription(Transcription):
 
     def passages(self) -> Iterator[Passage]:
         """One for each cut that is still to be done, made when it is asked for."""
-        for i in range(self._n_done, len(self.cuts)):
+        for i in range(len(self.cuts))[self._n_done : self.end]:
             seed = self.options.decoding.seed
             seeds = np.random.default_rng(None if seed is None else [seed, i])
             yield Passage(self, self.cuts[i : i + 1], self.new_history(), seeds, is_first=i == 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +23,8 @@ from npwhisper.transcription.run import Transcription
 from npwhisper.transcription.separate import SeparateChannels
 from npwhisper.transcription.windows import Segment
 
-Done: TypeAlias = Callable[[Transcription | SeparateChannels, list[Segment]], None]
+Stream: TypeAlias = Transcription | SeparateChannels
+Done: TypeAlias = Callable[[Stream, list[Segment]], None]
 
 
 def is_several(audio: Any) -> bool:
@@ -71,8 +72,7 @@ def transcribe_several(model: Network, recordings: Sequence[Any], options: Trans
     if options.batch_size is None or options.channels == "separate":
         _one_by_one(model, recordings, options, done)
         return
-    with using_threads(options.num_threads), np.errstate(under="ignore"):
-        _together(model, recordings, options, done)
+    transcribe_together(_prepared(model, recordings, options), options, done)
 
 
 def _one_by_one(model: Network, recordings: Sequence[Any], options: TranscribeOptions, done: Done) -> None:
@@ -85,21 +85,28 @@ def _one_by_one(model: Network, recordings: Sequence[Any], options: TranscribeOp
         done(stream, segments)
 
 
-def _together(model: Network, recordings: Sequence[Any], options: TranscribeOptions, done: Done) -> None:
+def transcribe_together(streams: Iterable[BatchedTranscription], options: TranscribeOptions, done: Done) -> None:
+    """Fill batches with the cuts of several recordings, each of which is prepared when its first cut is needed."""
     opened: deque[tuple[BatchedTranscription, list[Segment]]] = deque()  # whose segments are not all there
-    for passage, segments in run_side_by_side(_passages(model, recordings, options, opened), options.batch_size or 1):
-        while opened[0][0] is not passage.owner:  # passages end in order: what came before is complete
+    with using_threads(options.num_threads), np.errstate(under="ignore"):
+        for passage, segments in run_side_by_side(_passages(streams, opened), options.batch_size or 1):
+            while opened[0][0] is not passage.owner:  # passages end in order: what came before is complete
+                done(*opened.popleft())
+            stream, found = opened[0]
+            found += stream.take(passage, segments)
+        while opened:
             done(*opened.popleft())
-        stream, found = opened[0]
-        found += stream.take(passage, segments)
-    while opened:
-        done(*opened.popleft())
 
 
-def _passages(
-    model: Network, recordings: Sequence[Any], options: TranscribeOptions, opened: deque[Any]
-) -> Iterator[Passage]:
-    """The cuts of one recording after the other, each opened when its first cut is asked for."""
+def _passages(streams: Iterable[BatchedTranscription], opened: deque[Any]) -> Iterator[Passage]:
+    """The cuts of one recording after the other."""
+    for stream in streams:
+        opened.append((stream, []))
+        yield from stream.passages()
+
+
+def _prepared(model: Network, recordings: Sequence[Any], options: TranscribeOptions) -> Iterator[BatchedTranscription]:
+    """Recordings, each opened when it is asked for; an error says which one it is about."""
     for number, audio in enumerate(recordings):
         stream = BatchedTranscription(model, audio, options)
         stream.name = name_of(audio, number)
@@ -107,5 +114,4 @@ def _passages(
             stream.prepare()
         except Exception as error:
             raise named(error, stream.name) from error.__cause__
-        opened.append((stream, []))
-        yield from stream.passages()
+        yield stream

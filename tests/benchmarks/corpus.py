@@ -4,6 +4,7 @@
     python tests/benchmarks/corpus.py kill       killed at five moments and continued: the same manifest and files
     python tests/benchmarks/corpus.py memory     proportional memory of 1 and of 4 processes
     python tests/benchmarks/corpus.py speed      throughput by jobs, beside one process of threads and faster-whisper
+    python tests/benchmarks/corpus.py spread     one long recording, shared by more and more jobs
 
 Options: ``--help``; `corpus_speed.py` says what is measured. Models of random weights need no download: ``--model
 random`` is the smallest, ``random-tiny`` and ``random-base`` have official sizes.
@@ -14,9 +15,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -42,7 +45,7 @@ from npwhisper.whisper.corpus.run import transcribe_corpus
 from npwhisper.whisper.corpus.sharing import shared_weights
 
 RATE = 16_000
-OPTIONS: dict[str, Any] = {"temperature": 0, "beam_size": None}
+OPTIONS: dict[str, Any] = {"temperature": 0, "beam_size": None, "batch_size": None}
 RANDOM = {
     "random": talkers.ENGLISH,
     "random-tiny": npwhisper.ModelDimensions(80, 1500, 384, 6, 4, 51864, 448, 384, 6, 4),
@@ -124,8 +127,19 @@ def same(folder: Path, talks: Path, given: argparse.Namespace) -> None:
     for path in recordings:
         name = path.relative_to(talks).with_suffix("")
         result = model.transcribe(path, seed=0, num_threads=1, **OPTIONS)
-        wrong += [name for f in ("txt", "json") if FORMATS[f](result).encode() != expected[f"{name}.{f}"]]
+        texts = {f"{name}.{form}": FORMATS[form](result).encode() for form in ("txt", "json")}
+        wrong += [name for name, text in texts.items() if not is_same(name, text, expected[name])]
     print(f"{len(recordings)} single calls: different: {wrong or 'none'}", flush=True)
+
+
+def is_same(name: str, one: bytes, other: bytes) -> bool:
+    """Whether two files are the same bytes; if recordings share batches, whether all numbers are, to a millionth."""
+    if (OPTIONS["batch_size"] or 1) == 1:
+        return one == other
+    number = re.compile(rb"-?\d+\.\d+(?:e-\d+)?")
+    values = [np.array(number.findall(text), float) for text in (one, other)]
+    last_digit = 1.01e-4 if name == FILE else 0.0
+    return number.sub(b"", one) == number.sub(b"", other) and np.allclose(*values, rtol=1e-6, atol=last_digit)
 
 
 @contextlib.contextmanager
@@ -156,7 +170,8 @@ def cluster(name: str) -> Any:
 def command(talks: Path, out: Path, model: str, jobs: int) -> list[str]:
     where = [str(talks), "-o", str(out), "--model", model, "--weights_cache", str(out.parent / "cache")]
     quick = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--verbose", "False"]
-    return [sys.executable, "-m", "npwhisper", "corpus", *where, *quick, "--jobs", str(jobs)]
+    batch = ["--batch_size", str(OPTIONS["batch_size"])]
+    return [sys.executable, "-m", "npwhisper", "corpus", *where, *quick, *batch, "--jobs", str(jobs)]
 
 
 def kill(folder: Path, talks: Path, given: argparse.Namespace) -> None:
@@ -177,7 +192,10 @@ def kill(folder: Path, talks: Path, given: argparse.Namespace) -> None:
         print(f"killed after {wait:.1f} s: {done} entries", flush=True)
         time.sleep(1)
     subprocess.run(command(talks, folder / "killed", given.model, 2), check=False, capture_output=True)
-    print("identical" if files(folder / "killed") == files(folder / "whole") else "DIFFERENT", flush=True)
+    killed, whole_files = files(folder / "killed"), files(folder / "whole")
+    wrong = [name for name in whole_files if not is_same(name, killed.get(name, b""), whole_files[name])]
+    is_all = killed.keys() == whole_files.keys() and not wrong
+    print("the same" if is_all else f"DIFFERENT: {wrong}", flush=True)
 
 
 def memory(folder: Path, talks: Path, given: argparse.Namespace) -> None:
@@ -217,17 +235,33 @@ def speed(folder: Path, talks: Path, given: argparse.Namespace) -> None:
     print(corpus_speed.table(result), flush=True)
 
 
+def spread(folder: Path, talks: Path, given: argparse.Namespace) -> None:
+    """One recording of `seconds`: how long each number of jobs takes, in turns, and how long on all processors."""
+    shared_weights(given.model, folder / "cache")
+    end = time.monotonic() + 60 * given.minutes
+    for turn in itertools.count():
+        begin = time.monotonic()
+        for jobs in given.jobs:
+            start, out = time.perf_counter(), folder / f"{turn} {jobs}"
+            process = subprocess.Popen(command(talks, out, given.model, jobs), start_new_session=True)
+            processors = corpus_speed.processor_seconds(process)
+            print(f"{jobs} jobs: {time.perf_counter() - start:.1f} s, {processors:.1f} s of processors", flush=True)
+        if 2 * time.monotonic() - begin > end:
+            return
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description="Try a corpus.")
-    p.add_argument("what", choices=("same", "kill", "memory", "speed"))
+    p.add_argument("what", choices=("same", "kill", "memory", "speed", "spread"))
     p.add_argument("--count", type=int, default=200, help="recordings, of 1 s to 5 min")
     p.add_argument("--hours", type=float, default=0.0, help="of the longest recording")
     p.add_argument("--model", default="tiny.en")
-    p.add_argument("--seconds", type=float, help="only recordings of this length; speed: 60 unless given")
-    p.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="speed: jobs of one thread")
+    p.add_argument("--seconds", type=float, help="only recordings of this length; speed: 60, spread: 1800 unless given")
+    p.add_argument("--batch_size", type=int, nargs="+", default=[None], help="speed: several are compared")
+    p.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="speed, spread: jobs of one thread")
     p.add_argument("--threads", type=int, nargs="*", default=[], help="speed: also one job of so many threads")
     p.add_argument("--each", type=int, default=6, help="speed: recordings for each job")
-    p.add_argument("--minutes", type=float, default=5.0, help="speed: no round begins that would end later")
+    p.add_argument("--minutes", type=float, default=5.0, help="speed, spread: no round begins that would end later")
     p.add_argument("--out", help="speed: a JSON file for all rounds")
     p.add_argument("--table", help="speed: only print the table of such a file")
     return p
@@ -241,6 +275,9 @@ def main() -> None:
     if given.what == "speed":
         given.seconds = given.seconds or 60.0
         given.count = given.each
+    if given.what == "spread":
+        given.seconds, given.count = given.seconds or 1800.0, 1
+    OPTIONS["batch_size"] = given.batch_size[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "talks").mkdir()

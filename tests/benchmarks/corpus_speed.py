@@ -34,11 +34,12 @@ Rounds = list[dict[str, float]]
 
 
 class Way(NamedTuple):
-    """An engine, how many recordings it transcribes at a time, and with how many threads each."""
+    """An engine, how many recordings it transcribes at a time, with how many threads each, how many windows at once."""
 
     engine: str
     jobs: int
     threads: int
+    batch_size: int | None = None
 
     def count(self, each: int) -> int:
         """How many recordings this way gets."""
@@ -52,15 +53,17 @@ class Way(NamedTuple):
             return [sys.executable, str(HERE / "corpus_peer.py"), str(listed), str(out), model, *numbers, *kind]
         where = [str(listed), "-o", str(out), "--model", model, "--weights_cache", str(cache), *numbers]
         quick = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--verbose", "False"]
-        return [sys.executable, "-m", "npwhisper", "corpus", *where, *quick]
+        return [sys.executable, "-m", "npwhisper", "corpus", *where, *quick, "--batch_size", str(self.batch_size)]
 
 
-def ways(jobs: Sequence[int], threads: Sequence[int], has_peer: bool) -> list[Way]:
-    """The longest curves that were asked for; the peer's processes only with the most jobs."""
-    engines = [OURS, THREADS] if has_peer else [OURS]
-    found = [Way(engine, n, 1) for n in jobs for engine in engines]
-    found += [Way(engine, 1, n) for n in threads for engine in engines]
-    return found + ([Way(PROCESSES, max(jobs), 1)] if has_peer else [])
+def ways(given: Any, has_peer: bool) -> list[Way]:
+    """The longest curves that were asked for; the peer's processes only with the most jobs, and without batches."""
+    counts = [(n, 1) for n in given.jobs] + [(1, n) for n in given.threads]
+    found = list[Way]()
+    for jobs, threads in counts:
+        found += [Way(OURS, jobs, threads, size) for size in given.batch_size]
+        found += [Way(THREADS, jobs, threads)] * has_peer
+    return found + [Way(PROCESSES, max(given.jobs), 1)] * has_peer
 
 
 def measure(folder: Path, talks: Path, given: Any, found: Sequence[Way], save: Callable[[Any], None]) -> None:
@@ -70,7 +73,7 @@ def measure(folder: Path, talks: Path, given: Any, found: Sequence[Way], save: C
     for turn in itertools.count():
         begin = time.monotonic()
         for way, row in zip(found, rows, strict=True):
-            row["rounds"].append(once(folder / f"turn {turn}", talks, given.model, way, given.each))
+            row["rounds"].append(once(folder / f"turn {turn}", talks, way, given))
             print(f"round {turn}: {line(way, row['rounds'][-1:])}", flush=True)
             save([row for row in rows if row["rounds"]])
         if 2 * time.monotonic() - begin > end:
@@ -88,18 +91,17 @@ def copy(talks: Path, times: int) -> None:
         path.unlink()
 
 
-def once(folder: Path, talks: Path, model: str, way: Way, each: int) -> dict[str, float]:
+def once(folder: Path, talks: Path, way: Way, given: Any) -> dict[str, float]:
     """Seconds of one command, of processors and of audio."""
-    recordings = sorted(talks.rglob("*.flac"))[: way.count(each)]
-    out, listed = folder / f"{way.engine} {way.jobs} {way.threads}", folder / "some.list"
+    recordings = sorted(talks.rglob("*.flac"))[: way.count(given.each)]
+    out, listed = folder / " ".join(map(str, way)), folder / "some.list"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     listed.write_text("\n".join(map(str, recordings)), encoding="utf-8")
     environment = os.environ | {"OPENBLAS_NUM_THREADS": str(way.threads), "OMP_NUM_THREADS": str(way.threads)}
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        way.command(listed, out, model, folder.parent / "cache"), start_new_session=True, env=environment
-    )
+    command = way.command(listed, out, given.model, folder.parent / "cache")
+    process = subprocess.Popen(command, start_new_session=True, env=environment)
     processors = processor_seconds(process)
     seconds = time.perf_counter() - begin
     texts = [path.read_text(encoding="utf-8") for path in out.rglob("*.txt")]
@@ -135,7 +137,7 @@ def speed(folder: Path, talks: Path, given: Any, has_peer: bool) -> dict[str, An
     from npwhisper.whisper.corpus.sharing import shared_weights
 
     shared_weights(given.model, folder / "cache")
-    found = ways(given.jobs, given.threads, has_peer)
+    found = ways(given, has_peer)
     copy(talks, max(way.count(given.each) for way in found) // given.each)
     told = {"machine": machine(), "model": Path(given.model).name, "seconds of a recording": given.seconds}
 
@@ -164,7 +166,8 @@ def middle(rounds: Rounds, name: str) -> float:
 def line(way: Way, rounds: Rounds) -> str:
     """One way, in words."""
     pace, work = (middle(rounds, name) for name in ("seconds", "processors"))
-    return f"{way.engine}, {way.jobs} x {way.threads}: {pace:.3f} s a recording, {work:.3f} s of processors"
+    batch = "" if way.batch_size is None else f", batches of {way.batch_size}"
+    return f"{way.engine}, {way.jobs} x {way.threads}{batch}: {pace:.3f} s a recording, {work:.3f} s of processors"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -176,12 +179,13 @@ def table(result: dict[str, Any]) -> str:
         f"{result['model']}, recordings of {length:.0f} s, {told['cores']} cores ({told['processor']}), "
         f"NumPy {told['numpy']}, {len(rows[0]['rounds'])} rounds",
         "",
-        "| | jobs | threads | hours of audio an hour | times one job | seconds of processors for a second of audio |",
-        "|---|---|---|---|---|---|",
+        "| | jobs | threads | batch | hours of audio an hour | times the first | processor seconds for one of audio |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         pace, work = (middle(row["rounds"], name) for name in ("seconds", "processors"))
-        numbers = f"{row['jobs']} | {row['threads']} | {length / pace:.1f} | {one / pace:.2f} | {work / length:.4f}"
+        ours = f"{row['jobs']} | {row['threads']} | {row.get('batch_size') or ''}"
+        numbers = f"{ours} | {length / pace:.1f} | {one / pace:.2f} | {work / length:.4f}"
         lines.append(f"| {row['engine']} | {numbers} |")
     return "\n".join(lines)
 

@@ -28,14 +28,15 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="npwhisper corpus",
         usage="npwhisper corpus INPUT [INPUT ...] --output_dir OUT [options]",
-        description="Transcribe many recordings, several at a time. Run it again to continue where it stopped.",
+        description="Transcribe many recordings, several at a time. Run it again to continue where it stopped. "
+        "With --batch_size, all jobs share recordings of 15 minutes and more, and small files fill batches together.",
         formatter_class=Help,
     )
     p.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, patterns, .list files; - reads a list")
     p.add_argument("--output_dir", "-o", required=True, help="folder for the transcripts and manifest.jsonl")
     p.add_argument("--output_format", "-f", nargs="+", default=["txt", "json"], choices=(*FORMATS, "all"))
     p.add_argument("--model", default="tiny.en", help="an official name, or the path of a checkpoint")
-    p.add_argument("--jobs", "-j", type=int, help="recordings at a time; one for each processor unless given")
+    p.add_argument("--jobs", "-j", type=int, help="processes; one for each processor unless given")
     p.add_argument("--threads", type=int, default=1, help="threads of each job")
     p.add_argument("--weights_cache", help="folder for the weights that all jobs share (~/.cache/npwhisper)")
     p.add_argument("--retry_failed", action="store_true", help="try recordings again that failed before")
@@ -57,14 +58,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _summed_up(entries: Sequence[Entry], total: int, manifest: str) -> int:
-    """Print the failures and the counts; 1 if a recording failed or was not begun."""
+    """Print the failures and the counts; 1 if a recording failed or was not done."""
     failed = [entry for entry in entries if entry["status"] == "failed"]
     for entry in failed:
         print(failure(entry["error"], repr(entry["path"])), file=sys.stderr)
     done = len(entries) - len(failed)
     print(f"{done} recording{'s' * (done != 1)} done, {len(failed)} failed: {manifest}")
     if len(entries) < total:
-        print(f"{total - len(entries)} not begun: run the same command again to continue", file=sys.stderr)
+        print(f"{total - len(entries)} not done: run the same command again to continue", file=sys.stderr)
     return int(bool(failed) or len(entries) < total)
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -32,6 +33,13 @@ class Recording(NamedTuple):
 
     path: str
     name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 if it is gone."""
+        with suppress(OSError):
+            return os.path.getsize(self.path)
+        return 0
 
 
 def find_recordings(inputs: Iterable[str | os.PathLike[str]]) -> list[Recording]:

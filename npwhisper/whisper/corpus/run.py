@@ -1,20 +1,12 @@
-"""Transcribing a corpus: what is left to do is given to processes, and each result is recorded as it comes back.
-
-joblib distributes the work, so that its backends decide where it is done: processes of this machine by default, a Dask
-or Ray cluster inside ``joblib.parallel_config(backend=...)``.
-"""
+"""Transcribing a corpus: what is left to do is given to processes, and each result is recorded as it comes back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +17,14 @@ from npwhisper.tokenizer import check_language
 from npwhisper.transcription.output.writers import FORMATS
 from npwhisper.whisper import Whisper
 from npwhisper.whisper.corpus.forking import load_before_forking
+from npwhisper.whisper.corpus.giving import interruptible, outcomes
+from npwhisper.whisper.corpus.groups import in_groups
+from npwhisper.whisper.corpus.job import Job
 from npwhisper.whisper.corpus.lock import locked
-from npwhisper.whisper.corpus.manifest import Entry, Manifest, identity
+from npwhisper.whisper.corpus.manifest import Entry, Manifest
+from npwhisper.whisper.corpus.parts import PART, Plan, close_recording, joined
 from npwhisper.whisper.corpus.recordings import CorpusError, Recording, find_recordings
 from npwhisper.whisper.corpus.sharing import open_shared, shared_weights
-from npwhisper.whisper.corpus.work import Job, sentence, transcribe_recording
 from npwhisper.whisper.outputs import require_names
 
 Progress = Callable[[Entry], None]
@@ -62,8 +57,8 @@ def transcribe_corpus(
     model : Whisper, name or path, optional
         What `load_model` takes, or what it returned. By default the embedded model.
     n_jobs : int, optional
-        How many recordings to transcribe at a time; by default what ``joblib.parallel_config`` says, or one for each
-        processor. Processes share the weights.
+        How many processes transcribe, each a recording at a time; by default what ``joblib.parallel_config`` says, or
+        one for each processor. They share the weights.
     output_format : str or sequence of str
         ``"txt"``, ``"vtt"``, ``"srt"``, ``"tsv"``, ``"json"``, several of them, or ``"all"``.
     retry_failed : bool
@@ -104,6 +99,13 @@ def transcribe_corpus(
     UserWarning
         If a language is given to a model that knows only English, which ignores it.
 
+    Notes
+    -----
+    Text, times and scores are those of `transcribe`, to the last bit. With a `batch_size`, which cuts recordings at
+    pauses, one of 15 minutes and more is shared by the processes in parts of about ten minutes; a part that cannot be
+    transcribed fails the recording. With a `batch_size` of two and more, files below one megabyte fill batches
+    together: then text and times are still those of `transcribe`, and scores to a millionth.
+
     Examples
     --------
     >>> import tempfile
@@ -132,6 +134,7 @@ def transcribe_corpus(
                     progress(entry)
         finally:
             manifest.finish(recordings)
+            close_recording()
     return [manifest.entries[r.path] for r in recordings if r.path in manifest.entries]
 
 
@@ -149,7 +152,7 @@ def _job(
     options = _that_the_model_knows(options, weights)
     settings = _settings(weights, formats, TranscribeOptions.from_keywords(**options), subtitles)
     name = None if isinstance(model, Whisper) else os.fspath(model or EMBEDDED)
-    return Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings)
+    return Job(str(weights), name, str(folder.absolute()), formats, num_threads, options, subtitles, settings, PART)
 
 
 def _that_the_model_knows(options: dict[str, Any], weights: Path) -> dict[str, Any]:
@@ -177,6 +180,8 @@ def _formats(output_format: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check(options: dict[str, Any], num_threads: int) -> None:
     """Refuse wrong options, an unknown language and a wrong number of threads once, not in every recording."""
+    if options.get("journal") is not None:
+        raise CorpusError("a journal belongs to one recording: leave it out, a corpus resumes from its manifest")
     language = TranscribeOptions.from_keywords(**options).decoding.language
     with using_threads(num_threads):
         if language not in (None, EVERY_WINDOW):
@@ -194,7 +199,7 @@ def _number_of_jobs(n_jobs: int | None) -> int:
     from joblib import effective_n_jobs
 
     if n_jobs is not None and n_jobs < 1:
-        raise CorpusError(f"n_jobs must be at least 1, got {n_jobs}: use 1")
+        raise CorpusError(f"the number of jobs must be at least 1, got {n_jobs}: leave it out for one per processor")
     if n_jobs is None and effective_n_jobs() == 1:
         return get_num_threads()
     return int(effective_n_jobs(n_jobs))
@@ -211,98 +216,17 @@ def _left_to_do(recordings: Sequence[Recording], manifest: Manifest, job: Job, r
         if not manifest.is_done(recording, job.settings, Path(job.folder), job.formats)
         and (retry_failed or not manifest.has_failed(recording, job.settings))
     ]
-    return sorted(left, key=lambda recording: _size(recording.path), reverse=True)
-
-
-def _size(path: str) -> int:
-    with suppress(OSError):
-        return os.path.getsize(path)
-    return 0
+    return sorted(left, key=lambda recording: recording.size, reverse=True)
 
 
 def _entries(todo: Sequence[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
-    """Transcribe recordings in the order in which they finish; one that ends its process is tried once more, alone."""
-    left = {recording.path: recording for recording in todo}
-    with _interruptible() as stop:
-        while left and not stop.is_set():
-            given: list[Recording] = []
-            try:
-                for entry in _parallel(_until(stop, list(left.values()), given), job, n_jobs):
-                    del left[entry["path"]]
-                    yield entry
-            except Exception:  # a process died; which recording it had is not known
-                lost = [recording for recording in given if recording.path in left]
-                if not lost:
-                    raise
-                for recording in lost:
-                    del left[recording.path]
-                    yield _alone(recording, job)
-
-
-def _parallel(recordings: Iterator[Recording], job: Job, n_jobs: int) -> Iterator[Entry]:
-    """Entries as they are finished, or a few at a time where the backend returns only lists (Ray's)."""
-    from joblib import Parallel
-
-    work = (_call(recording, job) for recording in recordings)
-    options = {"n_jobs": n_jobs, "batch_size": 1, "pre_dispatch": "n_jobs"}
-    try:
-        run = Parallel(**options, return_as="generator_unordered")
-    except ValueError:
-        while chunk := list(islice(work, 4 * n_jobs)):
-            yield from Parallel(**options)(chunk)
-    else:
-        yield from run(work)
-
-
-def _call(recording: Recording, job: Job) -> Any:
-    from joblib import delayed
-
-    return delayed(transcribe_recording)(recording, job)
-
-
-def _alone(recording: Recording, job: Job) -> Entry:
-    """Transcribe one recording in a process of its own, which it may end."""
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    try:
-        with ProcessPoolExecutor(1) as pool:
-            return pool.submit(transcribe_recording, recording, job).result()
-    except Exception as error:
-        reason = f"the process transcribing it died twice ({sentence(error)}): is there enough memory?"
-        return _failed(recording, job, reason)
-
-
-def _failed(recording: Recording, job: Job, reason: str) -> Entry:
-    """The entry of a recording whose process could not write one."""
-    found = identity(recording.path) if os.path.exists(recording.path) else {"size": 0, "modified": 0, "sha256": ""}
-    place = {"path": recording.path, "name": recording.name, **found}
-    return {**place, "settings": job.settings, "status": "failed", "error": reason, "seconds": 0.0}
-
-
-def _until(stop: threading.Event, todo: Sequence[Recording], given: list[Recording]) -> Iterator[Recording]:
-    """Give out recordings until the run is stopped, and note which were given."""
-    for recording in todo:
-        if stop.is_set():
-            return
-        given.append(recording)
-        yield recording
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let Ctrl-C end the run after the recordings under way; a second Ctrl-C ends it at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Transcribe recordings, in the order in which they finish; first whole ones, then the parts of long ones."""
+    plans = list[Plan]()
+    with interruptible() as stop:
+        for _, outcome in outcomes(in_groups(todo, job), job, n_jobs, stop):
+            if isinstance(outcome, Plan):
+                plans.append(outcome)
+            else:
+                yield outcome
+        parts = [(part,) for plan in plans for part in plan.parts]
+        yield from joined(outcomes(parts, job, n_jobs, stop), job)

@@ -104,7 +104,7 @@ def test_four_jobs_need_little_more_memory_than_one() -> None:
     ("arguments", "message"),
     [
         (["corpus", "nowhere", "-o", "OUT"], "there is no file or folder 'nowhere'"),
-        (["corpus", "TALKS", "-o", "OUT", "--jobs", "0"], "n_jobs must be at least 1, got 0"),
+        (["corpus", "TALKS", "-o", "OUT", "--jobs", "-1"], "the number of jobs must be at least 1, got -1"),
         (["corpus", "TALKS", "-o", "OUT", "--beam_size", "0"], "beam_size"),
         (["report", "nowhere"], "there is no manifest 'nowhere'"),
     ],
@@ -121,6 +121,26 @@ def test_what_is_wrong_is_one_line(
     told = capsys.readouterr().err.strip()
     assert message in told
     assert told.count("\n") == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
+@pytest.mark.parametrize("command", ["report", pytest.param("corpus", marks=pytest.mark.slow)])
+def test_nothing_is_said_if_nobody_reads_it(
+    command: str,
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    talker_file: Path,
+) -> None:
+    """As in `npwhisper report OUT | head`, when head has ended."""
+    (tmp_path / "manifest.jsonl").write_text('{"path": "a", "status": "failed", "error": "no sound", "seconds": 1.0}\n')
+    more = {"report": [tmp_path], "corpus": [talks / "a.wav", "-o", tmp_path, "--model", talker_file, "--jobs", "1"]}
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "npwhisper", command, *map(str, more[command])]
+    done = subprocess.run(words, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 141
+    assert "roken" not in done.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows counts characters")

@@ -100,7 +100,8 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"num_threads": 0}, "the number of threads must be at least 1, got 0"),
-        ({"n_jobs": 0}, "n_jobs must be at least 1, got 0"),
+        ({"n_jobs": 0}, "the number of jobs must be at least 1, got 0"),
+        ({"journal": "a.journal"}, "a journal belongs to one recording: leave it out"),
         ({"language": "xx"}, "unknown language 'xx'"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"output_format": "pdf"}, "unknown output format"),
@@ -223,19 +224,19 @@ def test_a_full_disk_leaves_a_valid_manifest(tmp_path: Path, monkeypatch: pytest
 def test_a_worker_that_dies_costs_only_its_recording(
     processes: Any, talks: Path, tmp_path: Path, model: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npwhisper.whisper.corpus.run.transcribe_recording", dies_on_b)
+    monkeypatch.setattr("npwhisper.whisper.corpus.giving.carry_out", dies_on_b)
     with processes():
         entries = {entry["name"]: entry for entry in run(talks, tmp_path / "out", model, n_jobs=2)}
     assert entries.pop("b")["error"].startswith("the process transcribing it died twice")
     assert [entry["status"] for entry in entries.values()] == ["done", "failed", "done", "done"]
 
 
-def dies_on_b(recording: Any, job: Any) -> Any:
-    from npwhisper.whisper.corpus.work import transcribe_recording
+def dies_on_b(units: Any, job: Any) -> Any:
+    from npwhisper.whisper.corpus.giving import carry_out
 
-    if recording.name == "b" and multiprocessing.parent_process() is not None:
+    if "b" in [unit.name for unit in units] and multiprocessing.parent_process() is not None:
         os.kill(os.getpid(), signal.SIGKILL)
-    return transcribe_recording(recording, job)
+    return carry_out(units, job)
 
 
 SCRIPT = """
