@@ -75,9 +75,18 @@ def capture_torch(model: Any, *patterns: str) -> Iterator[Activations]:
             for handle in _hooks(our_name(name), module, parent, keep, acts):
                 stack.callback(handle.remove)
             if hasattr(type(module), "use_sdpa"):
-                stack.callback(setattr, type(module), "use_sdpa", type(module).use_sdpa)
-                type(module).use_sdpa = False
+                stack.enter_context(_without_fused_attention(type(module)))
         yield acts
+
+
+@contextmanager
+def _without_fused_attention(kind: Any) -> Iterator[None]:
+    """Let openai-whisper's attention compute its scores, which `scaled_dot_product_attention` hides."""
+    before, kind.use_sdpa = kind.use_sdpa, False
+    try:
+        yield
+    finally:
+        kind.use_sdpa = before
 
 
 def in_float64(model: Any) -> Any:

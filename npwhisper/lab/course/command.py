@@ -29,11 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     """Grade a class; the exit status is 1 if the grader failed, or with --strict if any points were lost."""
     p = parser()
     given = p.parse_args(arguments)
-    try:
-        options = options_from(given)
-        _check_places(given)
-    except ValueError as error:
-        p.error(str(error))
+    options = _options(p, given)
     with tempfile.TemporaryDirectory() as work:
         submissions = _submissions(p, given, Path(work))
         journal = Journal(_journal_path(given))
@@ -43,6 +39,16 @@ def run(arguments: Sequence[str]) -> int:
     journal.remove()
     is_short = given.strict and any(marks.points < marks.of for marks in class_marks)
     return int(is_short or bool(needs_a_look(class_marks)))
+
+
+def _options(p: argparse.ArgumentParser, given: argparse.Namespace) -> Options:
+    """The checked options; a wrong one is a usage error."""
+    try:
+        options = options_from(given)
+        _check_places(given)
+    except ValueError as error:
+        p.error(str(error))
+    return options
 
 
 def _submissions(p: argparse.ArgumentParser, given: argparse.Namespace, work: Path) -> list[Submission]:

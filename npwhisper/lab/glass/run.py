@@ -17,6 +17,8 @@ from npwhisper.model import Network
 from npwhisper.tracing.seam import Activations, Array
 from npwhisper.whisper import Whisper, default_model
 
+LOADING = ("channel", "audio_track", "max_duration")  # options of `load_audio`
+
 
 @dataclass
 class Run:
@@ -79,13 +81,13 @@ def record(
     """
     model = default_model() if model is None else model
     given = _checked(TranscribeOptions.from_keywords(**{"word_timestamps": True, **options}))
-    chosen: dict[str, Any] = {name: getattr(given, name) for name in ("channel", "audio_track", "max_duration")}
-    samples, options = load_audio(audio, **chosen), {**options, **dict.fromkeys(chosen)}
+    samples = load_audio(audio, **{name: getattr(given, name) for name in LOADING})
     packer = Packer(model, given, samples, len(samples) / SAMPLE_RATE)
     recorder, segments = Recorder(model, model.tokenizer, packer.finish), packer.segments
-    keywords = {"word_timestamps": True, **options, "on_decision": packer.decisions.append}
+    options |= {"word_timestamps": given.word_timestamps, "on_decision": packer.decisions.append}
+    options |= dict.fromkeys(LOADING)  # already applied
     with watching(recorder):
-        stream = model.iter_segments(samples, **keywords)
+        stream = model.iter_segments(samples, **options)
         for segment in stream:
             segments.append(segment)  # one by one: packing a window reads them
         recorder.end()

@@ -208,18 +208,22 @@ class Worker:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         paper = Path(self.folder.name) / "printed.txt"
         self.paper = open(paper, "w+b")
+        if user := self.limits.user:
+            shutil.chown(self.folder.name, user)
+        self._start(paper)
+        threading.Thread(target=_read, args=(self.connection, self.messages), daemon=True).start()
+        return self
+
+    def _start(self, paper: Path) -> None:
+        """Start the process, in a sandbox if there is to be one."""
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe(duplex=False)
         arguments = (self.path.absolute(), self.request, theirs, paper, self.limits)
         self.process: SpawnProcess = context.Process(target=work, args=arguments, daemon=True)
-        if user := self.limits.user:
-            shutil.chown(self.folder.name, user)
         sandbox = sandboxed(self.path.absolute(), Path(self.folder.name)) if self.limits.is_sandboxed else nullcontext()
         with _main_hidden(), sandbox:
             self.process.start()
         theirs.close()
-        threading.Thread(target=_read, args=(self.connection, self.messages), daemon=True).start()
-        return self
 
     def receive(self, seconds: float) -> Any:
         """The next message; None if the worker is dead or too slow; a WireError if the message is invalid."""

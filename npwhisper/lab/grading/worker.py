@@ -49,10 +49,7 @@ def load_file(path: Path) -> ModuleType:
 
 def work(path: Path, request: bytes, connection: Connection, printed: Path, limits: Limits) -> None:
     """Import the student's file and report it, then run every case and send the results."""
-    _stand_alone(printed)
-    _limit(limits)
-    if limits.user:
-        _become(limits.user)
+    _confine(printed, limits)
     task, cases = _cases(unpack(request))
     guard = Guard(task, str(path))
     guard.refuse_events()
@@ -92,6 +89,14 @@ def _small(tried: Attempt) -> Attempt:
     if tried.result is None or tried.result.nbytes <= RESULT_BYTES:
         return tried
     return Attempt(error=f"its shape is {tried.result.shape}: far more than there should be")
+
+
+def _confine(printed: Path, limits: Limits) -> None:
+    """Separate this process from the grader's: its output, its limits, its user."""
+    _stand_alone(printed)
+    _limit(limits)
+    if limits.user:
+        _become(limits.user)
 
 
 def _stand_alone(printed: Path) -> None:
