@@ -88,7 +88,7 @@ class Recorder:
         self._n_windows = 0
         self._read = 0  # tokens in the cache
         self._attempt: Attempt | None = None
-        self._open: tuple[dict[str, Array], Array, list[Array]] | None = None  # the step whose choice is still unknown
+        self._open_step: tuple[dict[str, Array], Array, list[Array]] | None = None  # its chosen token is not known yet
         self._power: Array | None = None
 
     @property
@@ -98,38 +98,38 @@ class Recorder:
 
     def end(self) -> None:
         """Finish the last window."""
-        self._settle()
+        self._close_step()
         if self.windows:
             self.finish(self.windows.pop())
 
-    def see(self, name: str, value: Array) -> None:
+    def add(self, name: str, value: Array) -> None:
         """Process one value; values must come in the order of the computation."""
         if name == "stft":
             self._power = value if self._power is None else self._power  # of the first 30 seconds
         elif name == "mel":
             self._begin_window(value)
         elif self.windows:  # language detection precedes the first window
-            self._see_inside(name, value)
+            self._add_inside(name, value)
 
     def _begin_window(self, mel: Array) -> None:
         self.end()
         self.windows.append(Window(mel, None if self._n_windows else self._power))
         self._attempt, self._values, self._n_windows = None, {}, self._n_windows + 1
 
-    def _see_inside(self, name: str, value: Array) -> None:
+    def _add_inside(self, name: str, value: Array) -> None:
         """Process a value of the window being recorded."""
         if name.startswith("encoder"):
-            self._see_encoder(name, value)
+            self._add_encoder(name, value)
         elif name.startswith("decoder"):
-            self._see_decoder(name, value)
+            self._add_decoder(name, value)
         elif name in RULES:
             self._stages.append(value)
         elif name == "log_softmax":
             self._end_step(value)
         elif name in TIMING and self._attempt is None and value.shape[0] > 1:
-            self._see_timing(name, value)
+            self._add_timing(name, value)
 
-    def _see_encoder(self, name: str, value: Array) -> None:
+    def _add_encoder(self, name: str, value: Array) -> None:
         window = self.window
         if SOFTMAX.fullmatch(name):
             side = encoder.side_of_maps(self.model.dims.n_audio_layer * self.model.dims.n_audio_head, value.shape[-1])
@@ -143,7 +143,7 @@ class Recorder:
         if not name.endswith(("scores", "softmax", "heads", "attend")):
             _sample(window.samples, name, value)
 
-    def _see_timing(self, name: str, value: Array) -> None:
+    def _add_timing(self, name: str, value: Array) -> None:
         """A stage of the word times, which are computed after the last attempt in one pass over its text."""
         if name == "softmax" and value.ndim == 3:
             self.window.timing = {"tokens": self._embeddings.tokens(self._values["decoder.token_embedding"])[0]}
@@ -165,9 +165,9 @@ class Recorder:
                 width = value.shape[-1] // self.model.dims.n_audio_head
                 self.window.keys[name] = value[0, :, :width].copy()
 
-    def _see_decoder(self, name: str, value: Array) -> None:
+    def _add_decoder(self, name: str, value: Array) -> None:
         if name.endswith("cross_attn.key") and name.startswith("decoder.blocks.0."):
-            self._settle()
+            self._close_step()
             self._attempt, self._values, self._read = None, {}, 0  # a new cache: decoding starts
         if name.endswith(("cross_attn.key", "cross_attn.value")):
             width = value.shape[-1] // self.model.dims.n_text_head
@@ -185,29 +185,29 @@ class Recorder:
         values, logits = self._values, self._values["decoder"]
         values["length"] = np.array(self._read)
         fed = self._embeddings.tokens(values["decoder.token_embedding"])
-        self._settle(fed[:, -1])
+        self._close_step(fed[:, -1])
         if self._attempt is None:
             self._attempt = Attempt(no_speech=_probability(logits[0, 0], self.tokenizer.no_speech))
             self.window.attempts = [self._attempt]  # earlier attempts are in the decision log
             self.window.n_attempts += 1
-        self._open = values, fed, [logits[:, -1], *self._stages, logprobs]
+        self._open_step = values, fed, [logits[:, -1], *self._stages, logprobs]
         if len(self._attempt.values) <= CELL_STEP:
             self._attempt.values.append(values)
             for name, value in values.items():
                 if name.endswith(("ln", "attn", "mlp", "decoder")):
                     _sample(self.window.samples, name, value)
 
-    def _settle(self, chosen: Array | None = None) -> None:
+    def _close_step(self, chosen: Array | None = None) -> None:
         """Reduce the open step, which continued with the `chosen` tokens (B,); None if it was the last one."""
-        if self._open is None or self._attempt is None:
+        if self._open_step is None or self._attempt is None:
             return
-        values, fed, stages = self._open
+        values, fed, stages = self._open_step
         ends = [[self.tokenizer.eot]] * len(fed)
-        went_on = ends if chosen is None else chosen[:, None] if len(chosen) == len(fed) else [chosen] * len(fed)
-        found = [self._candidates([stage[b] for stage in stages], np.asarray(went_on[b])) for b in range(len(fed))]
+        following = ends if chosen is None else chosen[:, None] if len(chosen) == len(fed) else [chosen] * len(fed)
+        found = [self._candidates([stage[b] for stage in stages], np.asarray(following[b])) for b in range(len(fed))]
         step = make_step(values, fed, self.model.dims.n_text_layer, self._positions, found)
         self._attempt.steps.append(step)
-        self._open = None
+        self._open_step = None
 
     def _candidates(self, stages: list[Array], chosen: Array) -> Candidates:
         """The candidates of a row; a rule that changed nothing shares the array of the previous stage."""
@@ -239,7 +239,7 @@ def watching(recorder: Recorder) -> Iterator[None]:
             value = function(*args, **kwargs)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-                recorder.see(name, value)
+                recorder.add(name, value)
             return value
 
         return watched

@@ -143,7 +143,7 @@ def replay(
     packer = Packer(model, given, samples, (N_SAMPLES if samples is None else len(samples)) / SAMPLE_RATE)
     recorder = Recorder(model, model.tokenizer, packer.finish)
     for name, value in acts.records:
-        recorder.see(name, value)
+        recorder.add(name, value)
     recorder.end()
     if not packer.blocks:
         raise ValueError("the trace holds no window: record everything (`trace()` without patterns) around transcribe")
