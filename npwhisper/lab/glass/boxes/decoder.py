@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from npwhisper.lab.glass.boxes.kept import audio_cache_box, cache_box, mask_box
+from npwhisper.lab.glass.boxes.cache import audio_cache_box, cache_box, mask_box
 from npwhisper.lab.glass.boxes.layers import Boxes, Place
 from npwhisper.lab.glass.recording import Attempt
 from npwhisper.tracing.seam import Array
