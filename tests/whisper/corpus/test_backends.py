@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import talkers
 from test_corpus import outputs, run, talks, without_times  # noqa: F401 (a fixture)
+from test_parts import noise
 
 import npwhisper
 
@@ -51,17 +53,36 @@ def model() -> npwhisper.Whisper:
     return talkers.talker(talkers.ENGLISH)
 
 
+@pytest.fixture(params=[None, 2])
+def batch_size(request: pytest.FixtureRequest, talks: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811
+    """Without batches; and with groups of short recordings, beside a long one in parts."""
+    monkeypatch.setattr("npwhisper.whisper.corpus.run.PART", 3000)
+    soundfile.write(talks / "long.flac", noise(95), 16000)
+    return request.param
+
+
 @pytest.mark.parametrize("cluster", [dask_cluster, ray_cluster])
-def test_a_cluster_gives_the_same_files(cluster: Any, talks: Path, tmp_path: Path, model: npwhisper.Whisper) -> None:  # noqa: F811
-    run(talks, tmp_path / "here", model, n_jobs=1)
+def test_a_cluster_gives_the_same_files(
+    cluster: Any,
+    batch_size: int | None,
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    model: npwhisper.Whisper,
+) -> None:
+    run(talks, tmp_path / "here", model, n_jobs=1, batch_size=batch_size)
     with cluster():
-        run(talks, tmp_path / "there", model, n_jobs=2)
+        run(talks, tmp_path / "there", model, n_jobs=2, batch_size=batch_size)
     assert outputs(tmp_path / "here") == outputs(tmp_path / "there") != {}
     assert without_times(tmp_path / "here") == without_times(tmp_path / "there")
 
 
-def test_a_worker_killed_in_the_middle_costs_nothing(talks: Path, tmp_path: Path, model: npwhisper.Whisper) -> None:  # noqa: F811
-    run(talks, tmp_path / "here", model, n_jobs=1)
+def test_a_worker_killed_in_the_middle_costs_nothing(
+    batch_size: int | None,
+    talks: Path,  # noqa: F811
+    tmp_path: Path,
+    model: npwhisper.Whisper,
+) -> None:
+    run(talks, tmp_path / "here", model, n_jobs=1, batch_size=batch_size)
     killed = list[int]()
     with dask_cluster() as client:
         pids = client.run(os.getpid)
@@ -71,7 +92,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(talks: Path, tmp_path: Path
                 killed.append(next(iter(pids.values())))
                 os.kill(killed[0], signal.SIGKILL)
 
-        run(talks, tmp_path / "there", model, n_jobs=2, progress=kill_one)
+        run(talks, tmp_path / "there", model, n_jobs=2, batch_size=batch_size, progress=kill_one)
     assert killed
     assert outputs(tmp_path / "here") == outputs(tmp_path / "there") != {}
     assert without_times(tmp_path / "here") == without_times(tmp_path / "there")
