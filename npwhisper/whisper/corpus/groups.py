@@ -21,13 +21,11 @@ from npwhisper.whisper.corpus.recordings import Recording
 from npwhisper.whisper.corpus.single import transcribe_recording
 
 SHORT = 1 << 20  # bytes; nothing is opened to find out how long a recording is
-FILL = 2  # batches that a group fills if each recording is one window
 
 
 def in_groups(recordings: Sequence[Recording], job: Job) -> list[tuple[Recording, ...]]:
-    """Each recording alone, or, with `batch_size`, short ones together; in their order, the short ones last."""
-    size = job.batch_size or 1
-    n = FILL * size if size > 1 else 1
+    """Each recording alone, or, with `batch_size`, as many short ones together; in their order, the short ones last."""
+    n = job.batch_size or 1
     short = [recording for recording in recordings if recording.size < SHORT]
     long = [(recording,) for recording in recordings if recording.size >= SHORT]
     return [*long, *(tuple(short[i : i + n]) for i in range(0, len(short), n))]

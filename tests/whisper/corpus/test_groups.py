@@ -23,7 +23,7 @@ from npwhisper.transcription import batch
 from npwhisper.transcription.output.writers import FORMATS
 from npwhisper.whisper.corpus.forking import sharing_memory
 from npwhisper.whisper.corpus.giving import carry_out
-from npwhisper.whisper.corpus.groups import FILL, SHORT, in_groups
+from npwhisper.whisper.corpus.groups import SHORT, in_groups
 from npwhisper.whisper.corpus.job import Job
 from npwhisper.whisper.corpus.recordings import Recording
 
@@ -53,13 +53,13 @@ def job(**options: Any) -> Job:
 
 
 def test_only_short_recordings_share_batches_and_only_if_there_are_any(tmp_path: Path) -> None:
-    sizes = [9, *[SHORT - 1] * (2 * FILL), SHORT, 3 * SHORT]
+    sizes = [9, *[SHORT - 1] * 4, SHORT, 3 * SHORT]
     recordings = [Recording(str(tmp_path / str(i)), str(i)) for i in range(len(sizes))]
     for recording, size in zip(recordings, sizes, strict=True):
         with open(recording.path, "wb") as file:
             file.truncate(size)
     lengths = [len(group) for group in in_groups(recordings, job(batch_size=2))]
-    assert lengths == [1, 1, 2 * FILL, 1]
+    assert lengths == [1, 1, 2, 2, 1]
     for options in ({}, {"batch_size": 1}, {"batch_size": 2, "channels": "separate"}):
         assert in_groups(recordings, job(**options)) == [
             *((r,) for r in recordings[-2:]),
@@ -98,7 +98,7 @@ def test_a_group_shares_its_time_by_duration_and_each_has_its_warnings(
     whole = (talks / "b.flac").read_bytes()
     (talks / "b.flac").write_bytes(whole[: len(whole) // 2])
     alone = run(talks, tmp_path / "alone", talker, n_jobs=1, batch_size=1)
-    entries = run(talks, tmp_path / "out", talker, n_jobs=1, batch_size=2)
+    entries = run(talks, tmp_path / "out", talker, n_jobs=1, batch_size=6)
     done = [entry for entry in entries if entry["status"] == "done"]
     pace = [entry["seconds"] / entry["duration"] for entry in done]
     assert np.ptp(pace) <= 0.001

@@ -100,13 +100,18 @@ def test_parts_give_what_a_single_call_gives(
     assert entry["duration"] == 95.0
 
 
-def test_the_language_is_detected_once_for_all_parts(
+def test_a_process_detects_the_language_once_and_opens_the_recording_once_for_all_its_parts(
     talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from npwhisper.transcription import run as transcription
 
-    detected = list[str]()
-    language_of_windows = transcription.language_of_windows
+    detected, opened = list[str](), list[str]()
+    language_of_windows, open_mel = transcription.language_of_windows, transcription.LogMelStream
+    monkeypatch.setattr(
+        transcription,
+        "LogMelStream",
+        lambda audio, *given, **more: (opened.append(audio), open_mel(audio, *given, **more))[1],
+    )
 
     def counted(*arguments: Any) -> Any:
         found = language_of_windows(*arguments)
@@ -116,6 +121,7 @@ def test_the_language_is_detected_once_for_all_parts(
     monkeypatch.setattr(transcription, "language_of_windows", counted)
     [entry] = run(talks / "long.flac", tmp_path / "out", talkers.talker(talkers.MULTILINGUAL), n_jobs=1, batch_size=1)
     assert detected == [entry["language"]]
+    assert opened == [entry["path"]] * 2  # to find its parts, and for them
 
 
 def test_without_batches_nothing_is_cut(talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
