@@ -59,7 +59,7 @@ export function crossView() {
   const best = bestHead(data);
   const starred = about().model.alignment_heads.some(([l, k]) => l === layer && k === head);
   return [
-    h("h2", {}, "Cross-attention: where each step attends in the audio"),
+    h("h2", {}, "Cross-attention: which part of the audio each step attends to"),
     h("p", { class: "lead" }, "Each small image is one head: one row per step, time to the right. A head that follows the audio shows a diagonal from top left to bottom right. ★ marks the alignment heads, from which word times are computed; r is the correlation between the step and the position of the largest weight."),
     h("p", {}, "Follows the audio best: ", h("button", { id: "best-head", onclick: () => set(best) }, `block ${best.layer}, head ${best.head} (r = ${follows[best.layer][best.head].toFixed(3)})`)),
     large(data, layer, head, starred),

@@ -93,7 +93,7 @@ function chosenStage(data) {
   const changed = raw.id !== step.chosen;
   return stage("text big", () => set({ view: "tokens", box: null }),
     h("span", { class: "row" }, h("span", { class: "tok" }, visible(label(data, step.chosen))), h("span", { class: "num" }, percent(Math.exp(step.logprob)))),
-    h("span", { class: "note" }, changed ? ["without the rules: ", h("span", { class: "tok" }, visible(label(data, raw.id))), ` ${percent(Math.exp(raw.logprobs[0]))}`] : "the rules did not change the network's first choice"));
+    h("span", { class: "note" }, changed ? ["without the rules: ", h("span", { class: "tok" }, visible(label(data, raw.id))), ` ${percent(Math.exp(raw.logprobs[0]))}`] : "also the first choice without the rules"));
 }
 
 export function soundView() {
