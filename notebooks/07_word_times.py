@@ -372,8 +372,8 @@ notebooks.exercise(moved, lambda seconds: np.isclose(seconds, expected, atol=1e-
 # moved = np.abs(starts[21] - starts[7]).mean()
 # ```
 #
-# Hardly at all: without the filter by at most 0.02 s, with a width of 21 by at most 0.14 s. The comma, in the middle of a
-# pause, moves most.
+# Hardly at all: without the filter by at most 0.02 s, with a width of 21 by at most 0.14 s. The comma, in the middle
+# of a pause, moves most.
 #
 # </details>
 
