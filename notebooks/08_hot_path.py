@@ -1,17 +1,19 @@
 # %% [markdown]
 # # 08 · The hot path: the same numbers, faster
 #
-# **What you will build** · One piece of the network, the mlp of an encoder block, eight times:
-# from loops to blocks of rows on several threads. Each version is checked against the definition
-# and timed, including those that turn out to be slower. And a map of this machine, its *roofline*,
-# which shows how much faster anything could still become.
+# The *hot path* of a program is the code in which it spends most of its time.
 #
-# **What you need** · Notebook 02 (the mlp) and 03 (attention).
+# **What you will build** · Eight versions of one part of the network, the MLP of an encoder block:
+# from loops to blocks of rows on several threads. Each version is compared with the definition
+# and timed, including two that turn out to be slower. Then a picture of what this machine can do, its *roofline*,
+# which shows how much faster each layer could become.
+#
+# **What you need** · Notebooks 02 (the MLP) and 03 (attention).
 #
 # **Which file this explains** · `npwhisper/compute/`
 #
-# All times are those of the machine on which this was last run (two cores, shared with
-# other work). Run it on yours.
+# All times were measured on the machine on which this notebook was last run (two cores, shared with
+# other work). Run it on yours: they will differ.
 
 # %% jupyter={"source_hidden": true} tags=["install"]
 # On Colab, install the package; elsewhere this cell does nothing.
@@ -49,26 +51,26 @@ with npwhisper.trace("encoder.blocks.0.mlp_ln", "encoder.blocks.0.attn.split_hea
     features = model.embed_audio(mel)
 x = acts["encoder.blocks.0.mlp_ln"][0]
 w = model.scope["encoder"]["blocks"]["0"]["mlp"]
-# Two products; a multiplication and an addition count as two.
+# Two matrix products; a multiplication and an addition count as two operations.
 flops = 2 * x.size * 4 * d.n_audio_state * 2
 print(f"x {x.shape}, {flops / 1e9:.2f} billion operations, {get_num_threads()} threads")
 
 # %% [markdown]
 # ## What can this machine do?
 #
-# Two speeds are enough for a first map: how many operations a second it does in a large matrix
-# product, and how many bytes a second it moves in a large copy.
+# Two measurements are enough: how many arithmetic operations per second the machine does in a large matrix
+# product, and how many bytes per second it moves in a large copy.
 
 # %%
 ceilings = measure_ceilings()
 print(f"{ceilings.flops / 1e9:.0f} billion operations/s, {ceilings.bytes / 1e9:.0f} GB/s")
-print(f"so the mlp can take no less than {1000 * flops / ceilings.flops:.1f} ms")
+print(f"at this rate the products of the MLP alone take {1000 * flops / ceilings.flops:.1f} ms")
 
 # %% [markdown]
 # ## The ladder
 #
-# The definition, in double precision, is what every version must agree with. Each version is a
-# function of x and w.
+# The definition is written in double precision, and every version is compared with it. Each version is a
+# function of the input x and the weights w.
 
 
 # %%
@@ -83,7 +85,7 @@ ladder = {}
 
 
 def climb(name, function, rows=None, repeat=5):
-    """Check a version, then time it; with few rows, the time for all is computed from theirs."""
+    """Check a version, then time it; if only some rows are computed, scale their time up to all rows."""
     part = x if rows is None else x[:rows]
     y = function(part, w)
     assert np.abs(y - right[: len(part)]).max() < 1e-3 * np.abs(right).max(), name
@@ -97,8 +99,7 @@ def climb(name, function, rows=None, repeat=5):
 
 
 # %% [markdown]
-# **1. Loops.** The definition, number by number. For one single position; the time for all is
-# computed from it.
+# **1. Loops.** The definition, number by number, for one position only; its time is scaled up to all 1500.
 
 
 # %%
@@ -120,8 +121,8 @@ def with_loops(x, w):
 climb("1 loops", with_loops, rows=1, repeat=1)
 
 # %% [markdown]
-# **2. einsum.** The formula as a text. Readable, and much faster, but it does not use the matrix
-# product of the machine's library (BLAS).
+# **2. einsum.** The product as a formula. It is readable and much faster than loops, but it does not use BLAS, the
+# library that NumPy calls for matrix products.
 
 
 # %%
@@ -134,10 +135,10 @@ def with_einsum(x, w):
 climb("2 einsum", with_einsum, repeat=2)
 
 # %% [markdown]
-# **3. matmul.** `x @ weight.T`: as short, and the work is done by BLAS.
+# **3. matmul.** `x @ weight.T` is just as short, and BLAS does the work.
 #
-# (NumPy in a browser has no BLAS. There `x @ weight.T` multiplies one number after another and takes twice as
-# long as einsum, and nothing is rearranged, so that small blocks of rows cost hardly more than large ones.)
+# (NumPy in a browser has no BLAS. There `x @ weight.T` is a plain loop and takes twice as long as einsum. It does
+# not rearrange the weights either, so in version 7 small blocks of rows cost hardly more than large ones.)
 
 
 # %%
@@ -150,8 +151,8 @@ def with_matmul(x, w):
 climb("3 matmul", with_matmul)
 
 # %% [markdown]
-# **4. erf without erf.** Now the bend in the middle is expensive: `erf` is slow.
-# NumPy's `tanh` is much faster, and erf(x / √2) = tanh(x P(x²)) with a polynomial P that
+# **4. GELU without erf.** Now GELU, between the two products, takes much of the time, because `erf` is slow.
+# NumPy's `tanh` is much faster, and erf(x / √2) ≈ tanh(x P(x²)) to float32 precision, with a polynomial P that
 # was fitted once (notebook 02).
 
 
@@ -164,9 +165,9 @@ def with_quick_gelu(x, w):
 climb("4 erf without erf", with_quick_gelu)
 
 # %% [markdown]
-# **5. Half the bytes?** The weights are float16 in the file. Would it be faster to keep them
-# so? Processors of this kind have no arithmetic for float16, so NumPy does it in software. (Few
-# rows; we do not want to wait.)
+# **5. Half the bytes?** The weights are float16 in the file. Would it be faster to keep them in float16? No: for
+# float16 NumPy does not call BLAS, but a plain loop that converts every number to float32. (We time only five rows,
+# because this is slow. The result is also less precise.)
 
 # %%
 half = {
@@ -189,11 +190,11 @@ ladder["5 float16 (failed)"] = (time.perf_counter() - begin) * len(x) / 5
 print(f"{1000 * ladder['5 float16 (failed)']:.0f} ms, and less precise")
 
 # %% [markdown]
-# **6. Blocks of rows.** Between the two products stands an array that is four times as wide as x.
-# It is written to memory and read again, several times over for each step of the bend. But
-# everything here treats each row by itself: so do a few hundred rows from beginning to end, and
-# what is made on the way stays in the cache of the processor. By itself this brings little where the
-# cache is large, and BLAS then shares smaller products among its threads; but see version 8.
+# **6. Blocks of rows.** The array between the two products is four times as wide as x. Every operation of
+# GELU reads it from memory and writes it back. But each row is computed independently of the others. So we can
+# take a few hundred rows through all operations before the next ones; then the intermediate results stay in the
+# processor's cache. By itself this gains little where the cache is large, and BLAS's threads get smaller products
+# to share. It prepares version 8.
 
 
 # %%
@@ -204,16 +205,17 @@ def in_blocks(x, w, rows=375):
 climb("6 blocks of 375 rows", in_blocks)
 
 # %% [markdown]
-# **7. Smaller blocks?** If small is good, is smaller better? For every product BLAS first
-# rearranges the weights; with few rows that is most of the work.
+# **7. Smaller blocks?** Are smaller blocks even better? No: BLAS first copies the weights into the order that its
+# inner loop needs, again for every product. With few rows this copying is most of the work.
 
 # %%
 climb("7 blocks of 8 rows (failed)", lambda x, w: in_blocks(x, w, rows=8))
 
 # %% [markdown]
-# **8. Blocks on threads.** NumPy computes without Python's lock, so threads can each take the next
-# block, while BLAS is held to one thread (or its threads would fight with ours). `blocked` does
-# this to a function that knows nothing of it; the library's `mlp` is made in this way.
+# **8. Blocks on threads.** Python's global lock (the GIL) lets only one thread run Python code at a time. NumPy
+# releases it while it computes, so several threads can compute one block each. BLAS is limited to one thread
+# meanwhile, so that there are not more threads than cores. The decorator `blocked` does all this for a function of
+# rows; the library's `mlp` is made in the same way.
 
 # %%
 climb("8 blocks on threads", blocked(rows=750)(with_quick_gelu))
@@ -244,8 +246,9 @@ ax.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The orange ones failed. They are worth remembering: somebody will have the same idea again. All
-# attempts with their figures, including those for the decoder, are in [the notes on speed](notes/speed.md).
+# The two orange versions failed. Failed attempts are worth recording, because somebody will have the same idea
+# again. All attempts with their figures, including those for the decoder, are in
+# [the notes on speed](notes/speed.md).
 
 # %% tags=["claim"]
 # Far smaller factors than are measured, for the machine may be busy.
@@ -268,9 +271,10 @@ assert np.abs(halved - right[:5]).max() > 10 * np.abs(with_matmul(x[:5], w) - ri
 # %% [markdown]
 # ## How large should a block be?
 #
-# Not too small, because of the rearranging. How large it may be depends on the cache: once it
-# overflows, the curve rises again. The same question for attention: all heads of all queries at once
-# need an array of H times 1500 times 1500 scores; a few queries of one head need little.
+# Small blocks are slow, because the weights are rearranged for each of them. Large blocks do not fit into the cache;
+# whether that costs time depends on how large the cache is. The same question arises for attention. For all
+# queries of all H heads at once, the scores are an array of H times 1500 times 1500 numbers; for some queries of one
+# head it is much smaller. Here is the time of both for different sizes of block:
 
 # %%
 sizes = [8, 32, 128, 375, 1500]
@@ -328,15 +332,15 @@ if has_blas:
 # %% [markdown]
 # ## Two threads, one lock
 #
-# NumPy computes without Python's lock, but it takes it back after every operation, if only for a
-# microsecond. If another thread holds it just then, ours goes to sleep, and waking up takes as
-# long as a small operation. So pieces that fit the cache nicely can be too small for threads: look
-# at what the second thread gains, for small pieces and for large ones.
+# NumPy releases the lock while it computes, but needs it again between two operations, for about a microsecond. If
+# another thread holds the lock at that time, the thread sleeps, and waking it takes as long as a small
+# operation. So blocks that fit into the cache can still be too small for threads. Compare one thread with
+# several, for small blocks and for large ones:
 
 
 # %%
-def bend(x):
-    """Many quick operations in a row, like GELU."""
+def many_operations(x):
+    """Several quick operations in a row, as in GELU."""
     y = x * x
     for _ in range(6):
         y += 0.5
@@ -347,11 +351,11 @@ def bend(x):
 hidden = np.random.default_rng(0).standard_normal((1500, 1024)).astype(np.float32) / 2
 threads = get_num_threads()
 for rows in (4, 16, 64, 188, 750):
-    bend_blocks = blocked(rows=rows)(bend)
+    function = blocked(rows=rows)(many_operations)
     npwhisper.set_num_threads(1)
-    one = quickest(bend_blocks, hidden, repeat=9)
+    one = quickest(function, hidden, repeat=9)
     npwhisper.set_num_threads(threads)
-    all_of_them = quickest(bend_blocks, hidden, repeat=9)
+    all_of_them = quickest(function, hidden, repeat=9)
     print(
         f"{rows:4} rows: {1000 * one:5.1f} ms on one thread, {1000 * all_of_them:5.1f} on {threads}"
     )
@@ -359,10 +363,10 @@ for rows in (4, 16, 64, 188, 750):
 # %% [markdown]
 # ## The roofline
 #
-# Why is one layer limited by arithmetic and another by memory? Divide the operations that it does
-# by the bytes that it must move. Many operations a byte: arithmetic is the limit (the flat roof).
-# Few: memory is (the slope). `profile` counts both for each layer; while it does, layers run one by
-# one, so what an `mlp` in blocks saves between its layers is not in these points.
+# Why is one layer limited by arithmetic and another by memory? Divide the number of operations of a layer by the
+# number of bytes that it must read and write. With many operations per byte, arithmetic is the limit (the flat part
+# of the roof). With few, memory is the limit (the slope). `profile` counts both for each layer. While it
+# measures, layers run one by one, so these points do not show what computing a whole `mlp` in blocks saves.
 
 # %%
 with npwhisper.profile() as profile:
@@ -395,16 +399,17 @@ ax.legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# (A point may lie above the slope: then its arrays were still in a cache, which is quicker than
-# memory.)
+# (A point may lie above the slope: then its arrays were still in a cache, which is faster than memory.)
 #
-# On the far left is the last step of the decoder: one token is compared with all tokens of the
-# vocabulary. Each weight is read once and used once. The only remedies are
-# reading less, or using what was read more often: five beams need not cost five times as much as
-# one. And *how* it is read matters: BLAS's product with a vector takes several rows of the matrix at
-# once, each from another place, so the processor's prefetcher does not help. For a single row
-# the library therefore takes one dot product after the other (`np.vecdot`), in the order of memory. How much
-# that gains differs from processor to processor.
+# The point on the far left is the last layer of the decoder: the vector of one position is multiplied with the
+# embeddings of all tokens of the vocabulary. Each weight is read once and used once, so memory is the limit. There
+# are two remedies: read fewer bytes, or use each weight several times once it is read. Five beams, for example, need
+# not cost five times as much as one.
+#
+# The order of reading also matters. BLAS's matrix-vector product reads several rows of the matrix at once, from
+# different places, and rows of 384 numbers end before the processor starts to fetch ahead. For a single row
+# the library therefore computes one dot product after the other (`np.vecdot`), in the order of memory. How much
+# this gains depends on the processor. The next cell compares both, for one row and for five:
 
 # %% tags=["claim"]
 costs = profile.folded()
@@ -419,7 +424,7 @@ table = model.weights["decoder.token_embedding.weight"]
 rng = np.random.default_rng(0)
 for rows in (1, 5):
     vectors = rng.standard_normal((rows, d.n_text_state)).astype(np.float32)
-    for how, function in (("x @ W.T", np.matmul), ("product", inner)):
+    for how, function in (("x @ W.T", np.matmul), ("library", inner)):
         seconds = quickest(function, vectors, table.T if function is np.matmul else table, repeat=9)
         speed = table.nbytes / seconds / 1e9
         print(f"{rows} row(s), {how} {1000 * seconds:6.2f} ms, {speed:3.0f} GB/s")
@@ -434,11 +439,11 @@ for rows in (1, 5):
 assert read[1] < 1.1 * read[0], "the weights are read once, for one row or for five"
 
 # %% [markdown]
-# ## The last rung: eight windows for one reading of the weights
+# ## Eight windows at once
 #
-# If reading is what a step costs, then let each weight that is read serve several rows. Five beams do that, and so do
-# several windows of a long recording: with `batch_size=8`, `transcribe` decodes eight windows side by side.
-# What does a step cost for one window, and for each of eight?
+# If a step mostly consists of reading weights, each weight that is read should serve several rows. Several beams do
+# that, and so do several windows of a long recording: with `batch_size=8`, `transcribe` decodes eight windows side by
+# side. How long does one decoding step take for one window, and how long per window for eight?
 
 # %%
 per_window = {}
@@ -447,22 +452,19 @@ for n in (1, 8):
     token = np.full((n, 1), model.tokenizer.sot)
     seconds = quickest(model.decoder, token, features, cache, repeat=15)
     per_window[n] = seconds / n
-    print(
-        f"{n} window(s): {1000 * seconds:5.2f} ms a step, {1000 * per_window[n]:5.2f} for each window"
-    )
+    print(f"{n} window(s): {1000 * seconds:5.2f} ms a step, {1000 * per_window[n]:5.2f} per window")
 
 # %% tags=["claim"]
 assert per_window[8] < per_window[1], per_window
 
 # %% [markdown]
-# A step with eight rows costs more than one with a single row, but less than eight of them: the weights are read
-# once. (While somebody traces, profiles or swaps layers, `transcribe` decodes one window after the other.)
+# A step with eight rows takes longer than a step with one row, but less than eight times as long: the weights are
+# read once for all rows. (Inside a `trace`, `profile` or `swap` block the windows are decoded one after the other.)
 #
 # ## The equality
 #
-# Speed is worth nothing if the result is wrong. All versions above were checked against the definition
-# while they were timed; here is the last one once more, and the whole encoder on one thread and on
-# all.
+# Speed is worth nothing if the result is wrong. Every version above except the float16 one was compared with the
+# definition before it was timed. Here is the library's once more, and the whole encoder on one thread and on all.
 
 # %%
 assert np.allclose(mlp(x[None], w)[0], right, atol=1e-3)
@@ -472,17 +474,18 @@ npwhisper.set_num_threads(1)
 alone = model.embed_audio(mel)
 npwhisper.set_num_threads(n_threads)
 assert np.allclose(alone, model.embed_audio(mel), atol=1e-3)
-print("the same on one thread and on", n_threads)
+print("the same on 1 thread and on", n_threads)
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Where does the time go?** Profile a whole `transcribe` and add up the own seconds of all
-# linear layers, of GELU, and of attention (`scores`, `softmax`, `attend`). Which is worth working
-# on?
+# **1. Where does the time go?** Profile a whole `transcribe`. Each entry of a profile has `own_seconds`: its time
+# without that of the layers inside it. Add these up for GELU (names that end with `gelu`), for attention (`scores`,
+# `softmax`, `attend`) and for layer norms (`ln`, `_ln`, `ln_post`), and divide by the sum of all. Which of the three is
+# worth optimizing?
 
 # %% tags=["exercise"]
-shares = ...  # {"gelu": share of all own seconds, "attention": ..., "norms": ...}
+shares = ...  # {"gelu": share of all own seconds, between 0 and 1, "attention": ..., "norms": ...}
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(
@@ -506,15 +509,13 @@ notebooks.exercise(
 #     print(f"{group:10} {own / total:.0%}")
 # ```
 #
-# Something that takes 5 % cannot make the whole more than 5 % quicker, however clever you are.
-# (That is Amdahl's law.)
+# A part that takes 5 % of the time can save at most 5 % of it, however fast you make it. (That is Amdahl's law.)
 #
 # </details>
 
 # %% [markdown]
-# **2. Copies.** `x @ weight.T` does not copy the transposed weight: BLAS is told to read it the
-# other way round. Does it pay to transpose the weight once, into contiguous memory? Measure it for
-# 1500 rows and for one.
+# **2. Copies.** `weight.T` is a view: nothing is copied, and BLAS is told to read the weight as transposed. Is it
+# faster to transpose the weight once, into contiguous memory? Measure both for 1500 rows and for one row.
 
 # %% tags=["exercise"]
 turned = ...  # w["0"]["weight"], transposed once, in contiguous memory
@@ -531,19 +532,21 @@ notebooks.exercise(turned, lambda t: t.flags.c_contiguous and np.array_equal(t, 
 # for rows in (1500, 1):
 #     as_it_is = quickest(lambda: x[:rows] @ weight.T, repeat=10)
 #     once = quickest(lambda: x[:rows] @ turned, repeat=10)
-#     print(f"{rows:5} rows: {1e6 * as_it_is:8.0f} µs as it is, {1e6 * once:8.0f} µs turned")
+#     print(f"{rows:5} rows: {1e6 * as_it_is:8.0f} µs as it is, {1e6 * once:8.0f} µs transposed once")
 # ```
 #
-# Usually it makes no difference worth a second copy of all weights.
+# With 1500 rows there is hardly a difference, because BLAS rearranges the weights in any case. With one row it
+# depends on the processor. The price is a second copy of all weights.
 #
 # </details>
 
 # %% [markdown]
-# **3. How many threads?** Time the encoder with 1, 2, ... threads (`npwhisper.set_num_threads`).
-# How many times faster is it with all? What keeps it from being n times faster?
+# **3. How many threads?** Time `model.embed_audio(mel)` with 1, 2, ... `n_threads` threads
+# (`npwhisper.set_num_threads`; `quickest` measures). How many times faster is it with all threads? Why is it not
+# n times faster with n threads?
 
 # %% tags=["exercise"]
-seconds = ...  # a list: those of the encoder with 1, 2, ... threads
+seconds = ...  # a list of n_threads times: the encoder's with 1, 2, ... threads
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 notebooks.exercise(seconds, lambda s: len(s) == n_threads and all(0 < value < 60 for value in s))
@@ -560,7 +563,7 @@ notebooks.exercise(seconds, lambda s: len(s) == n_threads and all(0 < value < 60
 # npwhisper.set_num_threads(n_threads)
 # ```
 #
-# What cannot be shared among threads (Python between the layers), and what they must share:
-# memory, caches, and the heat that a processor may produce.
+# Some work cannot be divided among threads (Python between the layers), and some resources are shared by all cores:
+# memory, caches, and the power that the processor may draw.
 #
 # </details>
