@@ -1,14 +1,14 @@
 """Short recordings: with `batch_size`, a group of them fills the batches that each alone would leave half empty.
 
 A recording that fails does so alone. Its place in the manifest, its transcripts and its text do not depend on its
-neighbours; its scores do in the seventh digit, because a product of other rows is rounded differently.
+neighbours; its scores do after the fifth digit, because a product of other rows is rounded differently.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from npwhisper.decoding.options import TranscribeOptions
 from npwhisper.transcription.batch import BatchedTranscription
@@ -32,20 +32,21 @@ def in_groups(recordings: Sequence[Recording], job: Job) -> list[tuple[Recording
 
 
 def transcribe_group(recordings: Sequence[Recording], job: Job) -> list[Entry | Plan]:
-    """Transcribe short recordings side by side; what comes to no result among others is tried alone.
-
-    A group's time is shared out by duration.
-    """
+    """Transcribe short recordings side by side; what comes to no result among others is tried alone."""
     start, group = begin_work(job), _Group(recordings, job)
     options = TranscribeOptions.from_keywords(**job.options)
     with contextlib.suppress(Exception):  # from decoding: whose it is shows when each is alone
         transcribe_together(group.streams(options), options, group.done)
-    seconds, entries = time.perf_counter() - start, group.entries
-    total = sum(entry["duration"] for entry in entries.values() if entry["status"] == "done")
-    for entry in entries.values():
-        if entry["status"] == "done":
-            entry["seconds"] = round(seconds * entry["duration"] / total, 3) if total else 0.0
-    return [entries.get(recording.path) or transcribe_recording(recording, job) for recording in recordings]
+    _share_out(time.perf_counter() - start, group.entries.values())
+    return [group.entries.get(recording.path) or transcribe_recording(recording, job) for recording in recordings]
+
+
+def _share_out(seconds: float, entries: Iterable[Entry]) -> None:
+    """Give each recording that is done its part of a group's time, by duration."""
+    done = [entry for entry in entries if entry["status"] == "done"]
+    total = sum(entry["duration"] for entry in done)
+    for entry in done:
+        entry["seconds"] = round(seconds * entry["duration"] / total, 3) if total else 0.0
 
 
 class _Group:

@@ -104,7 +104,7 @@ def transcribe_corpus(
     Text, times and scores are those of `transcribe`, to the last bit. With a `batch_size`, which cuts recordings at
     pauses, one of 15 minutes and more is shared by the processes in parts of about ten minutes; a part that cannot be
     transcribed fails the recording. With a `batch_size` of two and more, files below one megabyte fill batches
-    together: then text and times are still those of `transcribe`, and scores to a millionth.
+    together: then text and times are still those of `transcribe`, and scores in the first five digits.
 
     Examples
     --------

@@ -164,7 +164,7 @@ def test_any_number_of_processes_gives_the_same_files(talks: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_short_recordings_of_real_speech(tmp_path: Path, model: npwhisper.Whisper) -> None:
-    """Text and times of single calls; scores to a millionth."""
+    """Text and times of single calls; scores in the first five digits."""
     talks, options = sorted((cases.HERE / "data").glob("austen*.flac")), {"batch_size": 4, "word_timestamps": True}
     run([*talks], tmp_path / "out", model, n_jobs=1, sample_len=None, **options)
     for path in talks:
@@ -172,4 +172,4 @@ def test_short_recordings_of_real_speech(tmp_path: Path, model: npwhisper.Whispe
         found = json.loads((tmp_path / "out" / f"{path.stem}.json").read_bytes())
         assert_equal(found, json.loads(FORMATS["json"](alone)))
         mine, theirs = ([segment["avg_logprob"] for segment in result["segments"]] for result in (found, alone))
-        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)

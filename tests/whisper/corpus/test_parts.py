@@ -161,7 +161,7 @@ def test_parts_of_real_speech(
     found = json.loads((tmp_path / "out" / "speech.json").read_bytes())
     assert len(found["text"].split()) > 80
     assert_equal(found, json.loads(FORMATS["json"](alone)))
-    np.testing.assert_allclose(*(scores(result) for result in (found, alone)), rtol=0 if batch_size == 1 else 1e-6)
+    np.testing.assert_allclose(*(scores(result) for result in (found, alone)), rtol=0 if batch_size == 1 else 1e-5)
 
 
 def scores(result: Any) -> list[float]:
