@@ -9,7 +9,7 @@ y is the transpose of a layer's weights:
   more rows                              plain
 of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
 with 4 threads and more, below 64 rows: BLAS's own threads (`cores`)
-8-bit weights                            unpacked half a million at a time, multiplied as above, then scaled
+8-bit weights                            unpacked half a million at a time, multiplied as above; x and y are scaled
 
 These rules are for NumPy's BLAS. `use` puts another product in its place, which then gets the matrices whole.
 """
@@ -191,7 +191,7 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
 def inner(x: Array, weight: Matrix) -> Array:
     """As `numpy.inner`, every row of x with every row of a matrix: (..., D_in), (D_out, D_in) -> (..., D_out)."""
     if isinstance(weight, Int8Matrix):
-        return _inner(x, weight.integers.astype(np.float32)) * weight.scale
+        return _inner(x * weight.column_scale, weight.integers.astype(np.float32)) * weight.scale
     rows = math.prod(x.shape[:-1])
     is_fetched = are_few(rows) and not are_vectors(rows)  # copying first reads the weights sequentially
     return _inner(x, weight.copy() if is_fetched else weight)

@@ -187,8 +187,8 @@ def load_model(
         Copy float32 weights into memory. Otherwise they stay mapped in their file, which must not be changed while the
         model is in use; every process that uses the file shares its memory.
     weights : str
-        "float32", or "int8" for matrices of 8-bit integers with a scale for every row: a quarter of the memory, nearly
-        the same text, and somewhat slower, because NumPy has to unpack them before it can multiply.
+        "float32", or "int8" for matrices of 8-bit integers with a scale for every row and column: a quarter of the
+        memory, nearly the same text, and somewhat slower, because NumPy has to unpack them before it can multiply.
 
     Returns
     -------

@@ -176,7 +176,9 @@ def decoder(tokens: Array, w: Weights, n_head: int, audio_features: Array) -> Ar
     return linear(layer_norm(x, w["ln"]), w["token_embedding"])
 
 
-def packed(row: Array) -> tuple[list[int], float]:
-    """The nearest multiples of a 127th of the largest magnitude."""
-    scale = max(abs(float(value)) for value in row) / 127
-    return [round(float(value) / scale) for value in row], scale
+def packed(matrix: Array) -> tuple[list[list[int]], list[float], list[float]]:
+    """Rows of integers, a scale for every row and every column: the square root of its root mean square."""
+    columns = [math.sqrt(math.sqrt(sum(float(value) ** 2 for value in column) / len(column))) for column in matrix.T]
+    even = [[float(value) / c for value, c in zip(row, columns, strict=True)] for row in matrix]
+    scales = [max(map(abs, row)) / 127 for row in even]
+    return [[round(value / s) for value in row] for row, s in zip(even, scales, strict=True)], scales, columns
