@@ -133,7 +133,7 @@ def same(folder: Path, talks: Path, given: argparse.Namespace) -> None:
 
 
 def is_same(name: str, one: bytes, other: bytes) -> bool:
-    """Whether two files are the same bytes; if recordings share batches, whether all numbers are, in the first five digits."""
+    """Whether two files are the same bytes; in batches, whether all numbers agree in their first five digits."""
     if (OPTIONS["batch_size"] or 1) == 1:
         return one == other
     number = re.compile(rb"-?\d+\.\d+(?:e-\d+)?")
