@@ -110,7 +110,7 @@ def close_recording() -> None:
     _opened.cache_clear()
 
 
-def joined(pieces: Iterable[tuple[Any, Any]], job: Job) -> Iterator[Entry]:
+def joined(pieces: Iterable[tuple[Part, Piece]], job: Job) -> Iterator[Entry]:
     """Entries of recordings whose parts are complete; takes each part with what became of it, in any order."""
     found = dict[str, dict[int, Piece]]()
     for (plan, first, _), piece in pieces:
@@ -129,7 +129,7 @@ def _entry(plan: Plan, pieces: Sequence[Piece], job: Job) -> Entry:
         told = [*plan.told, *chain.from_iterable(piece.told for piece in pieces)]
         try:
             return {**finished(plan.begun, _result(plan, pieces, job), plan.duration, told, job), "seconds": seconds}
-        except OSError as failure:
+        except Exception as failure:
             error = sentence(failure)
     return {**plan.begun, "status": "failed", "error": error, "seconds": seconds}
 

@@ -124,6 +124,7 @@ def test_an_error_while_decoding_fails_one_recording(
     assert entries[1]["error"] == "the window cannot be read"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
 def test_a_worker_that_dies_in_a_group_costs_only_the_recording_that_killed_it(
     talks: Path, tmp_path: Path, talker: npwhisper.Whisper, monkeypatch: pytest.MonkeyPatch

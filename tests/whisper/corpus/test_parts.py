@@ -202,8 +202,9 @@ def test_a_recording_that_changes_between_its_parts_fails(
     assert entry["status"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
-@pytest.mark.parametrize("processes", [sharing_memory, pytest.param(contextlib.nullcontext, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [sharing_memory, contextlib.nullcontext])
 def test_a_worker_that_dies_costs_a_part_only_time(
     processes: Any, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +212,7 @@ def test_a_worker_that_dies_costs_a_part_only_time(
     run(talks, tmp_path / "whole", model, n_jobs=1, batch_size=1)
     monkeypatch.setattr("npwhisper.whisper.corpus.giving.carry_out", dies_once)
     with processes():
-        run(talks, tmp_path / "out", model, n_jobs=2, batch_size=1, initial_prompt=None)
+        run(talks, tmp_path / "out", model, n_jobs=2, batch_size=1)
     assert (tmp_path / "out" / ".died").exists()
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole") != {}
     assert without_times(tmp_path / "out") == without_times(tmp_path / "whole")
