@@ -5,7 +5,6 @@ y is the transpose of a layer's weights:
   1 row                                  dot products, in the order of memory (33 GB/s on a core; BLAS's product 14)
   2 to 32 rows, BLAS with AVX-512        pieces that OpenBLAS multiplies without rearranging them, in one call
   2 to 8 rows, BLAS without AVX-512      matrix times vector, row after row for pieces that stay in the cache
-  9 to 32 rows, BLAS without AVX-512     plain, after copying a piece of the weights in the order of memory
   more rows                              plain
 of 4 million multiplications and more, below 64 rows: shared among threads, by outputs
 with 4 threads and more, below 64 rows: BLAS's own threads (`cores`)
@@ -40,7 +39,7 @@ from npwhisper.tracing.seam import Array
 Matrix: TypeAlias = Any  # an array or an Int8Matrix
 Product: TypeAlias = Callable[[Array, Array], Array]
 
-FEW_ROWS = 32  # up to here a product goes faster in pieces that BLAS multiplies without rearranging
+FEW_ROWS = 32  # with AVX-512: up to here a product goes faster in pieces that BLAS multiplies without rearranging
 FEW_RESULTS, FEW_PRODUCTS = 1200, 1_000_000  # the most results (rows x outputs) and multiplications of such a piece
 AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls what it computes for
 FEW_VECTORS = 8  # without AVX-512: up to here matrix times vector is faster than a product, for every size of matrix
@@ -182,7 +181,8 @@ def _outputs_at_a_time(rows: int, weight: Matrix, is_large: bool) -> int:
     n, width = weight.shape
     if rows >= SMALLEST_BLOCK:
         return int(n)
-    size = n // (2 * pool_threads()) + 1 if is_large else n
+    threads = pool_threads()
+    size = n // (2 * threads) + 1 if is_large and threads > 1 else n
     is_fetched = are_few(rows) or weight.dtype == np.int8
     return int(min(size, max(1, FETCHED // width)) if is_fetched else size)
 
@@ -192,58 +192,54 @@ def inner(x: Array, weight: Matrix) -> Array:
     """As `numpy.inner`, every row of x with every row of a matrix: (..., D_in), (D_out, D_in) -> (..., D_out)."""
     if isinstance(weight, Int8Matrix):
         return _inner(x * weight.column_scale, weight.integers.astype(np.float32)) * weight.scale
-    rows = math.prod(x.shape[:-1])
-    is_fetched = are_few(rows) and not are_vectors(rows)  # copying first reads the weights sequentially
-    return _inner(x, weight.copy() if is_fetched else weight)
+    is_fetched = are_few(math.prod(x.shape[:-1])) and has_small_products()
+    return _inner(x, weight.copy() if is_fetched else weight)  # copying first reads the weights sequentially
 
 
 def _inner(x: Array, weight: Array) -> Array:
+    rows = x.reshape(-1, x.shape[-1])  # of more axes NumPy would make many products, each reading all weights
+    return _by_rows(rows, weight).reshape(*x.shape[:-1], len(weight))
+
+
+def _by_rows(x: Array, weight: Array) -> Array:
+    """``x @ weight.T``: (R, D_in), (D_out, D_in) -> (R, D_out)."""
+    rows = len(x)
     if _others:  # of 8-bit weights, a piece that is unpacked
         return _product(x, weight.T)
-    rows = math.prod(x.shape[:-1])
     if rows == 1:  # one dot product after the other reads the matrix in the order of memory
-        return np.asarray(np.vecdot(weight, x[..., None, :]))
-    if are_vectors(rows):
-        return as_vectors(x, weight)
-    return few_rows(x, weight) if are_few(rows) else np.asarray(x @ weight.T)
+        return np.vecdot(weight, x)[None]
+    if are_few(rows):
+        return few_rows(x, weight) if has_small_products() else as_vectors(x, weight)
+    return np.asarray(x @ weight.T)
 
 
 def are_few(rows: int) -> bool:
     """Whether this many rows are multiplied piece by piece; a single one is a matter of dot products."""
-    return 1 < rows <= FEW_ROWS
-
-
-def are_vectors(rows: int) -> bool:
-    """Whether this many rows are multiplied as vectors: few of them, by a BLAS without code for small products."""
-    return are_few(rows) and rows <= FEW_VECTORS and not has_small_products()
+    return 1 < rows <= (FEW_ROWS if has_small_products() else FEW_VECTORS)
 
 
 def as_vectors(x: Array, weight: Array) -> Array:
     """``x @ weight.T`` as a stack of matrix-vector products: each piece of the weights is read once for all rows."""
-    n, width = weight.shape
-    rows = x.reshape(-1, x.shape[-1])
+    (rows, width), n = x.shape, len(weight)
     size = max(1, min(PIECE_OUTPUTS, PIECE_WEIGHTS // width))
     count = n // size
-    y, whole = np.empty((len(rows), n), dtype=x.dtype), slice(0, count * size)
-    pieces = np.matmul(weight[whole].reshape(count, 1, size, width), rows[None, :, :, None])
-    y[:, whole].reshape(len(rows), count, size)[...] = pieces[..., 0].swapaxes(0, 1)
-    y[:, count * size :] = rows @ weight[count * size :].T
-    return y.reshape(*x.shape[:-1], n)
+    y, whole = np.empty((rows, n), dtype=x.dtype), slice(0, count * size)
+    pieces = np.matmul(weight[whole].reshape(count, 1, size, width), x[None, :, :, None])
+    y[:, whole].reshape(rows, count, size)[...] = pieces[..., 0].swapaxes(0, 1)
+    y[:, count * size :] = x @ weight[count * size :].T
+    return y
 
 
 def few_rows(x: Array, weight: Array) -> Array:
-    """``x @ weight.T`` in pieces that BLAS multiplies without rearranging them, if it can, all in one call of NumPy."""
-    if not has_small_products():
-        return np.asarray(x @ weight.T)
-    n, width = weight.shape
-    rows = x.reshape(-1, x.shape[-1])
-    size = max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // len(rows))
+    """``x @ weight.T`` in pieces that BLAS multiplies without rearranging them, all in one call of NumPy."""
+    (rows, width), n = x.shape, len(weight)
+    size = max(1, min(FEW_RESULTS, FEW_PRODUCTS // width) // rows)
     count = n // size
-    y, whole = np.empty((len(rows), n), dtype=x.dtype), slice(0, count * size)
+    y, whole = np.empty((rows, n), dtype=x.dtype), slice(0, count * size)
     pieces = weight[whole].reshape(count, size, width).swapaxes(1, 2)
-    np.matmul(rows, pieces, out=y[:, whole].reshape(len(rows), count, size).swapaxes(0, 1))
-    np.matmul(rows, weight[count * size :].T, out=y[:, count * size :])
-    return y.reshape(*x.shape[:-1], n)
+    np.matmul(x, pieces, out=y[:, whole].reshape(rows, count, size).swapaxes(0, 1))
+    np.matmul(x, weight[count * size :].T, out=y[:, count * size :])
+    return y
 
 
 @functools.cache

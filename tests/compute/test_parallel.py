@@ -251,7 +251,7 @@ def test_few_rows_meet_pieces_that_blas_multiplies_without_rearranging(
     seen, matmul = [], np.matmul
     monkeypatch.setattr(products, "has_small_products", lambda: True)
     monkeypatch.setattr(np, "matmul", lambda x, y, out: (seen.append(y.shape), matmul(x, y, out=out))[1])
-    x, weight = random(1, rows, width), random(3 * n_out + 1, width)
+    x, weight = random(rows, width), random(3 * n_out + 1, width)
     np.testing.assert_allclose(products.few_rows(x, weight), x @ weight.T, rtol=1e-4, atol=1e-2)
     assert seen[0] == (3 + (n_out == 1), width, n_out)
     assert seen[1][1] <= n_out
@@ -270,10 +270,23 @@ def test_few_rows_are_computed_as_blas_can(
         monkeypatch.setattr(products, name, lambda x, w, n=name, f=whole: (calls.append(n), f(x, w))[1])
     x, weight = random(1, rows, 96), random(150, 96)  # two pieces of 64 outputs, and 22 more
     np.testing.assert_allclose(inner(x, weight), x @ weight.T, rtol=1e-4, atol=1e-4)
-    if has_small_products:
-        assert calls == (["few_rows"] if 2 <= rows <= 32 else [])
-    else:  # then `few_rows` is the plain product
-        assert calls == (["as_vectors"] if 2 <= rows <= 8 else ["few_rows"] if 9 <= rows <= 32 else [])
+    name, most = ("few_rows", 32) if has_small_products else ("as_vectors", 8)
+    assert calls == ([name] if 2 <= rows <= most else [])
+
+
+@pytest.mark.parametrize("has_small_products", [True, False], ids=["AVX-512", "AVX2"])
+@pytest.mark.parametrize("rows", [2, 9, 40, 70])
+def test_rows_of_many_texts_are_one_product(
+    rows: int, has_small_products: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one for each text, as ``x @ weight.T`` would be: then every text reads all weights."""
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(products, "has_small_products", lambda: has_small_products)
+    whole = products._by_rows
+    monkeypatch.setattr(products, "_by_rows", lambda x, w: (seen.append(x.shape), whole(x, w))[1])
+    x, weight = random(rows, 1, 96), random(150, 96)
+    np.testing.assert_array_equal(inner(x, weight), inner(x[:, 0], weight)[:, None])
+    assert seen == [(rows, 96)] * 2
 
 
 @pytest.mark.parametrize(
