@@ -21,8 +21,10 @@ from npwhisper.lab.glass.packing import pack
 from npwhisper.lab.glass.run import Run
 
 MODULES = (
-    "dom.js", "colours.js", "canvas.js", "unpack.js", "state.js", "sound.js", "strip.js", "choices.js", "network.js",
-    "cells.js", "panel.js", "attention.js", "views_sound.js", "views_text.js", "views_time.js", "tour.js", "main.js",
+    "dom.js", "colours.js", "canvas.js", "unpack.js", "state.js", "loading.js", "sound.js", "strip.js", "choices.js",
+    "network.js", "cells.js", "panel.js", "grid.js", "attention.js", "view_overview.js", "view_sound.js",
+    "view_encoder.js", "view_cross.js", "view_decoder.js", "view_tokens.js", "view_times.js", "view_decisions.js",
+    "view_compare.js", "tour.js", "main.js",
 )  # fmt: skip
 IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=async |function |const |let |class )", re.MULTILINE)

@@ -14,7 +14,7 @@ def cache_box(boxes: Boxes, step: Step, values: Mapping[str, Array]) -> None:
     scores, new = values["decoder.blocks.0.attn.scores"], step.fed.shape[1]
     cell = boxes.cells.add([("already in the cache", step.length - new), ("appended now", new)], scores.shape[-1])
     heads, width = scores.shape[1], boxes.model.dims.n_text_state // scores.shape[1]
-    where = f"the number of positions, step {len(boxes.window.attempts[-1].values)}"
+    where = f"step {len(boxes.window.attempts[-1].values)}, the number of positions"
     boxes.add("KeyValues", "KeyValues", [len(step.fed), heads, scores.shape[-1], width], cell, where)
 
 
@@ -31,7 +31,7 @@ def mask_box(boxes: Boxes, step: Step) -> None:
     mask = boxes.window.mask
     if mask is None:
         cell = {"kind": "mask", "queries": 1, "keys": step.length}
-        boxes.add("causal_mask", "causal_mask", [1, step.length], cell, "every step, which passes one token")
+        boxes.add("causal_mask", "causal_mask", [1, step.length], cell, "a step with one token")
         return
     t = (len(mask) - 1) // 2
     where = f"row {t}, column {t + mask.shape[1] - len(mask) + 1}, of a call with {len(mask)} tokens"

@@ -13,7 +13,7 @@ export function boxOfStep(data, name) {
   if (RULES.includes(name)) return { function: name, output: shape, cell: step.worked[RULES.indexOf(name)], where };
   if (name === "log_softmax") return { function: name, output: shape, cell: step.normalised, where };
   if (name === SEARCHES[search.kind]) return { function: name, output: [step.rows], cell: { ...step.sum, chosen: step.chosen }, where };
-  if (name === "rank") return { function: name, output: [search.scores.length], cell: search.mean, where: "the whole text" };
+  if (name === "rank") return { function: name, output: [search.scores.length], cell: search.mean, where: "the end of the text" };
   return undefined;
 }
 

@@ -1,16 +1,23 @@
 // Builds the page: unpacks the first window, draws it, and handles the keys.
-import { h, s } from "./dom.js";
+import { h } from "./dom.js";
 import { isDark, startTheme } from "./colours.js";
 import { blockText, unpack } from "./unpack.js";
-import { about, current, onChange, prepare, set, state, stepsOf } from "./state.js";
+import { about, current, onChange, set, state, stepsOf } from "./state.js";
 import { drawMap, walk } from "./network.js";
 import { drawSound, loadSound, toggle } from "./sound.js";
 import { drawStrip, move } from "./strip.js";
 import { drawPanel } from "./panel.js";
-import { encoderView, overview, soundView } from "./views_sound.js";
-import { bestHead, crossView } from "./attention.js";
-import { decoderView, tokensView } from "./views_text.js";
-import { compareView, decisionsView, timesView } from "./views_time.js";
+import { bestHead } from "./attention.js";
+import { load, openRun, openWindow } from "./loading.js";
+import { overview } from "./view_overview.js";
+import { soundView } from "./view_sound.js";
+import { encoderView } from "./view_encoder.js";
+import { crossView } from "./view_cross.js";
+import { decoderView } from "./view_decoder.js";
+import { tokensView } from "./view_tokens.js";
+import { timesView } from "./view_times.js";
+import { decisionsView } from "./view_decisions.js";
+import { compareView } from "./view_compare.js";
 import { go, respot, tourStop } from "./tour.js";
 
 const VIEWS = {
@@ -113,39 +120,6 @@ function draw() {
 
 function fillIn(element, content) {
   element.replaceChildren(...[content].flat(9).filter((part) => part !== null && part !== undefined && part !== false));
-}
-
-export async function openWindow(index, step = 0) {
-  await load(state.run, index);
-  set({ window: index, step: Math.min(step, Math.max(0, stepsOf(state.runs[state.run].windows[index]).length - 1)), rival: null });
-}
-
-async function openRun(index) {
-  const window = Math.min(state.window, state.runs[index].about.overview.length - 1);
-  await load(index, window);
-  const { n_text_layer: layers, n_text_head: heads } = state.runs[index].about.model.dims;
-  const step = Math.min(state.step, Math.max(0, stepsOf(state.runs[index].windows[window]).length - 1));
-  set({ run: index, window, step, layer: Math.min(state.layer, layers - 1), head: Math.min(state.head, heads - 1), box: null, rival: null });
-}
-
-async function load(run, window) {
-  // keep one window of each run in memory
-  const { windows } = state.runs[run];
-  windows.forEach((_, i) => i !== window && (windows[i] = null));
-  if (!windows[window]) windows[window] = await prepareRun(run, await unpack(blockText(`data-${run}-${window}`)));
-  const other = 1 - run;
-  if (state.runs[other]?.windows.length > window && !state.runs[other].windows[window]) {
-    state.runs[other].windows.fill(null);
-    state.runs[other].windows[window] = await prepareRun(other, await unpack(blockText(`data-${other}-${window}`)));
-  }
-}
-
-async function prepareRun(run, data) {
-  const before = state.run;
-  state.run = run;
-  prepare(data);
-  state.run = before;
-  return data;
 }
 
 function onKey(event) {
