@@ -48,44 +48,55 @@ function searchPart(data) {
   return h("p", {}, h("b", {}, "Search: "), "greedy. The most probable token was taken at every step, so there is one path and no tree; beam_size=5 gives one.");
 }
 
+const [WIDE, TALL] = [118, 21]; // of a node of the tree, in pixels
+
 function tree(data, search) {
   // one column per step; the beams of a step are sorted, best first
-  const [wide, tall] = [118, 21];
-  const onBest = new Set();
-  for (let n = search.best; n >= 0; n = search.nodes[n][1]) onBest.add(n);
+  const places = placesOf(search);
+  const best = bestPath(search);
+  const drawn = search.nodes.map((_, n) => n).filter((n) => places[n]);
+  const lines = drawn.map((n) => treeLine(search.nodes[n], places, n, best.includes(n)));
+  const labels = drawn.map((n) => treeLabel(data, search.nodes[n], places[n], best.includes(n)));
+  const width = 60 + (Math.max(...search.nodes.map((node) => node[0])) + 1) * WIDE;
+  const height = 8 + Math.max(...drawn.map((n) => places[n].y)) + TALL;
+  const here = 34 + state.step * WIDE;
+  const frame = s("rect", { class: "column-here", x: here, y: 1, width: 82, height: height - 2, rx: 5 });
+  const text = best.map((n) => label(data, search.nodes[n][2])).join("");
+  const drawing = s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations; the chosen text: ${text}` }, frame, lines, s("text", { x: 2, y: 20 }, "▸"), labels);
+  const box = h("div", { class: "scroll card", tabindex: "0", role: "group", "aria-label": "tree of beams, scrolls horizontally" }, drawing);
+  requestAnimationFrame(() => (box.scrollLeft = here - box.clientWidth / 2)); // keep the selected step visible
+  return [box, h("p", { class: "note" }, "Each column is a step, with the largest sum of log-probabilities on top; the outline marks the selected step. Bold with thick lines: the chosen text. ■: ended. Pale: dropped, because others had larger sums. Hover over a token for its numbers; click it to go to its step.")];
+}
+
+function placesOf(search) {
+  // where each node is drawn; of the dropped ones only as many as fit
   const places = [];
   const filled = [];
   search.nodes.forEach(([step, , , , , fate], n) => {
     filled[step] = filled[step] ?? 0;
     if (fate === 2 && filled[step] >= 2 * search.beam_size) return;
-    places[n] = { x: 40 + step * wide, y: 16 + filled[step]++ * tall };
+    places[n] = { x: 40 + step * WIDE, y: 16 + filled[step]++ * TALL };
   });
-  const root = { x: 6, y: 16 };
-  const lines = [];
-  const labels = [];
-  search.nodes.forEach(([step, parent, token, logprob, total, fate], n) => {
-    if (!places[n]) return;
-    const from = parent < 0 ? root : places[parent];
-    const start = parent < 0 ? root.x + 18 : from.x + 66;
-    const group = { class: fate === 2 ? "dropped" : "" };
-    lines.push(s("line", { ...group, class: `${group.class} ${onBest.has(n) ? "best" : ""}`, x1: start, y1: from.y, x2: places[n].x - 4, y2: places[n].y }));
-    const text = visible(label(data, token));
-    labels.push(s("text", { ...group, "data-step": step, "data-token": token, "data-total": total, "data-fate": fate, "data-best": onBest.has(n) ? "" : null, onclick: () => set({ step }), class: `${group.class} ${fate === 1 ? "end" : ""}`, x: places[n].x, y: places[n].y + 4, style: onBest.has(n) ? { fontWeight: 700, fill: "var(--text)" } : {} },
-      s("title", {}, `step ${step + 1}: log p ${number(logprob)}, sum ${number(total)}, ${["kept", "ended", "dropped"][fate]}`), (text.length > 9 ? text.slice(0, 8) + "…" : text) + (fate === 1 ? " ■" : "")));
-  });
-  const here = 34 + state.step * wide;
-  const width = 60 + (Math.max(...search.nodes.map((n) => n[0])) + 1) * wide;
-  const height = 24 + Math.max(...filled) * tall;
-  const frame = s("rect", { class: "column-here", x: here, y: 1, width: 82, height: height - 2, rx: 5 });
-  const box = h("div", { class: "scroll card", tabindex: "0", role: "group", "aria-label": "tree of beams, scrolls horizontally" }, s("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `tree of ${search.nodes.length} continuations; the chosen text: ${chosenPath(data, search)}` }, frame, lines, s("text", { x: 2, y: 20 }, "▸"), labels));
-  requestAnimationFrame(() => (box.scrollLeft = here - box.clientWidth / 2)); // keep the selected step visible
-  return [box, h("p", { class: "note" }, "Each column is a step, with the largest sum of log-probabilities on top; the outline marks the selected step. Bold with thick lines: the chosen text. ■: ended. Pale: dropped, because others had larger sums. Hover over a token for its numbers; click it to go to its step.")];
+  return places;
 }
 
-function chosenPath(data, search) {
-  const tokens = [];
-  for (let n = search.best; n >= 0; n = search.nodes[n][1]) tokens.unshift(label(data, search.nodes[n][2]));
-  return tokens.join("");
+function bestPath(search) {
+  // the nodes of the chosen text
+  const path = [];
+  for (let n = search.best; n >= 0; n = search.nodes[n][1]) path.unshift(n);
+  return path;
+}
+
+function treeLine([, parent, , , , fate], places, n, isBest) {
+  const start = parent < 0 ? { x: 24, y: 16 } : { x: places[parent].x + 66, y: places[parent].y };
+  return s("line", { class: `${fate === 2 ? "dropped" : ""} ${isBest ? "best" : ""}`, x1: start.x, y1: start.y, x2: places[n].x - 4, y2: places[n].y });
+}
+
+function treeLabel(data, [step, , token, logprob, total, fate], { x, y }, isBest) {
+  const text = visible(label(data, token));
+  const numbers = `step ${step + 1}: log p ${number(logprob)}, sum ${number(total)}, ${["kept", "ended", "dropped"][fate]}`;
+  return s("text", { "data-step": step, "data-token": token, "data-total": total, "data-fate": fate, "data-best": isBest ? "" : null, onclick: () => set({ step }), class: `${fate === 2 ? "dropped" : ""} ${fate === 1 ? "end" : ""}`, x, y: y + 4, style: isBest ? { fontWeight: 700, fill: "var(--text)" } : {} },
+    s("title", {}, numbers), (text.length > 9 ? text.slice(0, 8) + "…" : text) + (fate === 1 ? " ■" : ""));
 }
 
 function hypotheses(data, search) {

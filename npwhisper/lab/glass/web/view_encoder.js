@@ -38,59 +38,77 @@ function stretched(level) {
 }
 
 function encoderLarge(data, layer, head) {
-  const maps = data.arrays["encoder/maps"];
-  const [, heads, side] = maps.shape;
-  const total = about().model.dims.n_audio_ctx;
-  const pool = Math.ceil(total / side);
-  const audible = Math.max(2, Math.ceil((total * length()) / 30));
-  const span = Math.max(8, Math.round(audible / zoom.factor));
-  const from = (x) => Math.max(0, Math.min(audible - span, x));
-  const [q0, k0] = [(zoom.query = from(zoom.query)), (zoom.key = from(zoom.key))];
-  const base = (layer * heads + head) * side * side;
-  const largest = data.arrays["encoder/largest"][layer * heads + head];
-  const { threshold, largest: peak } = data.meta.peaks[layer];
-  const exact = zoom.factor > 1 ? peaksOf(data, layer, head, { q0, k0, span, pool, side }) : null;
-  const scaleTo = zoom.factor > 1 ? peak : largest;
-  const level = (x, y) => {
-    const square = Math.floor((q0 + y) / pool) * side + Math.floor((k0 + x) / pool);
-    const mean = (maps[base + square] / 255) * largest;
-    const value = exact ? (exact.weights.get(y * span + x) ?? rest(mean, exact.squares.get(square), pool * pool)) : mean;
-    return stretched(Math.min(1, value / scaleTo) * 255);
-  };
-  const canvas = picture(span, span, level, { label: `block ${layer}, head ${head}; arrow keys move, plus and minus zoom` });
-  canvas.style.aspectRatio = "1";
-  canvas.style.cursor = "zoom-in";
+  const part = visiblePart(data);
+  const canvas = picture(part.span, part.span, levelOf(data, layer, head, part), { label: `block ${layer}, head ${head}; arrow keys move, plus and minus zoom` });
+  Object.assign(canvas.style, { aspectRatio: "1", cursor: "zoom-in" });
   canvas.tabIndex = 0;
   canvas.dataset.key = "encoder-map";
-  const change = (factor, q = zoom.query + span / 2, k = zoom.key + span / 2) => {
-    zoom.factor = Math.max(1, Math.min(32, factor));
-    const next = Math.max(8, Math.round(audible / zoom.factor));
-    [zoom.query, zoom.key] = [Math.round(q - next / 2), Math.round(k - next / 2)];
-    set({});
-  };
-  canvas.addEventListener("click", (event) => change(zoom.factor * 2, q0 + (event.offsetY / canvas.clientHeight) * span, k0 + (event.offsetX / canvas.clientWidth) * span));
-  canvas.addEventListener("keydown", (event) => {
-    const step = Math.max(1, Math.round(span / 4));
-    const moves = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] };
-    if (moves[event.key]) [zoom.query, zoom.key] = [q0 + moves[event.key][0], k0 + moves[event.key][1]];
-    else if (event.key === "+" || event.key === "-") return change(zoom.factor * (event.key === "+" ? 2 : 0.5));
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-    set({});
-  });
+  canvas.addEventListener("click", (event) => zoomTo(zoom.factor * 2, part, part.q0 + (event.offsetY / canvas.clientHeight) * part.span, part.k0 + (event.offsetX / canvas.clientWidth) * part.span));
+  canvas.addEventListener("keydown", (event) => onMapKey(event, part));
   const time = (position) => seconds(data.meta.start + position * 0.02);
   return [
     h("div", { class: "row", style: { display: "flex", justifyContent: "space-between", alignItems: "center" } },
       h("b", {}, `block ${layer}, head ${head}`),
-      h("span", {}, h("button", { "data-key": "out", "aria-label": "zoom out", onclick: () => change(zoom.factor / 2) }, "−"), ` ${zoom.factor}× `, h("button", { "data-key": "in", "aria-label": "zoom in", onclick: () => change(zoom.factor * 2) }, "+"))),
-    h("div", { class: "axis" }, h("span", {}, `attends to → ${time(k0)}`), h("span", {}, time(k0 + span))),
+      h("span", {}, h("button", { "data-key": "out", "aria-label": "zoom out", onclick: () => zoomTo(zoom.factor / 2, part) }, "−"), ` ${zoom.factor}× `, h("button", { "data-key": "in", "aria-label": "zoom in", onclick: () => zoomTo(zoom.factor * 2, part) }, "+"))),
+    h("div", { class: "axis" }, h("span", {}, `attends to → ${time(part.k0)}`), h("span", {}, time(part.k0 + part.span))),
     canvas,
-    h("div", { class: "axis" }, h("span", {}, `↑ position ${time(q0)} (top) to ${time(q0 + span)} (bottom)`)),
-    h("p", { class: "note" }, zoom.factor > 1
-      ? `Full resolution, 20 ms per cell, for weights of at least ${threshold} (8 bits of ${number(peak)}); smaller weights are drawn as the mean of the others in their ${pool} × ${pool} cells. Colour shows the square root of the weight.`
-      : `Means over ${pool} × ${pool} positions, 8 bits of ${number(largest)}. Colour shows the square root of the weight. Click to zoom in.`),
+    h("div", { class: "axis" }, h("span", {}, `↑ position ${time(part.q0)} (top) to ${time(part.q0 + part.span)} (bottom)`)),
+    h("p", { class: "note" }, mapNote(data, layer, head, part.pool)),
   ];
+}
+
+function visiblePart(data) {
+  // the square of positions that is drawn, and how many of them one cell of the pooled map holds
+  const [, , side] = data.arrays["encoder/maps"].shape;
+  const total = about().model.dims.n_audio_ctx;
+  const audible = Math.max(2, Math.ceil((total * length()) / 30));
+  const span = Math.max(8, Math.round(audible / zoom.factor));
+  const from = (x) => Math.max(0, Math.min(audible - span, x));
+  const [q0, k0] = [(zoom.query = from(zoom.query)), (zoom.key = from(zoom.key))];
+  return { audible, span, q0, k0, side, pool: Math.ceil(total / side) };
+}
+
+function levelOf(data, layer, head, part) {
+  // the colour of a cell: the mean of its square; zoomed in, its own weight if that is large
+  const { span, q0, k0, side, pool } = part;
+  const maps = data.arrays["encoder/maps"];
+  const map = layer * maps.shape[1] + head;
+  const largest = data.arrays["encoder/largest"][map];
+  const exact = zoom.factor > 1 ? peaksOf(data, layer, head, part) : null;
+  const scaleTo = exact ? data.meta.peaks[layer].largest : largest;
+  return (x, y) => {
+    const square = Math.floor((q0 + y) / pool) * side + Math.floor((k0 + x) / pool);
+    const mean = (maps[map * side * side + square] / 255) * largest;
+    const value = exact ? (exact.weights.get(y * span + x) ?? rest(mean, exact.squares.get(square), pool * pool)) : mean;
+    return stretched(Math.min(1, value / scaleTo) * 255);
+  };
+}
+
+function zoomTo(factor, { audible, span }, q = zoom.query + span / 2, k = zoom.key + span / 2) {
+  // around the position (q, k)
+  zoom.factor = Math.max(1, Math.min(32, factor));
+  const next = Math.max(8, Math.round(audible / zoom.factor));
+  [zoom.query, zoom.key] = [Math.round(q - next / 2), Math.round(k - next / 2)];
+  set({});
+}
+
+function onMapKey(event, part) {
+  const step = Math.max(1, Math.round(part.span / 4));
+  const moves = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] };
+  if (moves[event.key]) [zoom.query, zoom.key] = [part.q0 + moves[event.key][0], part.k0 + moves[event.key][1]];
+  else if (event.key === "+" || event.key === "-") return zoomTo(zoom.factor * (event.key === "+" ? 2 : 0.5), part);
+  else return;
+  event.preventDefault();
+  event.stopPropagation();
+  set({});
+}
+
+function mapNote(data, layer, head, pool) {
+  const { threshold, largest: peak } = data.meta.peaks[layer];
+  const largest = data.arrays["encoder/largest"][layer * data.arrays["encoder/maps"].shape[1] + head];
+  return zoom.factor > 1
+    ? `Full resolution, 20 ms per cell, for weights of at least ${threshold} (8 bits of ${number(peak)}); smaller weights are drawn as the mean of the others in their ${pool} × ${pool} cells. Colour shows the square root of the weight.`
+    : `Means over ${pool} × ${pool} positions, 8 bits of ${number(largest)}. Colour shows the square root of the weight. Click to zoom in.`;
 }
 
 function rest(mean, square, cells) {
