@@ -69,10 +69,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SUBMISSION",
         help="folders or zips exported by Moodle or Canvas, .py or .ipynb files",
     )
-    p.add_argument("--csv", metavar="FILE", help="write a table of points")
-    p.add_argument("--json", metavar="FILE", help="write everything: points, reports, similar pairs")
-    p.add_argument("--feedback", metavar="DIR", help="write an HTML page for each student")
-    p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json of one submission")
+    _add_outputs(p)
     p.add_argument("--similar", type=float, default=0.8, metavar="SHARE", help="list pairs at least this similar (0.8)")
     p.add_argument("--student", default="", metavar="NAME", help="treat all files as one submission of this student")
     p.add_argument("--metadata", metavar="FILE", help="Gradescope's submission_metadata.json, which names the student")
@@ -81,6 +78,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--strict", action="store_true", help="exit with status 1 if any points were lost")
     add_options(p)
     return p
+
+
+def _add_outputs(p: argparse.ArgumentParser) -> None:
+    """What to write."""
+    p.add_argument("--csv", metavar="FILE", help="write a table of points")
+    p.add_argument("--json", metavar="FILE", help="write everything: points, reports, similar pairs")
+    p.add_argument("--feedback", metavar="DIR", help="write an HTML page for each student")
+    p.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json of one submission")
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
