@@ -198,7 +198,8 @@ class TranscribeOptions:
     no_speech_threshold : float, optional
         A window with a higher no-speech probability and an unreliable text is silence.
     condition_on_previous_text : bool
-        Whether each window gets the text before it as its prompt.
+        Whether each window gets the text before it as its prompt. Names and style carry over, but a prompt that ends in
+        mid-sentence can make the window leave speech out.
     initial_prompt : str, optional
         The prompt of the first window, as if it had been said before: names, spelling, style.
     carry_initial_prompt : bool

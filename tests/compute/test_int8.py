@@ -141,6 +141,17 @@ def test_it_writes_nearly_the_same_text(model: Whisper, small: Whisper) -> None:
 
 
 @pytest.mark.slow
+def test_it_keeps_the_words_of_a_longer_talk(model: Whisper, small: Whisper) -> None:
+    talk = np.concatenate([npwhisper.load_audio(cases.recordings()[name]) for name in ("sonnet", "jfk", "austen_0870")])
+    options: dict[str, Any] = {
+        "temperature": 0.0,
+        "condition_on_previous_text": False,
+    }  # a prompt can lose speech itself
+    texts = [m.transcribe(talk, **options)["text"].split() for m in (model, small)]
+    assert len(texts[1]) > 0.97 * len(texts[0]) > 0.97 * 140  # of 151
+
+
+@pytest.mark.slow
 def test_the_logits_of_speech_stay_close(model: Whisper, small: Whisper) -> None:
     features = model.embed_audio(npwhisper.pad_or_trim(npwhisper.log_mel_spectrogram(cases.recordings()["jfk"]), 3000))
     decoded = model.decode(features[0], temperature=0.0)
