@@ -29,7 +29,8 @@ def _threads_as_before() -> Iterator[None]:
     [
         (1, 1, BLOCK, False), (3, 1, BLOCK, False), (4, 1, BLOCK, True), (16, 1, BLOCK, True),
         (4, 5, BLOCK, True), (4, 1, VOCABULARY, True), (4, 5, VOCABULARY, False), (8, 5, VOCABULARY, True),
-        (16, 1, SMALL, False), (16, 7, SMALL, False), (16, 8, SMALL, True), (3, 40, SMALL, False), (16, 63, BLOCK, True), (16, 64, BLOCK, False), (16, 1500, BLOCK, False),
+        (16, 1, SMALL, False), (16, 7, SMALL, False), (16, 8, SMALL, True), (3, 40, SMALL, False),
+        (16, 63, BLOCK, True), (16, 64, BLOCK, False), (16, 1500, BLOCK, False),
     ],
 )  # fmt: skip
 def test_which_products_are_left_to_blas(n: int, rows: int, weights: int, expected: bool) -> None:
