@@ -37,7 +37,7 @@ import npwhisper
 from npwhisper.compute import THREAD_VARIABLES
 
 DATA = Path(__file__).parents[1] / "data"
-SETTINGS = ["greedy", "beam 5", "batch 8"]
+SETTINGS = ["greedy", "beam 5", "batch 8", "batch 8, beam 5"]
 Engine = Callable[[Path, str, int], Callable[[Any, str], str]]
 
 
@@ -50,11 +50,18 @@ def talk(minutes: float) -> Any:
 
 def ours(folder: Path, size: str, threads: int, kind: str = "float32") -> Callable[[Any, str], str]:
     model = npwhisper.load_model(folder / f"{size}.safetensors", weights=kind)
-    options: dict[str, Any] = {
-        "greedy": {}, "beam 5": {"beam_size": 5}, "batch 8": {"batch_size": 8},
-    }  # fmt: skip
     given = {"temperature": 0, "language": "en", "num_threads": threads}
-    return lambda audio, setting: str(model.transcribe(audio, **given, **options[setting])["text"])
+    return lambda audio, setting: str(
+        model.transcribe(audio, batch_size=batch_of(setting), beam_size=beams_of(setting), **given)["text"]
+    )
+
+
+def batch_of(setting: str) -> int | None:
+    return 8 if setting.startswith("batch 8") else None
+
+
+def beams_of(setting: str) -> int | None:
+    return 5 if setting.endswith("beam 5") else None
 
 
 def openai(folder: Path, size: str, threads: int) -> Callable[[Any, str], str]:
@@ -65,9 +72,8 @@ def openai(folder: Path, size: str, threads: int) -> Callable[[Any, str], str]:
     source = npwhisper.load_model(folder / f"{size}.safetensors")
     model = whisper.model.Whisper(whisper.model.ModelDimensions(**vars(source.dims))).eval()
     model.load_state_dict({name: torch.tensor(np.asarray(w)) for name, w in source.weights.items()}, strict=False)
-    beams = {"greedy": None, "beam 5": 5}
     return lambda audio, setting: str(
-        model.transcribe(audio, fp16=False, temperature=0, language="en", beam_size=beams[setting])["text"]
+        model.transcribe(audio, fp16=False, temperature=0, language="en", beam_size=beams_of(setting))["text"]
     )
 
 
@@ -78,8 +84,8 @@ def faster(folder: Path, size: str, threads: int, kind: str = "float32") -> Call
     batched = BatchedInferencePipeline(model)
 
     def run(audio: Any, setting: str) -> str:
-        given = {"language": "en", "temperature": 0, "beam_size": 5 if setting == "beam 5" else 1}
-        if setting == "batch 8":
+        given = {"language": "en", "temperature": 0, "beam_size": beams_of(setting) or 1}
+        if batch_of(setting):
             return "".join(
                 s.text for s in batched.transcribe(audio, batch_size=8, without_timestamps=False, **given)[0]
             )
@@ -98,8 +104,8 @@ def whisper_cpp(folder: Path, size: str, threads: int) -> Callable[[Any, str], s
 
     def run(audio: Any, setting: str) -> str:
         if setting not in made:
-            beam = {"beam_search": {"beam_size": 5, "patience": -1.0}} if setting == "beam 5" else {}
-            strategy = 1 if setting == "beam 5" else 0
+            beam = {"beam_search": {"beam_size": 5, "patience": -1.0}} if beams_of(setting) else {}
+            strategy = 1 if beam else 0
             options = {"n_threads": threads, "print_progress": False, "print_realtime": False, "temperature_inc": 0.0}
             made[setting] = Model(str(path), params_sampling_strategy=strategy, language="en", **options, **beam)
         return "".join(segment.text for segment in made[setting].transcribe(audio))
@@ -146,7 +152,7 @@ def transformers(folder: Path, size: str, threads: int) -> Callable[[Any, str], 
         from transformers import GenerationMixin
 
         windows = [audio[i : i + 480000] for i in range(0, len(audio), 480000)]
-        step = 8 if setting == "batch 8" else 1
+        step = batch_of(setting) or 1
         text = ""
         for i in range(0, len(windows), step):
             batch = windows[i : i + step]
@@ -154,7 +160,7 @@ def transformers(folder: Path, size: str, threads: int) -> Callable[[Any, str], 
             heard = model.model.encoder(mel)
             tokens = GenerationMixin.generate(
                 model, encoder_outputs=heard, decoder_input_ids=torch.tensor([prompt] * len(batch)), do_sample=False,
-                max_new_tokens=220, num_beams=5 if setting == "beam 5" else 1, eos_token_id=source.tokenizer.eot,
+                max_new_tokens=220, num_beams=beams_of(setting) or 1, eos_token_id=source.tokenizer.eot,
                 pad_token_id=source.tokenizer.eot,
             )  # fmt: skip
             text += "".join(
@@ -200,7 +206,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows, end = list[dict[str, Any]](), time.monotonic() + 60 * options.limit
     for size in options.sizes:
         pipes = {name: started(name, options, size) for name in options.engines}
-        for setting, turn in [(setting, turn) for setting in SETTINGS for turn in range(options.rounds)]:
+        for setting, turn in [(setting, turn) for setting in options.settings for turn in range(options.rounds)]:
             for name in [n for n in options.engines if setting in ENGINES[n][1]]:
                 row: dict[str, Any] = {"size": size, "setting": setting, "engine": name, "round": turn}
                 if time.monotonic() > end:
@@ -247,6 +253,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="the folder with the weights")
     parser.add_argument("--sizes", nargs="+", default=["tiny.en", "base"])
     parser.add_argument("--engines", nargs="+", default=[*ENGINES], choices=[*ENGINES])
+    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--minutes", type=float, default=4.0, help="of speech")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
