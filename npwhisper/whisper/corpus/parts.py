@@ -59,7 +59,7 @@ class Piece(NamedTuple):
     """What became of a part: its segments, or an error."""
 
     segments: Sequence[Segment]
-    heard: Sequence[tuple[str, float]]  # windows that have a language each: the language, and seconds
+    spoken: Sequence[tuple[str, float]]  # windows that have a language each: the language, and seconds
     told: Sequence[str]
     seconds: float
     error: str | None
@@ -88,9 +88,9 @@ def transcribe_part(part: Part, job: Job) -> Piece:
             segments = list(stream)
     except Exception as error:
         return Piece([], [], [], time.perf_counter() - start, sentence(error))
-    heard = [(decision.language, decision.end - decision.start) for decision in stream.decisions]
-    heard = heard if stream.detects_every_window else []
-    return Piece(segments, heard, told, time.perf_counter() - start, None)
+    spoken = [(decision.language, decision.end - decision.start) for decision in stream.decisions]
+    spoken = spoken if stream.detects_every_window else []
+    return Piece(segments, spoken, told, time.perf_counter() - start, None)
 
 
 @functools.lru_cache(maxsize=1)
@@ -138,7 +138,7 @@ def _result(plan: Plan, pieces: Sequence[Piece], job: Job) -> dict[str, Any]:
     segments = list(numbered(chain.from_iterable(piece.segments for piece in pieces)))
     tokens = [token for segment in segments for token in segment["tokens"]]
     spoken = dict[str, float]()
-    for language, seconds in chain.from_iterable(piece.heard for piece in pieces):
+    for language, seconds in chain.from_iterable(piece.spoken for piece in pieces):
         spoken[language] = spoken.get(language, 0.0) + seconds
     language = max(spoken, key=spoken.__getitem__, default=plan.language)
     return {"text": model_of(job).tokenizer.decode(tokens), "segments": segments, "language": language}
